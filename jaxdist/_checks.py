@@ -1,0 +1,100 @@
+"""Argument checks: full sentences that name the argument, its range, what came."""
+
+import math
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+
+
+def _is_traced(value: Any) -> bool:
+    """Whether the value is only known when the compiled program runs."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
+    """Return the static integer, or raise when it is none or out of range."""
+    allowed = f"an integer >= {low}" if high == math.inf else f"in [{low}, {high}]"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        hint = ""
+        if not isinstance(value, float | str):
+            hint = (
+                " It shapes the program, so it cannot be traced; under"
+                f" optax.inject_hyperparams name it in `static_args={name!r}`."
+            )
+        raise ValueError(
+            f"`{name}` must be {allowed}, got {value!r}.{hint}"
+        ) from None
+    if isinstance(value, bool) or not low <= number <= high:
+        raise ValueError(f"`{name}` must be {allowed}, got {value!r}.")
+    return number
+
+
+def real(
+    name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False
+) -> None:
+    """Raise unless ``low <= value <= high``; ``above`` leaves out ``low`` itself.
+
+    A traced value passes: its range is only known when the program runs.
+    """
+    if _is_traced(value):
+        return
+    left = "(" if above else "["
+    right = ")" if high == math.inf else "]"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    inside = (low < number if above else low <= number) and number <= high
+    if isinstance(value, bool) or not inside or math.isinf(number):
+        raise ValueError(
+            f"`{name}` must lie in {left}{low}, {high}{right}, got {value!r}."
+        )
+
+
+def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Raise unless the value is one of those allowed."""
+    options = tuple(allowed)
+    if value not in options:
+        listed = ", ".join(repr(option) for option in options)
+        raise ValueError(f"`{name}` must be one of {listed}, got {value!r}.")
+
+
+def axis_name(value: Any) -> None:
+    """Raise unless the value names one mapped axis or several."""
+    names = value if isinstance(value, tuple) else (value,)
+    if (
+        not names
+        or len(set(names)) != len(names)
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(
+            "`axis_name` must be a string or a tuple of different strings, "
+            f"got {value!r}."
+        )
+
+
+def instance(name: str, value: Any, kind: type, example: str) -> None:
+    """Raise unless the value is of the type; the example shows how to make one."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"`{name}` must be of type {kind.__name__}, such as {example}, "
+            f"got {value!r}."
+        )
+
+
+def byzantine_count(rule: str, num_byzantine: int, num_workers: int, largest: int):
+    """Raise unless ``num_byzantine`` is one that the rule can tolerate."""
+    if largest < 0:
+        raise ValueError(
+            f"`{rule}` needs more workers than the {num_workers} there are, "
+            "even for `num_byzantine` 0."
+        )
+    if num_byzantine > largest:
+        raise ValueError(
+            f"`num_byzantine` must lie in [0, {largest}] for {rule} of {num_workers} "
+            f"workers, got {num_byzantine}."
+        )

@@ -1,0 +1,154 @@
+"""The only file that names a collective or a manual axis type.
+
+What differs between the four ways to map a worker axis, and is hidden here:
+
+===========================  ===================  ==================================
+situation                    vmap, pmap,          shard_map with ``check_vma=True``
+                             ``check_vma=False``
+===========================  ===================  ==================================
+axis types                   none                 ``varying`` or not, per axis
+``pcast(to="varying")``      raises under vmap    once; raises when it varies already
+``all_gather``               untyped              ``to="invarying"`` when all workers
+                                                  go on with the same values
+``all_gather`` over a tuple  fails under vmap     one collective
+``psum`` on CPU              60 times slower      a real all-reduce
+                             under vmap than a
+                             sum of rows
+===========================  ===================  ==================================
+
+An axis may also be a tuple of axes; workers are then numbered in row-major order.
+"""
+
+import functools
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxdist import _types
+
+
+def names_of(axis_name: _types.AxisName) -> tuple[str, ...]:
+    """Return the axis or the axes as a tuple."""
+    return axis_name if isinstance(axis_name, tuple) else (axis_name,)
+
+
+def size(axis_name: _types.AxisName) -> int:
+    """Return W, the static number of workers."""
+    return lax.axis_size(axis_name)
+
+
+def index(axis_name: _types.AxisName) -> jax.Array:
+    """Return this worker's index, int32 in [0, W)."""
+    return lax.axis_index(axis_name)
+
+
+def is_bound(axis_name: _types.AxisName) -> bool:
+    """Whether the program runs inside all of these axes."""
+    try:
+        size(axis_name)
+    except NameError:
+        return False
+    return True
+
+
+def _varying_axes(leaf: Any) -> frozenset[str]:
+    """Return the axes over which the type says that the leaf varies."""
+    aval = jax.typeof(leaf)
+    manual_type = getattr(aval, "manual_axis_type", None)  # since jax 0.10
+    return aval.vma if manual_type is None else manual_type.varying
+
+
+def _tracked(axis_name: _types.AxisName) -> tuple[str, ...]:
+    """Return those of the axes whose varying is part of the types."""
+    return tuple(
+        name
+        for name in names_of(axis_name)
+        if is_bound(name) and name in _varying_axes(lax.axis_index(name))
+    )
+
+
+def types_tracked(axis_name: _types.AxisName) -> bool:
+    """Whether types say what varies over the axis: shard_map with ``check_vma``."""
+    return bool(_tracked(axis_name))
+
+
+def varies(leaf: Any, axis_name: _types.AxisName) -> bool:
+    """Whether the leaf may differ between workers; True where no type says so."""
+    return _varying_axes(leaf).issuperset(_tracked(axis_name))
+
+
+def to_varying(tree: Any, axis_name: _types.AxisName) -> Any:
+    """Type every leaf as one that may differ between workers; values stay."""
+    axes = _tracked(axis_name)
+
+    def cast(leaf):
+        missing = tuple(name for name in axes if name not in _varying_axes(leaf))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(cast, tree) if axes else tree
+
+
+def _are_mesh_axes(names: tuple[str, ...]) -> bool:
+    """Whether all these axes are devices' (shard_map, pmap) and none is vmap's."""
+    return set(names) <= set(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def all_gather(leaf: jax.Array, axis_name: _types.AxisName) -> jax.Array:
+    """Return ``[W, ...]``, the same on all workers and typed so."""
+    names = names_of(axis_name)
+    if _are_mesh_axes(names):
+        return _gather_over(to_varying(leaf, axis_name), names)
+    gathered = leaf
+    for name in reversed(names):
+        gathered = _gather_over(to_varying(gathered, name), (name,))
+    return gathered.reshape(size(axis_name), *leaf.shape)
+
+
+def _gather_over(leaf: jax.Array, names: tuple[str, ...]) -> jax.Array:
+    """Gather over axes that one collective can serve."""
+    axis = names if len(names) > 1 else names[0]
+    if types_tracked(axis):
+        return lax.all_gather(leaf, axis, to="invarying")
+    return lax.all_gather(leaf, axis)
+
+
+def all_to_all(rows: jax.Array, axis_name: _types.AxisName) -> jax.Array:
+    """Send row ``j`` of ``[W, ...]`` to worker ``j``; row ``i`` comes from ``i``."""
+    return lax.all_to_all(to_varying(rows, axis_name), axis_name, 0, 0)
+
+
+def psum(tree: Any, axis_name: _types.AxisName) -> Any:
+    """Return the sum over the workers, the same on all of them and typed so."""
+    names = names_of(axis_name)
+    if _are_mesh_axes(names):
+        return lax.psum(to_varying(tree, axis_name), axis_name)
+    return jax.tree.map(lambda leaf: sum_rows(all_gather(leaf, axis_name)), tree)
+
+
+def sum_rows(rows: jax.Array) -> jax.Array:
+    """Add up ``[W, ...]``, row by row: reducing over a leading axis is slow on CPU."""
+    return functools.reduce(operator.add, (rows[i] for i in range(rows.shape[0])))
+
+
+def psum_dtype(dtype: Any) -> Any:
+    """Return the dtype in which an all-reduce of this dtype really travels.
+
+    XLA's CPU backend widens the narrowest floats before it sends them.
+    """
+    if jax.default_backend() != "cpu" or not jnp.issubdtype(dtype, jnp.floating):
+        return jnp.dtype(dtype)
+    if jnp.finfo(dtype).bits == 8:
+        return jnp.dtype(jnp.float16)
+    return jnp.dtype(jnp.float32 if dtype == jnp.bfloat16 else dtype)
+
+
+def from_worker(tree: Any, worker_index: jax.Array, axis_name: _types.AxisName) -> Any:
+    """Return the values of one worker, chosen at run time, on all workers."""
+    chosen = index(axis_name) == worker_index
+    return psum(
+        jax.tree.map(lambda leaf: jnp.where(chosen, leaf, jnp.zeros_like(leaf)), tree),
+        axis_name,
+    )

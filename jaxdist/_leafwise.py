@@ -1,0 +1,92 @@
+"""Compressors on trees: which leaf gets which, what state it has, what travels."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+
+from jaxdist import _tree, _types
+
+
+def _encode_dense(leaf, state, keys, blocks):
+    """Send the block as it is."""
+    del keys
+    return _tree.to_blocks(leaf, blocks), state
+
+
+def _decode_dense(payload, like, keys):
+    """Take the block as it came."""
+    del keys
+    return _tree.from_blocks(payload, like)
+
+
+DENSE = _types.Compressor(
+    init=lambda leaf: (),
+    encode=_encode_dense,
+    decode=_decode_dense,
+    contract=_types.Contract(unbiased=True, variance=lambda size: 0.0, linear=True),
+    name="identity()",
+)
+
+
+def check(name: str, value: Any, *, policies: bool = False) -> None:
+    """Raise unless the value is a compressor, or a leaf policy where allowed."""
+    if isinstance(value, _types.Compressor):
+        return
+    if not isinstance(value, _types.LeafPolicy):
+        raise TypeError(
+            f"`{name}` must be a compressor such as jaxdist.top_k(density=0.01), "
+            f"got {value!r}."
+        )
+    if not policies:
+        raise TypeError(
+            f"`{name}` must be a compressor, got the leaf policy {value}. Put the "
+            "wrapper inside: by_leaf(error_feedback(top_k(0.01))), not "
+            "error_feedback(by_leaf(top_k(0.01)))."
+        )
+
+
+def select(
+    compressor: _types.Compressor | _types.LeafPolicy, path: str, leaf: Any
+) -> _types.Compressor:
+    """Return the compressor of the leaf; a leaf without elements needs none."""
+    if math.prod(leaf.shape) == 0:
+        return DENSE
+    if isinstance(compressor, _types.LeafPolicy):
+        return compressor.select(path, leaf)
+    return compressor
+
+
+def init(compressor: _types.Compressor | _types.LeafPolicy, params: Any) -> Any:
+    """Return the tree of the leaves' compressor states."""
+
+    def init_leaf(path, leaf):
+        return select(compressor, _tree.path_name(path), leaf).init(leaf)
+
+    return jax.tree.map_with_path(init_leaf, params)
+
+
+@functools.lru_cache(maxsize=4096)
+def payload_like(
+    compressor: _types.Compressor, shape: tuple[int, ...], dtype: Any, blocks: int
+) -> Any:
+    """Return the shapes and dtypes of the payload of such a leaf."""
+
+    def encode(leaf, key):
+        keys = _types.Keys(key, key)
+        return compressor.encode(leaf, compressor.init(leaf), keys, blocks)[0]
+
+    leaf = jax.ShapeDtypeStruct(shape, dtype)
+    return jax.eval_shape(encode, leaf, jax.eval_shape(lambda: jax.random.key(0)))
+
+
+def payload_nbytes(compressor: _types.Compressor, leaf: Any, blocks: int = 1) -> int:
+    """Return the bytes of the payload of such a leaf, over all its blocks."""
+    like = payload_like(compressor, tuple(leaf.shape), leaf.dtype, blocks)
+    return sum(_tree.nbytes(array) for array in jax.tree.leaves(like))
+
+
+def blocks_of(payload: Any) -> int:
+    """Return into how many blocks the payload was cut."""
+    return jax.tree.leaves(payload)[0].shape[0]

@@ -1,0 +1,41 @@
+"""Keys: what all workers draw together, and what each draws for itself."""
+
+import jax
+
+from jaxdist import _types
+
+
+def as_key(key: int | jax.Array) -> jax.Array:
+    """Return a typed key from a seed, a raw uint32 key or a typed key."""
+    if isinstance(key, int):
+        return jax.random.key(key)
+    if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    if key.ndim == 0:
+        return jax.random.key(key)
+    return jax.random.wrap_key_data(key)
+
+
+def step_key(key: jax.Array, count: jax.Array) -> jax.Array:
+    """Return the common key of this optimizer step."""
+    return jax.random.fold_in(key, count)
+
+
+def leaf_key(step: jax.Array, leaf_index: int) -> jax.Array:
+    """Return the common key of one leaf in this step."""
+    return jax.random.fold_in(step, leaf_index)
+
+
+def own_key(common: jax.Array, worker_index: jax.Array | int) -> jax.Array:
+    """Return the key that only this worker draws from, and all can compute."""
+    return jax.random.fold_in(common, worker_index)
+
+
+def keys_of(common: jax.Array, worker_index: jax.Array | int) -> _types.Keys:
+    """Return the keys with which this worker encodes."""
+    return _types.Keys(common, own_key(common, worker_index))
+
+
+def is_key(leaf: jax.Array) -> bool:
+    """Whether the leaf is an array of typed keys."""
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,57 @@
+"""What each transformation sends: noted while a step is traced, for the report."""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Shipment(NamedTuple):
+    """What one worker sends in one step for one leaf, or for the step as a whole."""
+
+    transformation: str  # such as "aggregate('data')"
+    leaf: str  # its path, or what else travels
+    shape: tuple[int, ...]  # of the leaf
+    compressor: str
+    route: str
+    nbytes: float  # bytes that one worker sends, padding included
+    padding: float  # of these, the bytes that carry nothing
+    dense: float  # bytes that a dense all-reduce of the leaf would send
+
+
+_shipments: contextvars.ContextVar[list[Shipment] | None] = contextvars.ContextVar(
+    "shipments", default=None
+)
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[list[Shipment]]:
+    """Collect the shipments of every step traced inside."""
+    shipments: list[Shipment] = []
+    token = _shipments.set(shipments)
+    try:
+        yield shipments
+    finally:
+        _shipments.reset(token)
+
+
+def record(shipment: Shipment) -> None:
+    """Note a shipment, if anybody listens."""
+    shipments = _shipments.get()
+    if shipments is not None:
+        shipments.append(shipment)
+
+
+def all_reduce_bytes(nbytes: float, num_workers: int) -> float:
+    """Return what each worker sends to all-reduce a message of this size."""
+    return 2 * (num_workers - 1) / num_workers * nbytes
+
+
+def all_gather_bytes(nbytes: float, num_workers: int) -> float:
+    """Return what each worker sends when it gives its message to all others."""
+    return (num_workers - 1) * nbytes
+
+
+def all_to_all_bytes(nbytes: float, num_workers: int) -> float:
+    """Return what each worker sends of ``num_workers`` messages of this total size."""
+    return (num_workers - 1) / num_workers * nbytes

@@ -1,0 +1,82 @@
+"""Trees and leaves: names of leaves, and leaves cut into equal blocks."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def path_name(path: jax.tree_util.KeyPath) -> str:
+    """Return ``"layer/kernel"`` for a key path."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def flatten(tree: Any) -> tuple[list[str], list[Any], Any]:
+    """Return the names of the leaves, the leaves, and the tree's structure."""
+    with_path, treedef = jax.tree.flatten_with_path(tree)
+    names = [path_name(path) for path, _ in with_path]
+    return names, [leaf for _, leaf in with_path], treedef
+
+
+def accumulator_dtype(*dtypes: Any) -> Any:
+    """Return the dtype to add numbers of these dtypes in: float32 or wider."""
+    bits = max(32, *(jnp.finfo(dtype).bits for dtype in dtypes))
+    if any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in dtypes):
+        return jnp.dtype(f"complex{2 * bits}")
+    return jnp.dtype(f"float{bits}")
+
+
+def like(leaf: Any, dtype: Any = None) -> jax.ShapeDtypeStruct:
+    """Return the leaf's shape and dtype, without its values."""
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype if dtype is None else dtype)
+
+
+def nbytes(leaf: Any) -> int:
+    """Return the bytes that the leaf, or a leaf of this shape and dtype, takes."""
+    return math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize
+
+
+def block_size(size: int, blocks: int) -> int:
+    """Return the length of ``blocks`` equal runs that hold ``size`` elements."""
+    return math.ceil(size / blocks)
+
+
+def to_blocks(leaf: jax.Array, blocks: int) -> jax.Array:
+    """Cut a leaf in row-major order into ``[blocks, size]``, padded with zeros."""
+    size = block_size(leaf.size, blocks)
+    flat = leaf.reshape(-1)
+    return jnp.pad(flat, (0, blocks * size - leaf.size)).reshape(blocks, size)
+
+
+def from_blocks(rows: jax.Array, like: Any) -> jax.Array:
+    """Join ``[blocks, size]`` to the shape and dtype of ``like``; drop the padding."""
+    flat = rows.reshape(-1)[: math.prod(like.shape)]
+    return flat.reshape(like.shape).astype(like.dtype)
+
+
+def to_chunks(rows: jax.Array, limit: int | None) -> jax.Array:
+    """Cut ``[blocks, size]`` into ``[blocks, chunks, length <= limit]``.
+
+    The chunks are as equal as they can be; the last ones are padded with zeros.
+    """
+    blocks, size = rows.shape
+    chunks, length = chunk_shape(size, limit)
+    padded = jnp.pad(rows, ((0, 0), (0, chunks * length - size)))
+    return padded.reshape(blocks, chunks, length)
+
+
+def from_chunks(chunks: jax.Array, size: int) -> jax.Array:
+    """Invert :func:`to_chunks`: join to ``[blocks, size]`` and drop the padding."""
+    return chunks.reshape(chunks.shape[0], -1)[:, :size]
+
+
+def chunk_shape(size: int, limit: int | None) -> tuple[int, int]:
+    """Return how many chunks of which length hold a block of ``size`` elements."""
+    chunks = 1 if limit is None else max(1, math.ceil(size / limit))
+    return chunks, math.ceil(size / chunks)
+
+
+def kept(density: float, size: int) -> int:
+    """Return how many of ``size`` elements a share keeps: rounded up, at least 1."""
+    return min(size, max(1, math.ceil(round(density * size, 6))))

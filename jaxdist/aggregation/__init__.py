@@ -1,0 +1,1 @@
+"""Aggregation: W gradients become one. One rule per file, routes, the transform."""

@@ -1,0 +1,196 @@
+"""Aggregate: the transformation that turns W gradients into one."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdist import (
+    _checks,
+    _collectives,
+    _leafwise,
+    _random,
+    _traffic,
+    _tree,
+    _types,
+    _worker_state,
+)
+from jaxdist.aggregation import _mean, _plan, _routes
+
+
+class AggregateState(NamedTuple):
+    """State of :func:`aggregate`."""
+
+    count: jax.Array  # int32, shape (); equal on all workers
+    key: jax.Array  # typed key, shape (); equal on all workers
+    uplink: _worker_state.PerWorkerState  # tree of compressor states; varies
+    downlink: _worker_state.PerWorkerState  # the same for the way back; varies
+
+
+def aggregate(
+    axis_name: _types.AxisName,
+    rule: _types.AggregationRule | None = None,
+    compressor: _types.Compressor | _types.LeafPolicy | None = None,
+    route: str = "auto",
+    *,
+    downlink: _types.Compressor | _types.LeafPolicy | None = None,
+    key: int | jax.Array = 0,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Turn the updates of W workers into one, the same on all of them.
+
+    .. math:: u = F\big(D(C(g_1)), \dots, D(C(g_W))\big)
+
+    Each worker compresses its updates, the payloads travel, and the rule :math:`F`
+    makes one of them. The leaves that take one route travel as one message.
+
+    Args:
+      axis_name: Mapped axis of the workers, or a tuple of axes.
+      rule: How W contributions become one; :func:`mean` when None.
+      compressor: What each worker sends: a compressor for every leaf, or a policy from
+        :func:`by_leaf`. None sends the updates as they are.
+      route: ``"psum"``, ``"gather"``, ``"scatter"``, or ``"auto"``, which takes the
+        one with the fewest bytes for each leaf. Robust rules keep W decoded gradients
+        on the route gather, and about one on the route scatter.
+      downlink: What travels back on the route scatter, with a state of its own:
+        compressor or policy. None sends the result in the dtype of the leaf. Implies
+        ``"scatter"``.
+      key: Seed or key of everything random; the same on all workers.
+
+    Returns:
+      A transformation that keeps structure, shapes and dtypes. Its updates are equal
+      on all workers, and typed so. Sums are in float32 or wider. NaN and infinity of
+      one worker make the mean non-finite, but not a robust rule.
+
+    Raises:
+      TypeError: If ``rule``, ``compressor`` or ``downlink`` is none.
+      ValueError: If ``route`` is unknown; if a coordinate-wise rule meets a compressor
+        whose workers keep different coordinates; when applied, if rule, compressor
+        and route cannot go together, if the rule cannot work with so few workers, or
+        if the updates are already equal on all workers.
+
+    Communication:
+      With b bytes of payload and c bytes back: psum 2(W-1)/W · b, gather (W-1) · b,
+      scatter (W-1)/W · (b + c), and there 2(W-1)/W · 4W² more for rules that need
+      distances. :func:`communication_report` lists them leaf by leaf.
+
+    Example:
+      >>> tx = optax.chain(
+      ...     jaxdist.aggregate(
+      ...         "data",
+      ...         rule=jaxdist.trimmed_mean(num_byzantine=1),
+      ...         compressor=jaxdist.error_feedback(jaxdist.scaled_sign()),
+      ...     ),
+      ...     optax.sgd(0.1),
+      ... )
+      >>> def step(params, gradient):
+      ...     state = tx.init(params)
+      ...     return tx.update(gradient, state, params)[0]
+      >>> gradients = jnp.array([[1.0], [2.0], [3.0], [1000.0]])
+      >>> workers = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name="data")
+      >>> print(workers(jnp.zeros(1), gradients))
+      [-0.25]
+    """
+    rule = _mean.mean() if rule is None else rule
+    compressor = _leafwise.DENSE if compressor is None else compressor
+    _checks.axis_name(axis_name)
+    _checks.instance("rule", rule, _types.AggregationRule, "jaxdist.mean()")
+    _leafwise.check("compressor", compressor, policies=True)
+    _checks.one_of("route", route, ("auto", *_plan.ROUTES))
+    if downlink is not None:
+        _leafwise.check("downlink", downlink, policies=True)
+    if downlink is not None and route not in ("auto", "scatter"):
+        raise ValueError(
+            f"`downlink` compresses the way back of the route 'scatter'; the route "
+            f"{route!r} has none. Use `route='scatter'` or no downlink."
+        )
+    if isinstance(compressor, _types.Compressor):
+        _plan.check_pair(rule, compressor)
+    key = _random.as_key(key)
+
+    def init(params):
+        return AggregateState(
+            jnp.zeros((), jnp.int32),
+            key,
+            _worker_state.attach(_leafwise.init(compressor, params), axis_name),
+            _worker_state.attach(_init_downlink(downlink, params, axis_name), axis_name),
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        del params, extra_args
+        names, leaves, treedef = _tree.flatten(updates)
+        _check_updates(names, leaves, axis_name)
+        num_workers = _collectives.size(axis_name)
+        rule.check(num_workers)
+        plans = [
+            _plan.plan_leaf(
+                name,
+                leaf,
+                num_workers,
+                rule=rule,
+                compressor=compressor,
+                downlink=downlink,
+                route=route,
+            )
+            for name, leaf in zip(names, leaves, strict=True)
+        ]
+        for shipment in _plan.shipments(plans, rule, f"aggregate({axis_name!r})"):
+            _traffic.record(shipment)
+        step = _random.step_key(state.key, state.count)
+        uplink = treedef.flatten_up_to(_worker_state.detach(state.uplink))
+        backlink = treedef.flatten_up_to(_worker_state.detach(state.downlink))
+        sent, uplink = _routes.encode(
+            plans, leaves, uplink, _random.leaf_key(step, 0), axis_name
+        )
+        arrived = _routes.deliver(sent, axis_name)
+        merged = _routes.merge(arrived, rule, _random.leaf_key(step, 1), axis_name)
+        merged, backlink = _routes.send_back(
+            merged, plans, backlink, _random.leaf_key(step, 2), axis_name
+        )
+        return treedef.unflatten(merged), AggregateState(
+            optax.safe_increment(state.count),
+            state.key,
+            _worker_state.attach(treedef.unflatten(uplink), axis_name),
+            _worker_state.attach(treedef.unflatten(backlink), axis_name),
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _init_downlink(downlink, params, axis_name):
+    """Return the states of the downlink's compressors, for this worker's parts."""
+    if downlink is None:
+        return jax.tree.map(lambda leaf: (), params)
+    bound = _collectives.is_bound(axis_name)
+    num_workers = _collectives.size(axis_name) if bound else 1
+
+    def init_leaf(path, leaf):
+        chosen = _leafwise.select(downlink, _tree.path_name(path), leaf)
+        state = chosen.init(_tree.to_blocks(leaf, num_workers)[0])
+        if jax.tree.leaves(state) and not bound:
+            raise ValueError(
+                f"`downlink` {chosen.name} keeps a state for each worker's part of a "
+                f"leaf, and {axis_name!r} is not bound, so nobody knows how many "
+                "workers there are. Make the state with jaxdist.init(tx, params, mesh, "
+                "axis_name), or call tx.init inside shard_map, pmap or vmap."
+            )
+        return state
+
+    return jax.tree.map_with_path(init_leaf, params)
+
+
+def _check_updates(names, leaves, axis_name):
+    """Raise for leaves that are no gradients, or that were aggregated before."""
+    for name, leaf in zip(names, leaves, strict=True):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise TypeError(
+                f"`updates` must be floating-point, but leaf {name!r} is {leaf.dtype}. "
+                "Leave it out with optax.masked or optax.partition."
+            )
+        if not _collectives.varies(leaf, axis_name):
+            raise ValueError(
+                f"`updates` are already equal on all workers of {axis_name!r} (leaf "
+                f"{name!r}): under shard_map, jax.grad of replicated parameters sums "
+                "over the workers before anything could be compressed or checked. "
+                f"Differentiate with jaxdist.value_and_grad(loss, {axis_name!r})."
+            )

@@ -1,0 +1,194 @@
+"""The plan: which leaf travels how, and what each worker sends for it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _collectives, _leafwise, _traffic, _tree, _types
+
+ROUTES = ("psum", "gather", "scatter")
+
+
+class LeafPlan(NamedTuple):
+    """How one leaf travels; known from shapes alone."""
+
+    name: str
+    like: jax.ShapeDtypeStruct  # of the leaf
+    compressor: _types.Compressor
+    downlink: _types.Compressor
+    route: str  # one of ROUTES
+    num_workers: int
+
+    @property
+    def blocks(self) -> int:
+        """Into how many parts the leaf is cut before it is encoded."""
+        return self.num_workers if self.route == "scatter" else 1
+
+    @property
+    def shard(self) -> jax.ShapeDtypeStruct:
+        """What one worker owns of the leaf on the route scatter."""
+        return shard_like(self.like, self.num_workers)
+
+
+def shard_like(leaf: Any, num_workers: int) -> jax.ShapeDtypeStruct:
+    """Return the part of a leaf that one of the workers owns."""
+    size = _tree.block_size(leaf.size, num_workers)
+    return jax.ShapeDtypeStruct((size,), leaf.dtype)
+
+
+def plan_leaf(
+    name: str,
+    leaf: Any,
+    num_workers: int,
+    *,
+    rule: _types.AggregationRule,
+    compressor: _types.Compressor | _types.LeafPolicy,
+    downlink: _types.Compressor | _types.LeafPolicy | None,
+    route: str,
+) -> LeafPlan:
+    """Choose the route of one leaf, or check the one that was asked for."""
+    up = _leafwise.select(compressor, name, leaf)
+    down = _leafwise.select(downlink or _leafwise.DENSE, name, leaf)
+    check_pair(rule, up)
+    if downlink is not None and not down.contract.splittable:
+        raise ValueError(
+            f"`downlink` {down.name} needs the shape of a whole leaf, but on the way "
+            "back each worker sends only its part. Use a compressor that splits."
+        )
+    plans = [
+        LeafPlan(name, _tree.like(leaf), up, down, candidate, num_workers)
+        for candidate in _possible(rule, up, downlink is not None)
+    ]
+    if route == "auto":
+        return min(plans, key=bytes_sent)
+    for plan in plans:
+        if plan.route == route:
+            return plan
+    possible = " or ".join(repr(plan.route) for plan in plans)
+    raise ValueError(
+        f"`route` {route!r} cannot carry leaf {name!r} with rule {rule.name}, "
+        f"compressor {up.name} and downlink {down.name}: "
+        f"{_why_not(route, rule, up)} Use {possible}, or 'auto'."
+    )
+
+
+def check_pair(rule: _types.AggregationRule, compressor: _types.Compressor) -> None:
+    """Raise when the rule would compare coordinates that others did not keep."""
+    if rule.needs_aligned and not compressor.contract.aligned:
+        raise ValueError(
+            f"`rule` {rule.name} compares coordinate by coordinate, but with "
+            f"{compressor.name} the workers keep different coordinates: almost all "
+            "rows are zero in each, and so would be the result. Use a compressor that "
+            "keeps the same ones everywhere (scaled_sign, qsgd, random_k, cast), or a "
+            "rule that takes any (mean, krum)."
+        )
+
+
+def _possible(
+    rule: _types.AggregationRule, compressor: _types.Compressor, has_downlink: bool
+) -> list[str]:
+    """Return the routes that can work, the lightest on memory first."""
+    routes = []
+    if rule.linear and compressor.contract.linear and not has_downlink:
+        routes.append("psum")
+    if compressor.contract.splittable:
+        routes.append("scatter")
+    if not has_downlink:
+        routes.append("gather")
+    if not routes:
+        raise ValueError(
+            f"`downlink` needs the route scatter, for which `compressor` "
+            f"{compressor.name} cannot be split. Use a compressor that splits, or no "
+            "downlink."
+        )
+    return routes
+
+
+def _why_not(
+    route: str, rule: _types.AggregationRule, compressor: _types.Compressor
+) -> str:
+    """Say why the route is impossible."""
+    if route == "scatter":
+        return "it cuts each leaf in parts, and this compressor does not split."
+    if route == "psum" and not rule.linear:
+        return "it adds payloads up on their way, which only the mean allows."
+    if route == "psum" and not compressor.contract.linear:
+        return "it adds payloads up on their way, and these do not add up."
+    return "only scatter has a way back to compress."
+
+
+def bytes_sent(plan: LeafPlan) -> float:
+    """Return the bytes that each worker sends for the leaf in one step."""
+    up, down = _bytes_up(plan), _bytes_down(plan)
+    return up + down
+
+
+def _bytes_up(plan: LeafPlan) -> float:
+    payload = _leafwise.payload_like(
+        plan.compressor, plan.like.shape, plan.like.dtype, plan.blocks
+    )
+    arrays = jax.tree.leaves(payload)
+    if plan.route == "psum":
+        arrays = [_tree.like(x, _collectives.psum_dtype(x.dtype)) for x in arrays]
+    nbytes = sum(_tree.nbytes(array) for array in arrays)
+    rate = {
+        "psum": _traffic.all_reduce_bytes,
+        "gather": _traffic.all_gather_bytes,
+        "scatter": _traffic.all_to_all_bytes,
+    }[plan.route]
+    return rate(nbytes, plan.num_workers)
+
+
+def _bytes_down(plan: LeafPlan) -> float:
+    if plan.route != "scatter":
+        return 0.0
+    nbytes = _leafwise.payload_nbytes(plan.downlink, plan.shard)
+    return _traffic.all_gather_bytes(nbytes, plan.num_workers)
+
+
+def _bytes_of_padding(plan: LeafPlan) -> float:
+    """Return the share of the bytes that the padded elements take."""
+    padded = plan.blocks * _tree.block_size(plan.like.size, plan.blocks)
+    return bytes_sent(plan) * (1 - plan.like.size / padded) if padded else 0.0
+
+
+def shipments(
+    plans: Sequence[LeafPlan], rule: _types.AggregationRule, transformation: str
+) -> Iterator[_traffic.Shipment]:
+    """Yield what the report should say of this step."""
+    for plan in plans:
+        dense = _traffic.all_reduce_bytes(_tree.nbytes(plan.like), plan.num_workers)
+        name = plan.compressor.name
+        if plan.downlink is not _leafwise.DENSE:
+            name = f"{name}, back {plan.downlink.name}"
+        yield _traffic.Shipment(
+            transformation,
+            plan.name,
+            plan.like.shape,
+            name,
+            plan.route,
+            bytes_sent(plan),
+            _bytes_of_padding(plan),
+            dense,
+        )
+    scattered = [plan for plan in plans if plan.route == "scatter"]
+    if rule.mix is not None and scattered:
+        num_workers = scattered[0].num_workers
+        nbytes = num_workers**2 * jnp.dtype(row_dtype(plans)).itemsize
+        yield _traffic.Shipment(
+            transformation,
+            "(distances)",
+            (num_workers, num_workers),
+            "-",
+            "psum",
+            _traffic.all_reduce_bytes(nbytes, num_workers),
+            0.0,
+            0.0,
+        )
+
+
+def row_dtype(plans: Sequence[LeafPlan]) -> Any:
+    """Return the dtype in which the rule works: float32 or wider."""
+    return _tree.accumulator_dtype(*(plan.like.dtype for plan in plans))

@@ -1,0 +1,1 @@
+"""Compressors: what one worker sends instead of one leaf. One file each."""

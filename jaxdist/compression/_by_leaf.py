@@ -1,0 +1,65 @@
+"""By leaf: which leaves are compressed how."""
+
+import fnmatch
+import math
+from collections.abc import Mapping
+
+from jaxdist import _checks, _leafwise, _types
+
+
+def by_leaf(
+    compressor: _types.Compressor,
+    patterns: Mapping[str, _types.Compressor] | None = None,
+    *,
+    min_ndim: int = 2,
+    min_size: int = 1024,
+) -> _types.LeafPolicy:
+    """Choose a compressor for each leaf by its path, rank and size.
+
+    Biases and norm scales are few and matter much: by default they travel as they are.
+
+    Args:
+      compressor: For every leaf that nothing below decides otherwise.
+      patterns: Maps shell patterns (``*``, ``?``, ``[...]``) over paths such as
+        ``"params/Conv_0/kernel"`` to compressors; the first that matches decides,
+        whatever the rank and size. ``*`` matches ``/`` too.
+      min_ndim: Leaves with fewer axes travel as they are.
+      min_size: Leaves with fewer elements travel as they are.
+
+    Returns:
+      A policy, accepted wherever a transformation takes a compressor. Wrappers go
+      inside: ``by_leaf(error_feedback(top_k(0.01)))``.
+
+    Raises:
+      ValueError: If ``min_ndim`` or ``min_size`` is negative.
+      TypeError: If a compressor is none.
+
+    Communication:
+      That of the chosen compressors.
+
+    Example:
+      >>> policy = jaxdist.by_leaf(
+      ...     jaxdist.scaled_sign(), {"embed/*": jaxdist.top_k(0.01)}
+      ... )
+      >>> tx = jaxdist.compress(policy)
+      >>> updates = {"kernel": jnp.ones((64, 64)), "bias": jnp.arange(3.0)}
+      >>> seen, _ = tx.update(updates, tx.init(updates))
+      >>> print(seen["bias"])
+      [0. 1. 2.]
+    """
+    patterns = dict(patterns or {})
+    _leafwise.check("compressor", compressor)
+    for pattern, chosen in patterns.items():
+        _leafwise.check(f"patterns[{pattern!r}]", chosen)
+    min_ndim = _checks.integer("min_ndim", min_ndim, 0)
+    min_size = _checks.integer("min_size", min_size, 0)
+
+    def select(path, leaf):
+        for pattern, chosen in patterns.items():
+            if fnmatch.fnmatchcase(path, pattern):
+                return chosen
+        if len(leaf.shape) < min_ndim or math.prod(leaf.shape) < min_size:
+            return _leafwise.DENSE
+        return compressor
+
+    return _types.LeafPolicy(select, f"by_leaf({compressor.name})")

@@ -1,0 +1,64 @@
+"""Cast: send narrower floats."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxdist import _tree, _types
+
+
+def cast(dtype: Any) -> _types.Compressor:
+    r"""Round every element to a narrower floating dtype.
+
+    Finite values beyond the range of ``dtype`` become its largest finite value; NaN
+    stays NaN, and infinities stay infinite where ``dtype`` has them.
+
+    Args:
+      dtype: Floating dtype such as ``jnp.bfloat16``, ``jnp.float16`` or
+        ``jnp.float8_e4m3fn``.
+
+    Returns:
+      A compressor without state, linear unless ``dtype`` has a single byte. A leaf
+      whose dtype is not wider than ``dtype`` travels as it is. ``bfloat16`` has the
+      exponents of float32 and is a contraction; the other narrow dtypes lose small
+      values altogether and are none.
+
+    Raises:
+      ValueError: If ``dtype`` is not a floating dtype.
+
+    Communication:
+      Payload of :math:`d` elements of ``dtype``. XLA's CPU backend widens ``bfloat16``
+      to float32 in an all-reduce: there only the routes gather and scatter save bytes.
+
+    Example:
+      >>> sent, _ = jaxdist.roundtrip(jaxdist.cast(jnp.bfloat16), jnp.array([1.001]))
+      >>> print(sent)
+      [1.]
+    """
+    target = jnp.dtype(dtype)
+    if not jnp.issubdtype(target, jnp.floating):
+        raise ValueError(f"`dtype` must be a floating dtype, got {target}.")
+    info = jnp.finfo(target)
+
+    def encode(leaf, state, keys, blocks):
+        del keys
+        rows = _tree.to_blocks(leaf, blocks)
+        if jnp.dtype(leaf.dtype).itemsize <= target.itemsize:
+            return rows, state
+        limit = jnp.asarray(info.max, rows.dtype)
+        clipped = jnp.where(jnp.isfinite(rows), jnp.clip(rows, -limit, limit), rows)
+        return clipped.astype(target), state
+
+    def decode(payload, like, keys):
+        del keys
+        return _tree.from_blocks(payload, like)
+
+    keeps_exponents = info.maxexp >= jnp.finfo(jnp.float32).maxexp
+    squared_error = float(info.eps / 2) ** 2 if keeps_exponents else 1.0
+    # One byte is too narrow to add in; wider floats may be summed on their way.
+    contract = _types.Contract(
+        variance=lambda size: squared_error, linear=target.itemsize > 1
+    )
+    return _types.Compressor(
+        lambda leaf: (), encode, decode, contract, f"cast({target.name})"
+    )
