@@ -3,15 +3,36 @@
 import importlib.metadata
 
 from jaxdist._types import AggregationRule as AggregationRule
+from jaxdist._types import AxisName as AxisName
+from jaxdist._types import Compressor as Compressor
+from jaxdist._types import Contract as Contract
+from jaxdist._types import Geometry as Geometry
+from jaxdist._types import Keys as Keys
+from jaxdist._types import LeafPolicy as LeafPolicy
+from jaxdist._worker_state import PerWorkerState as PerWorkerState
+from jaxdist.aggregation._aggregate import AggregateState as AggregateState
 from jaxdist.aggregation._aggregate import aggregate as aggregate
+from jaxdist.aggregation._communication_report import (
+    CommunicationReport as CommunicationReport,
+)
+from jaxdist.aggregation._communication_report import (
+    communication_report as communication_report,
+)
 from jaxdist.aggregation._krum import krum as krum
 from jaxdist.aggregation._mean import mean as mean
 from jaxdist.aggregation._median import median as median
 from jaxdist.aggregation._trimmed_mean import trimmed_mean as trimmed_mean
+from jaxdist.attack._gaussian import gaussian as gaussian
+from jaxdist.attack._inject_attack import Attack as Attack
+from jaxdist.attack._inject_attack import InjectAttackState as InjectAttackState
+from jaxdist.attack._inject_attack import inject_attack as inject_attack
+from jaxdist.attack._sign_flip import sign_flip as sign_flip
 from jaxdist.compression._by_leaf import by_leaf as by_leaf
 from jaxdist.compression._cast import cast as cast
+from jaxdist.compression._compress import CompressState as CompressState
 from jaxdist.compression._compress import compress as compress
 from jaxdist.compression._contractive import contractive as contractive
+from jaxdist.compression._error_feedback import ErrorFeedbackState as ErrorFeedbackState
 from jaxdist.compression._error_feedback import error_feedback as error_feedback
 from jaxdist.compression._identity import identity as identity
 from jaxdist.compression._qsgd import qsgd as qsgd
@@ -20,3 +41,17 @@ from jaxdist.compression._roundtrip import payload_nbytes as payload_nbytes
 from jaxdist.compression._roundtrip import roundtrip as roundtrip
 from jaxdist.compression._scaled_sign import scaled_sign as scaled_sign
 from jaxdist.compression._top_k import top_k as top_k
+from jaxdist.layout._init import init as init
+from jaxdist.layout._per_worker import per_worker as per_worker
+from jaxdist.layout._state_specs import state_specs as state_specs
+from jaxdist.layout._value_and_grad import value_and_grad as value_and_grad
+from jaxdist.leader._pull_to_leader import PullToLeaderState as PullToLeaderState
+from jaxdist.leader._pull_to_leader import pull_to_leader as pull_to_leader
+from jaxdist.recipes._data_parallel import data_parallel as data_parallel
+from jaxdist.recipes._local_step import TrainState as TrainState
+from jaxdist.recipes._local_step import local_step as local_step
+from jaxdist.recipes._simulate import simulate as simulate
+from jaxdist.staleness._delay_updates import DelayUpdatesState as DelayUpdatesState
+from jaxdist.staleness._delay_updates import delay_updates as delay_updates
+
+__version__ = importlib.metadata.version("jaxdist")

@@ -5,12 +5,12 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-import jax
+from jax import core
 
 
 def _is_traced(value: Any) -> bool:
     """Whether the value is only known when the compiled program runs."""
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, core.Tracer)
 
 
 def integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
@@ -25,9 +25,7 @@ def integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
                 " It shapes the program, so it cannot be traced; under"
                 f" optax.inject_hyperparams name it in `static_args={name!r}`."
             )
-        raise ValueError(
-            f"`{name}` must be {allowed}, got {value!r}.{hint}"
-        ) from None
+        raise ValueError(f"`{name}` must be {allowed}, got {value!r}.{hint}") from None
     if isinstance(value, bool) or not low <= number <= high:
         raise ValueError(f"`{name}` must be {allowed}, got {value!r}.")
     return number

@@ -100,19 +100,19 @@ def all_gather(leaf: jax.Array, axis_name: _types.AxisName) -> jax.Array:
     """Return ``[W, ...]``, the same on all workers and typed so."""
     names = names_of(axis_name)
     if _are_mesh_axes(names):
-        return _gather_over(to_varying(leaf, axis_name), names)
+        return _gather_at_once(leaf, axis_name)
     gathered = leaf
     for name in reversed(names):
-        gathered = _gather_over(to_varying(gathered, name), (name,))
+        gathered = _gather_at_once(gathered, name)
     return gathered.reshape(size(axis_name), *leaf.shape)
 
 
-def _gather_over(leaf: jax.Array, names: tuple[str, ...]) -> jax.Array:
+def _gather_at_once(leaf: jax.Array, axis_name: _types.AxisName) -> jax.Array:
     """Gather over axes that one collective can serve."""
-    axis = names if len(names) > 1 else names[0]
-    if types_tracked(axis):
-        return lax.all_gather(leaf, axis, to="invarying")
-    return lax.all_gather(leaf, axis)
+    if types_tracked(axis_name):
+        leaf = to_varying(leaf, axis_name)
+        return lax.all_gather(leaf, axis_name, to="invarying")
+    return lax.all_gather(leaf, axis_name)
 
 
 def all_to_all(rows: jax.Array, axis_name: _types.AxisName) -> jax.Array:

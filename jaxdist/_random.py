@@ -1,6 +1,7 @@
 """Keys: what all workers draw together, and what each draws for itself."""
 
 import jax
+import jax.numpy as jnp
 
 from jaxdist import _types
 
@@ -9,7 +10,7 @@ def as_key(key: int | jax.Array) -> jax.Array:
     """Return a typed key from a seed, a raw uint32 key or a typed key."""
     if isinstance(key, int):
         return jax.random.key(key)
-    if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     if key.ndim == 0:
         return jax.random.key(key)
@@ -38,4 +39,4 @@ def keys_of(common: jax.Array, worker_index: jax.Array | int) -> _types.Keys:
 
 def is_key(leaf: jax.Array) -> bool:
     """Whether the leaf is an array of typed keys."""
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

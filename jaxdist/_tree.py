@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 
 def path_name(path: jax.tree_util.KeyPath) -> str:
@@ -17,6 +18,11 @@ def flatten(tree: Any) -> tuple[list[str], list[Any], Any]:
     with_path, treedef = jax.tree.flatten_with_path(tree)
     names = [path_name(path) for path, _ in with_path]
     return names, [leaf for _, leaf in with_path], treedef
+
+
+def next_count(count: jax.Array) -> jax.Array:
+    """Return the step counter plus one; it stays at the largest int32."""
+    return jnp.asarray(optax.safe_increment(count))
 
 
 def accumulator_dtype(*dtypes: Any) -> Any:

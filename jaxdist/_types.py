@@ -1,8 +1,10 @@
 """The protocols every family speaks: compressors, contracts, aggregation rules."""
 
 import dataclasses
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -113,6 +115,14 @@ class LeafPolicy(NamedTuple):
         return self.name
 
 
+_CACHED = 4096  # columns whose W rows stay in cache while all pairs are compared
+
+
+def _squared_distances(rows: jax.Array) -> jax.Array:
+    """Return ``[W, W]`` for few columns."""
+    return jnp.sum((rows[:, None] - rows[None]) ** 2, axis=-1)
+
+
 class Geometry(NamedTuple):
     """How W contributions lie to each other, over the whole gradient."""
 
@@ -126,17 +136,15 @@ class Geometry(NamedTuple):
         Distances are sums of squared differences, never norms minus inner products:
         those cancel when all gradients share a large mean.
         """
-        num_workers = rows.shape[0]
-        upper = [
-            jnp.sum((rows[i + 1 :] - rows[i : i + 1]) ** 2, axis=1)
-            for i in range(num_workers - 1)
-        ]
-        square = jnp.zeros((num_workers, num_workers), rows.dtype)
-        if upper:
-            square = square.at[jnp.triu_indices(num_workers, 1)].set(
-                jnp.concatenate(upper)
-            )
-        return cls(square + square.T, jnp.sum(rows**2, axis=1))
+        whole = rows.shape[1] // _CACHED * _CACHED
+
+        def add(i, total):
+            part = jax.lax.dynamic_slice_in_dim(rows, i * _CACHED, _CACHED, axis=1)
+            return total + _squared_distances(part)
+
+        rest = _squared_distances(rows[:, whole:])
+        distances = jax.lax.fori_loop(0, whole // _CACHED, add, rest)
+        return cls(distances, jnp.sum(rows**2, axis=1))
 
     def as_matrix(self) -> jax.Array:
         """Return ``[W, W]``: the distances, with the norms on their zero diagonal."""
@@ -231,9 +239,21 @@ class AggregationRule(NamedTuple):
         if self.mix is None or geometry is None:
             return self.reduce(rows)
         weights = self.mix(geometry.without_nan(), key).astype(rows.dtype)
-        # A weight of zero does not silence a NaN; such rows have no weight to lose.
-        trusted = jnp.where(jnp.isfinite(rows), rows, 0)
-        return self.reduce(jnp.matmul(weights, trusted, precision="highest"))
+        return self.reduce(_mixed(weights, rows))
+
+
+def _mixed(weights: jax.Array, rows: jax.Array) -> jax.Array:
+    """Return ``weights [m, W] @ rows [W, s]``, deaf to rows without weight."""
+    # A weight of zero does not silence a NaN; rows that hold one have no weight.
+    if weights.shape[0] > 1:
+        finite = jnp.where(jnp.isfinite(rows), rows, 0)
+        return jnp.matmul(weights, finite, precision="highest")
+    # A single row is a sum that fuses, where a product would copy all rows first.
+    terms = (
+        weights[:, i : i + 1] * jnp.where(jnp.isfinite(row), row, 0)
+        for i, row in enumerate(jnp.split(rows, rows.shape[0]))
+    )
+    return functools.reduce(operator.add, terms)
 
 
 def _shared_leading_axis(leaves: list[jax.Array]) -> int:

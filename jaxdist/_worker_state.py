@@ -1,5 +1,6 @@
 """State that differs between workers: one slice of a ``[W, ...]`` array for each."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,3 +23,28 @@ def attach(state: Any, axis_name: _types.AxisName) -> PerWorkerState:
 def detach(state: PerWorkerState) -> Any:
     """Invert :func:`attach`."""
     return jax.tree.map(lambda leaf: leaf[0], state.inner_state)
+
+
+def is_per_worker(node: Any) -> bool:
+    """Whether the node marks state that differs between workers."""
+    return isinstance(node, PerWorkerState)
+
+
+def fill(state: Any, own: Any, common: Any) -> Any:
+    """Return the state's tree with ``own`` below the marks and ``common`` elsewhere."""
+
+    def value(node):
+        if is_per_worker(node):
+            return jax.tree.map(lambda _: own, node)
+        return common
+
+    return jax.tree.map(value, state, is_leaf=is_per_worker)
+
+
+def map_slices(fn: Callable[[Any], Any], state: Any) -> Any:
+    """Apply a function to the leaves below the marks, and leave the others alone."""
+    return jax.tree.map(
+        lambda node: jax.tree.map(fn, node) if is_per_worker(node) else node,
+        state,
+        is_leaf=is_per_worker,
+    )

@@ -1,6 +1,6 @@
 """Aggregate: the transformation that turns W gradients into one."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -113,7 +113,9 @@ def aggregate(
             jnp.zeros((), jnp.int32),
             key,
             _worker_state.attach(_leafwise.init(compressor, params), axis_name),
-            _worker_state.attach(_init_downlink(downlink, params, axis_name), axis_name),
+            _worker_state.attach(
+                _init_downlink(downlink, params, axis_name), axis_name
+            ),
         )
 
     def update(updates, state, params=None, **extra_args):
@@ -148,7 +150,7 @@ def aggregate(
             merged, plans, backlink, _random.leaf_key(step, 2), axis_name
         )
         return treedef.unflatten(merged), AggregateState(
-            optax.safe_increment(state.count),
+            _tree.next_count(state.count),
             state.key,
             _worker_state.attach(treedef.unflatten(uplink), axis_name),
             _worker_state.attach(treedef.unflatten(backlink), axis_name),

@@ -12,7 +12,9 @@ scatter    all-to-all of W blocks, decode, rule on my part,    (W-1)/W · (b + b
 The leaves of one route travel as one message.
 """
 
+import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -70,9 +72,7 @@ def deliver(sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
     return [arrived[i] for i in range(len(sent))]
 
 
-def _travel(
-    route: str, sent: Sequence[Sent], axis_name: _types.AxisName
-) -> list[Sent]:
+def _travel(route: str, sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
     """Let the payloads of one route travel."""
     arrays, treedef = jax.tree.flatten([item.payload for item in sent])
     collective = {
@@ -193,9 +193,7 @@ def merge(
             jnp.concatenate([rows[i] for i in chosen], axis=1), geometry, key
         )
         ends = itertools.accumulate(rows[i].shape[1] for i in chosen)
-        merged.update(
-            zip(chosen, jnp.split(whole, list(ends)[:-1]), strict=True)
-        )
+        merged.update(zip(chosen, jnp.split(whole, list(ends)[:-1]), strict=True))
     return [merged[i] for i in range(len(arrived))]
 
 
@@ -203,14 +201,16 @@ def _geometry(
     rows: Sequence[jax.Array], routes: Sequence[str], axis_name: _types.AxisName
 ) -> _types.Geometry:
     """Measure the whole gradient: what all have seen, and the parts of all workers."""
-    total = None
+    parts = []
     for route in sorted(set(routes)):
-        chosen = [row for row, other in zip(rows, routes, strict=True) if other == route]
+        chosen = [
+            row for row, other in zip(rows, routes, strict=True) if other == route
+        ]
         part = _types.Geometry.of(jnp.concatenate(chosen, axis=1)).as_matrix()
         if route == "scatter":
             part = _collectives.psum(part, axis_name)
-        total = part if total is None else total + part
-    return _types.Geometry.from_matrix(total)
+        parts.append(part)
+    return _types.Geometry.from_matrix(functools.reduce(operator.add, parts))
 
 
 def send_back(

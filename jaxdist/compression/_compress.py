@@ -73,7 +73,7 @@ def compress(
             seen.append(chosen.decode(payload, _tree.like(leaf), keys))
             states.append(leaf_state)
         return treedef.unflatten(seen), CompressState(
-            optax.safe_increment(state.count), state.key, treedef.unflatten(states)
+            _tree.next_count(state.count), state.key, treedef.unflatten(states)
         )
 
     return optax.GradientTransformationExtraArgs(init, update)

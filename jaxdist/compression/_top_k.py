@@ -82,7 +82,9 @@ def top_k(density: float, block_size: int | None = None) -> _types.Compressor:
         _, length = _tree.chunk_shape(size, block_size)
         return 1.0 - _tree.kept(density, length) / length
 
-    name = f"top_k({density})" if block_size is None else f"top_k({density}, {block_size})"
+    name = (
+        f"top_k({density})" if block_size is None else f"top_k({density}, {block_size})"
+    )
     contract = _types.Contract(variance=variance, aligned=False)
     return _types.Compressor(
         lambda leaf: (), encode, decode, contract, name, accumulate

@@ -1,0 +1,1 @@
+"""Attack: what Byzantine workers send, so that robustness can be shown and tested."""

@@ -1,0 +1,1 @@
+"""Layout: whose gradient, whose state, and where both live on a mesh."""

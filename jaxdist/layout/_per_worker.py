@@ -1,0 +1,64 @@
+"""Per worker: a transformation whose state is each worker's own."""
+
+import jax
+import optax
+
+from jaxdist import _checks, _collectives, _random, _types, _worker_state
+
+
+def per_worker(
+    axis_name: _types.AxisName, inner: optax.GradientTransformation
+) -> optax.GradientTransformationExtraArgs:
+    """Give each worker a state of its own for a local transformation.
+
+    Wrap what handles updates before they are aggregated: momentum at the workers,
+    noise, delays. Keys inside the state are folded with the worker's index, so that
+    workers draw independently; plain optax noise is the same on all of them.
+
+    Args:
+      axis_name: Mapped axis of the workers, or a tuple of axes.
+      inner: Any transformation that does not communicate.
+
+    Returns:
+      A transformation with the updates of ``inner``. Every leaf of its state has a
+      leading axis of size 1, this worker's slice of an array ``[W, ...]``;
+      :func:`state_specs` shards it over ``axis_name``.
+
+    Raises:
+      ValueError: If ``axis_name`` is no name.
+
+    Communication:
+      None.
+
+    Example:
+      >>> tx = optax.chain(
+      ...     jaxdist.per_worker("data", optax.ema(0.9)),
+      ...     jaxdist.aggregate("data", rule=jaxdist.median()),
+      ...     optax.sgd(0.1),
+      ... )
+      >>> state = tx.init({"w": jnp.zeros(3)})
+      >>> print(state[0].inner_state.ema["w"].shape)
+      (1, 3)
+
+    References:
+      Karimireddy et al., `Learning from History for Byzantine Robust Optimization
+      <https://arxiv.org/abs/2012.10333>`_, 2021, for momentum at the workers.
+    """
+    _checks.axis_name(axis_name)
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params):
+        own = _collectives.to_varying(params, axis_name)
+        return _worker_state.attach(inner.init(own), axis_name)
+
+    def update(updates, state, params=None, **extra_args):
+        index = _collectives.index(axis_name)
+
+        def fold(leaf):
+            return _random.own_key(leaf, index) if _random.is_key(leaf) else leaf
+
+        own = jax.tree.map(fold, _worker_state.detach(state))
+        updates, own = inner.update(updates, own, params, **extra_args)
+        return updates, _worker_state.attach(own, axis_name)
+
+    return optax.GradientTransformationExtraArgs(init, update)

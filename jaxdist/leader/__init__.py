@@ -1,0 +1,1 @@
+"""Leader: workers with parameters of their own, pulled towards the best of them."""

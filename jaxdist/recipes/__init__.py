@@ -1,0 +1,1 @@
+"""Recipes: whole training steps, built from the floors below."""

@@ -1,0 +1,160 @@
+"""Data parallel: from a loss and an optimizer to a step on many devices."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxdist import _collectives, _tree, _types, _worker_state
+from jaxdist.layout import _init, _state_specs
+from jaxdist.recipes import _local_step
+
+
+def data_parallel(
+    loss_fn: Callable[..., Any],
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    axis_name: _types.AxisName,
+    *,
+    has_aux: bool = False,
+    per_worker_params: bool = False,
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return ``(init, step)`` that train on a mesh, one worker per device.
+
+    Args:
+      loss_fn: ``(params, batch) -> loss`` of one worker's part of the batch, a scalar;
+        with ``has_aux`` ``(loss, metrics)``, a dict of arrays.
+      tx: The whole optimizer, with :func:`aggregate` (or, with ``per_worker_params``,
+        perhaps :func:`pull_to_leader`) in it. It gets each worker's loss as ``value=``.
+      mesh: Mesh with the axis or axes of the workers, of one process or many.
+      axis_name: Their name.
+      has_aux: Whether ``loss_fn`` returns metrics.
+      per_worker_params: Whether each worker has parameters of its own. They start
+        equal, and have a leading axis of W, sharded over ``axis_name``.
+
+    Returns:
+      ``init(params) -> TrainState`` copies the parameters and puts them and the state
+      of ``tx`` on the mesh. ``step(state, batch) -> (state, metrics)`` is jitted and
+      donates the state. Arrays of the batch have a leading axis that W divides, and are
+      sharded over it; NumPy arrays are this process' part of the batch. The metrics
+      hold ``"loss"`` and those of ``loss_fn``, as means over the workers.
+
+    Raises:
+      ValueError: If the mesh has no such axis; when called, if W does not divide a
+        batch, if the updates differ between workers though the parameters must not, or
+        as :func:`state_specs` raises.
+
+    Communication:
+      That of ``tx``, and an all-reduce of the metrics.
+
+    Example:
+      >>> def loss(params, batch):
+      ...     return jnp.mean((params - batch) ** 2)
+      >>> tx = optax.chain(jaxdist.aggregate("data"), optax.sgd(0.5))
+      >>> mesh = jax.make_mesh((1,), ("data",))
+      >>> init, step = jaxdist.data_parallel(loss, tx, mesh, "data")
+      >>> state, metrics = step(init(jnp.zeros(())), jnp.array([1.0, 3.0]))
+      >>> print(state.params, metrics["loss"])
+      2.0 5.0
+    """
+    _init.check_mesh(mesh, axis_name)
+    worker_step = _local_step.local_step(loss_fn, tx, axis_name, has_aux=has_aux)
+    param_spec = PartitionSpec(axis_name) if per_worker_params else PartitionSpec()
+    batch_spec = PartitionSpec(axis_name)
+
+    def own(params):
+        return (
+            jax.tree.map(lambda leaf: leaf[0], params) if per_worker_params else params
+        )
+
+    def stacked(params):
+        if not per_worker_params:
+            return params
+        varying = _collectives.to_varying(params, axis_name)
+        return jax.tree.map(lambda leaf: leaf[None], varying)
+
+    def specs_of(opt_state):
+        return _local_step.TrainState(
+            param_spec, _state_specs.specs_of(opt_state, axis_name)
+        )
+
+    def init(params):
+        def make(params):
+            return _local_step.TrainState(stacked(params), tx.init(params))
+
+        opt_specs = _state_specs.state_specs(tx, params, axis_name)
+        specs = _local_step.TrainState(param_spec, opt_specs)
+        return _init.make_on_mesh(make, params, specs, mesh, axis_name)
+
+    def worker(state, batch):
+        state, metrics = worker_step(state._replace(params=own(state.params)), batch)
+        _check_same_everywhere(state, axis_name, per_worker_params)
+        return state._replace(params=stacked(state.params)), metrics
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def run(state, batch):
+        specs = specs_of(state.opt_state)
+        mapped = jax.shard_map(
+            worker,
+            mesh=mesh,
+            in_specs=(specs, batch_spec),
+            out_specs=(specs, PartitionSpec()),
+            axis_names=set(_collectives.names_of(axis_name)),
+        )
+        return mapped(state, batch)
+
+    def step(state, batch):
+        return run(state, _on_mesh(batch, mesh, axis_name))
+
+    return init, step
+
+
+def _on_mesh(batch: Any, mesh: Mesh, axis_name: _types.AxisName) -> Any:
+    """Shard a batch over the workers; NumPy arrays are this process' part of it."""
+    sharding = NamedSharding(mesh, PartitionSpec(axis_name))
+    num_workers = math.prod(
+        mesh.shape[name] for name in _collectives.names_of(axis_name)
+    )
+
+    def put(path, leaf):
+        is_global = isinstance(leaf, jax.Array)
+        leaf = leaf if is_global else np.asarray(leaf)
+        shards = num_workers
+        if not is_global:
+            shards = num_workers * len(mesh.local_devices) // mesh.size
+        if not leaf.ndim or leaf.shape[0] % shards:
+            raise ValueError(
+                f"`batch` must have a leading axis that {shards} workers divide, but "
+                f"leaf {_tree.path_name(path)!r} has shape {leaf.shape}."
+            )
+        if is_global:
+            return jax.device_put(leaf, sharding)
+        return jax.make_array_from_process_local_data(sharding, leaf)
+
+    return jax.tree.map_with_path(put, batch)
+
+
+def _check_same_everywhere(
+    state: _local_step.TrainState, axis_name: _types.AxisName, per_worker_params: bool
+) -> None:
+    """Raise when what must be equal on all workers may differ."""
+    if not per_worker_params:
+        for name, leaf in zip(*_tree.flatten(state.params)[:2], strict=True):
+            if _collectives.varies(leaf, axis_name):
+                raise ValueError(
+                    f"`tx` gives every worker other updates (leaf {name!r}): put "
+                    f"jaxdist.aggregate({axis_name!r}, ...) into the chain, or give "
+                    "each worker its own parameters with `per_worker_params=True`."
+                )
+    common = _worker_state.map_slices(lambda leaf: None, state.opt_state)
+    for name, leaf in zip(*_tree.flatten(common)[:2], strict=True):
+        if _collectives.varies(leaf, axis_name):
+            raise ValueError(
+                f"`tx` keeps state that differs between workers (leaf {name!r}): wrap "
+                f"what owns it in jaxdist.per_worker({axis_name!r}, ...)."
+            )

@@ -1,0 +1,115 @@
+"""Simulate: many workers on one device."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdist import _checks, _tree, _worker_state
+from jaxdist.layout import _state_specs
+from jaxdist.recipes import _local_step
+
+
+def simulate(
+    loss_fn: Callable[..., Any],
+    tx: optax.GradientTransformation,
+    num_workers: int,
+    axis_name: str,
+    *,
+    has_aux: bool = False,
+    per_worker_params: bool = False,
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return ``(init, step)`` that train W simulated workers on one device.
+
+    The same as :func:`data_parallel`, with ``vmap`` in place of a mesh: the same
+    numbers, and states of the same shapes, so that a checkpoint moves between the two.
+
+    Args:
+      loss_fn: As in :func:`data_parallel`.
+      tx: As in :func:`data_parallel`.
+      num_workers: W.
+      axis_name: Name of the mapped axis.
+      has_aux: As in :func:`data_parallel`.
+      per_worker_params: As in :func:`data_parallel`.
+
+    Returns:
+      ``init(params) -> TrainState`` and ``step(state, batch) -> (state, metrics)``,
+      jitted; ``step`` donates the state.
+
+    Raises:
+      ValueError: If ``num_workers`` is below 1; when called, if W does not divide a
+        batch, or as :func:`state_specs` raises.
+
+    Communication:
+      None.
+
+    Example:
+      >>> def loss(params, batch):
+      ...     return jnp.mean((params - batch) ** 2)
+      >>> tx = optax.chain(
+      ...     jaxdist.aggregate("worker", jaxdist.median()), optax.sgd(0.5)
+      ... )
+      >>> init, step = jaxdist.simulate(loss, tx, 3, "worker")
+      >>> state, metrics = step(init(jnp.zeros(())), jnp.array([1.0, 3.0, 100.0]))
+      >>> print(state.params)
+      3.0
+    """
+    num_workers = _checks.integer("num_workers", num_workers, 1)
+    worker_step = _local_step.local_step(loss_fn, tx, axis_name, has_aux=has_aux)
+    param_axis = 0 if per_worker_params else None
+
+    def axes_of(opt_state):
+        return _local_step.TrainState(
+            param_axis, _worker_state.fill(opt_state, 0, None)
+        )
+
+    @jax.jit
+    def init(params):
+        def make(params):
+            return _worker_state.map_slices(lambda leaf: leaf[0], tx.init(params))
+
+        specs = _state_specs.state_specs(tx, params, axis_name)
+        made = jax.vmap(
+            make,
+            in_axes=None,
+            out_axes=_worker_state.fill(specs, 0, None),
+            axis_size=num_workers,
+            axis_name=axis_name,
+        )(params)
+
+        def place(leaf):
+            shape = (num_workers, *leaf.shape) if per_worker_params else leaf.shape
+            return jnp.broadcast_to(leaf, shape).copy()
+
+        return _local_step.TrainState(jax.tree.map(place, params), made)
+
+    def worker(state, batch):
+        # Inside, a slice has a leading axis of size 1, as on a mesh.
+        state = _worker_state.map_slices(lambda leaf: leaf[None], state)
+        state, metrics = worker_step(state, batch)
+        return _worker_state.map_slices(lambda leaf: leaf[0], state), metrics
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state, batch):
+        axes = axes_of(state.opt_state)
+        mapped = jax.vmap(worker, (axes, 0), (axes, None), axis_name=axis_name)
+        return mapped(state, _split(batch, num_workers))
+
+    return init, step
+
+
+def _split(batch: Any, num_workers: int) -> Any:
+    """Cut a batch into one part for each worker."""
+
+    def cut(path, leaf):
+        if not jnp.ndim(leaf) or leaf.shape[0] % num_workers:
+            raise ValueError(
+                f"`batch` must have a leading axis that {num_workers} workers divide, "
+                f"but leaf {_tree.path_name(path)!r} has shape {jnp.shape(leaf)}."
+            )
+        return leaf.reshape(num_workers, -1, *leaf.shape[1:])
+
+    return jax.tree.map_with_path(cut, batch)

@@ -1,0 +1,1 @@
+"""Staleness: what comes late, simulated by buffers in the state."""
