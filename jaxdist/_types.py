@@ -142,8 +142,9 @@ class Geometry(NamedTuple):
             part = jax.lax.dynamic_slice_in_dim(rows, i * _CACHED, _CACHED, axis=1)
             return total + _squared_distances(part)
 
-        rest = _squared_distances(rows[:, whole:])
-        distances = jax.lax.fori_loop(0, whole // _CACHED, add, rest)
+        distances = _squared_distances(rows[:, whole:])
+        if whole:
+            distances = jax.lax.fori_loop(0, whole // _CACHED, add, distances)
         return cls(distances, jnp.sum(rows**2, axis=1))
 
     def as_matrix(self) -> jax.Array:

@@ -164,21 +164,28 @@ def _init_downlink(downlink, params, axis_name):
     if downlink is None:
         return jax.tree.map(lambda leaf: (), params)
     bound = _collectives.is_bound(axis_name)
-    num_workers = _collectives.size(axis_name) if bound else 1
 
     def init_leaf(path, leaf):
         chosen = _leafwise.select(downlink, _tree.path_name(path), leaf)
-        state = chosen.init(_tree.to_blocks(leaf, num_workers)[0])
-        if jax.tree.leaves(state) and not bound:
-            raise ValueError(
-                f"`downlink` {chosen.name} keeps a state for each worker's part of a "
-                f"leaf, and {axis_name!r} is not bound, so nobody knows how many "
-                "workers there are. Make the state with jaxdist.init(tx, params, mesh, "
-                "axis_name), or call tx.init inside shard_map, pmap or vmap."
-            )
-        return state
+        if bound or jax.tree.leaves(jax.eval_shape(chosen.init, leaf)):
+            num_workers = _num_workers_for_downlink(chosen, axis_name)
+            leaf = _tree.to_blocks(leaf, num_workers)[0]
+        return chosen.init(leaf)
 
     return jax.tree.map_with_path(init_leaf, params)
+
+
+def _num_workers_for_downlink(downlink, axis_name):
+    """Return W, or say how to make a state whose shape depends on it."""
+    try:
+        return _collectives.size(axis_name)
+    except NameError as error:
+        raise NameError(
+            f"{error} `downlink` {downlink.name} keeps a state for each worker's part "
+            "of a leaf, so the number of workers must be known: make the state with "
+            "jaxdist.init(tx, params, mesh, axis_name), or call tx.init inside "
+            "shard_map, pmap or vmap."
+        ) from None
 
 
 def _check_updates(names, leaves, axis_name):

@@ -1,0 +1,43 @@
+"""Where states live: specs fit every leaf, and init puts them there."""
+
+import jax
+import optax
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+import jaxdist as jd
+from tests import harness
+from tests.contract import table
+
+ROWS = pytest.mark.parametrize(
+    "row", table.TRANSFORMATIONS, ids=table.names(table.TRANSFORMATIONS)
+)
+
+
+@ROWS
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_init_follows_the_specs(row, axis_type):
+    params = harness.params_like(harness.gradients())
+    mesh = harness.make_mesh(axis_type)
+    tx = optax.chain(row.tx, optax.adam(1e-3))
+    specs = jd.state_specs(tx, params, harness.AXIS)
+    state = jd.init(tx, params, mesh, harness.AXIS)
+    assert jax.tree.structure(specs) == jax.tree.structure(state)
+    for (path, leaf), spec in zip(
+        jax.tree.leaves_with_path(state), jax.tree.leaves(specs), strict=True
+    ):
+        assert len(spec) <= leaf.ndim, path
+        own = any("inner_state" in str(part) for part in path)
+        assert spec == (PartitionSpec(harness.AXIS) if own else PartitionSpec()), path
+        if own:
+            assert leaf.shape[0] == harness.NUM_WORKERS, path
+        assert leaf.is_fully_replicated != own or not leaf.size, path
+
+
+@ROWS
+def test_tree_map_params_understands_the_state(row):
+    params = harness.params_like(harness.gradients())
+    state = jax.vmap(
+        row.tx.init, in_axes=None, axis_size=harness.NUM_WORKERS, axis_name=harness.AXIS
+    )(params)
+    optax.tree_map_params(row.tx, lambda leaf: leaf, state)

@@ -1,0 +1,152 @@
+"""Run anything on the four backends and compare.
+
+Every argument and every result has a leading worker axis, so that one assertion
+compares all backends.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+
+BACKENDS = ("vmap", "pmap", "shard_map", "shard_map_no_vma")
+AXIS = "data"
+NUM_WORKERS = 8
+
+
+def make_mesh(axis_type=AxisType.Auto):
+    return jax.make_mesh((NUM_WORKERS,), (AXIS,), axis_types=(axis_type,))
+
+
+def mapped(fn, backend):
+    """Map ``fn`` over workers; arguments and results are ``[W, ...]``."""
+    if backend == "vmap":
+        return jax.vmap(fn, axis_name=AXIS)
+    if backend == "pmap":
+        return jax.pmap(fn, axis_name=AXIS)
+
+    def on_slices(*args):
+        out = fn(*jax.tree.map(lambda leaf: leaf[0], args))
+        return jax.tree.map(lambda leaf: leaf[None], out)
+
+    return jax.shard_map(
+        on_slices,
+        mesh=make_mesh(),
+        in_specs=PartitionSpec(AXIS),
+        out_specs=PartitionSpec(AXIS),
+        check_vma=backend == "shard_map",
+    )
+
+
+def run(fn, backend, *args):
+    """Run ``fn`` on a backend; arguments and results are ``[W, ...]``."""
+    program = mapped(fn, backend)
+    return (program if backend == "pmap" else jax.jit(program))(*args)
+
+
+def run_steps(tx, backend, params, updates, extra=None):
+    """Scan ``tx`` over updates; the state must keep its types for that.
+
+    Args:
+      tx: The transformation.
+      backend: One of BACKENDS.
+      params: Parameters ``[W, ...]``.
+      updates: Updates ``[steps, W, ...]``.
+      extra: Extra arguments of ``tx.update`` ``[steps, W, ...]``.
+
+    Returns:
+      All updates ``[W, steps, ...]``, and the final state ``[W, ...]``.
+    """
+    sequence = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (updates, extra or {}))
+
+    def worker(params, sequence):
+        def step(state, item):
+            gradients, named = item
+            out, state = tx.update(gradients, state, params, **named)
+            return state, out
+
+        state, out = jax.lax.scan(step, tx.init(params), sequence)
+        return out, state
+
+    return run(worker, backend, params, sequence)
+
+
+def assert_trees_close(actual, expected, rtol=1e-5, atol=1e-6):
+    """Compare leaf by leaf, with the name of the first that differs."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for (path, left), right in zip(
+        jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True
+    ):
+        assert left.shape == right.shape and left.dtype == right.dtype, path
+        np.testing.assert_allclose(
+            *(np.asarray(plain(x), np.float64) for x in (left, right)),
+            rtol=1e-2 if left.dtype == jnp.bfloat16 else rtol,
+            atol=1e-2 if left.dtype == jnp.bfloat16 else atol,
+            err_msg=jax.tree_util.keystr(path),
+        )
+
+
+def assert_trees_equal(actual, expected):
+    """Compare bit by bit."""
+    assert_trees_close(actual, expected, rtol=0, atol=0)
+
+
+def plain(leaf):
+    """Return the numbers behind a leaf that may be a typed key."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.key_data(leaf)
+    return leaf
+
+
+ITEMSIZE = {
+    **dict.fromkeys(["pred", "s8", "u8", "f8e4m3fn", "f8e5m2"], 1),
+    **dict.fromkeys(["s16", "u16", "f16", "bf16"], 2),
+    **dict.fromkeys(["s32", "u32", "f32"], 4),
+    **dict.fromkeys(["s64", "u64", "f64"], 8),
+}
+
+
+def collectives(compiled_text):
+    """Return ``(name, result bytes)`` of every collective in an HLO text."""
+    found = []
+    pattern = r"= (.*?) (all-reduce|all-gather|all-to-all)(?:-start)?\("
+    for line in compiled_text.splitlines():
+        match = re.search(pattern, line)
+        if match:
+            shapes = re.findall(r"(\w+)\[([\d,]*)\]", match[1])
+            nbytes = sum(
+                ITEMSIZE[dtype] * int(np.prod([int(n) for n in dims.split(",") if n]))
+                for dtype, dims in shapes
+            )
+            found.append((match[2], nbytes))
+    return found
+
+
+def bytes_sent(compiled_text, num_workers=NUM_WORKERS):
+    """Return what each worker sends, from the collectives of an HLO text."""
+    rate = (num_workers - 1) / num_workers
+    factor = {"all-reduce": 2 * rate, "all-gather": rate, "all-to-all": rate}
+    return sum(factor[name] * nbytes for name, nbytes in collectives(compiled_text))
+
+
+def gradients(steps=3, num_workers=NUM_WORKERS, seed=0):
+    """Return gradients ``[steps, W, ...]`` of every awkward shape."""
+    rng = np.random.default_rng(seed)
+
+    def draw(shape, dtype=jnp.float32):
+        return jnp.asarray(rng.standard_normal((steps, num_workers, *shape)), dtype)
+
+    return {
+        "conv": draw((3, 3, 2, 5)),
+        "empty": draw((0, 3)),
+        "half": draw((11,), jnp.bfloat16),
+        "prime": draw((13, 7)),
+        "scalar": draw(()),
+    }
+
+
+def params_like(updates):
+    """Return parameters for updates ``[steps, W, ...]``."""
+    return jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0, 0]), updates)
