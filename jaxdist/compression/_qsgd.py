@@ -82,7 +82,9 @@ def _norms(chunks: jax.Array) -> jax.Array:
     """Return the L2 norms over the last axis; squares neither overflow nor vanish."""
     largest = jnp.max(jnp.abs(chunks), axis=-1)
     unit = jnp.where(largest > 0, largest, 1.0)[..., None]
-    return largest * jnp.sqrt(jnp.sum((chunks / unit) ** 2, axis=-1))
+    # The minimum changes nothing, but keeps XLA from factoring the unit out again.
+    scaled = jnp.minimum(jnp.abs(chunks) / unit, 1.0)
+    return largest * jnp.sqrt(jnp.sum(scaled**2, axis=-1))
 
 
 def _to_planes(codes: jax.Array, bits: int) -> jax.Array:

@@ -1,0 +1,147 @@
+"""Every rule against NumPy in float64, and what every rule must do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdist as jd
+from tests import harness
+from tests.contract import table
+
+RULES = pytest.mark.parametrize(
+    "rule", table.RULES, ids=[rule.name for rule in table.RULES]
+)
+ROBUST = [rule for rule in table.RULES if not rule.linear]
+ROBUST_RULES = pytest.mark.parametrize(
+    "rule", ROBUST, ids=[rule.name for rule in ROBUST]
+)
+
+
+def oracle(rule, rows):
+    """Restate the rule from its paper, slowly."""
+    rows = np.asarray(rows, np.float64)
+    num_workers = len(rows)
+    if rule.name == "mean()":
+        return rows.mean(axis=0)
+    if rule.name == "median()":
+        return np.median(rows, axis=0)
+    if rule.name == "trimmed_mean(2)":
+        return np.sort(rows, axis=0)[2:-2].mean(axis=0)
+    assert rule.name == "krum(2)"
+    distances = ((rows[:, None] - rows[None]) ** 2).sum(axis=-1)
+    scores = [
+        np.sort(np.delete(distances[i], i))[: num_workers - 2 - 2].sum()
+        for i in range(num_workers)
+    ]
+    return rows[np.argmin(scores)]
+
+
+def rows_of(num_workers, size=23, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((num_workers, size)).astype(np.float32)
+
+
+@RULES
+@pytest.mark.parametrize("num_workers", [7, 8, 16, 33])
+def test_equals_the_oracle(rule, num_workers):
+    rows = rows_of(num_workers)
+    np.testing.assert_allclose(rule(rows), oracle(rule, rows), rtol=1e-5, atol=1e-6)
+
+
+@RULES
+def test_large_inputs_equal_the_oracle(rule):
+    """More columns than are compared at once."""
+    rows = rows_of(9, size=10_001)
+    np.testing.assert_allclose(rule(rows), oracle(rule, rows), rtol=1e-5, atol=1e-6)
+
+
+@RULES
+def test_a_tree_is_one_long_gradient(rule):
+    tree = jax.tree.map(lambda x: x[0], harness.gradients())
+    merged = rule(tree)
+    names = sorted(tree)
+    flat = jnp.concatenate(
+        [tree[name].reshape(8, -1).astype(jnp.float32) for name in names], axis=1
+    )
+    expected = rule(flat)
+    parts = [merged[name].reshape(-1).astype(jnp.float32) for name in names]
+    np.testing.assert_allclose(jnp.concatenate(parts), expected, rtol=1e-2, atol=1e-2)
+    for name in names:
+        assert merged[name].dtype == tree[name].dtype
+        assert merged[name].shape == tree[name].shape[1:]
+
+
+@RULES
+def test_equivariant_to_translation_and_scale(rule):
+    rows = rows_of(9)
+    shift = rows_of(1, seed=1)
+    np.testing.assert_allclose(
+        rule(-3 * rows + shift), -3 * rule(rows) + shift[0], rtol=1e-4, atol=1e-5
+    )
+
+
+@RULES
+def test_invariant_to_the_order_of_workers(rule):
+    rows = rows_of(9)
+    order = np.random.default_rng(1).permutation(9)
+    np.testing.assert_allclose(rule(rows[order]), rule(rows), rtol=1e-5, atol=1e-6)
+
+
+@RULES
+def test_equal_workers_give_what_they_all_send(rule):
+    row = rows_of(1)
+    np.testing.assert_allclose(rule(np.repeat(row, 8, axis=0)), row[0], rtol=1e-6)
+
+
+@RULES
+def test_a_large_common_mean_does_not_hide_the_differences(rule):
+    rows = 100 + 0.01 * rows_of(16, size=2000)
+    np.testing.assert_allclose(rule(rows), oracle(rule, rows), rtol=1e-6)
+
+
+@ROBUST_RULES
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30, "mixed"])
+@pytest.mark.parametrize("where", ["everywhere", "one coordinate"])
+def test_two_bad_workers_change_little(rule, bad, where):
+    rows = rows_of(9)
+    values = [np.nan, -np.inf] if bad == "mixed" else [bad, bad]
+    columns = slice(None) if where == "everywhere" else 4
+    rows[3, columns], rows[7, columns] = values
+    honest = np.delete(rows, [3, 7], axis=0)
+    merged = np.asarray(rule(rows))
+    assert (merged >= honest.min(axis=0)).all()
+    assert (merged <= honest.max(axis=0)).all()
+
+
+@ROBUST_RULES
+def test_too_many_that_are_not_finite_give_zero(rule):
+    rows = rows_of(8)
+    rows[1:] = np.nan
+    np.testing.assert_array_equal(rule(rows), 0)
+
+
+@pytest.mark.parametrize(
+    ("factory", "num_workers", "largest"),
+    [
+        (jd.trimmed_mean, 8, 3),
+        (jd.trimmed_mean, 9, 4),
+        (jd.krum, 8, 2),
+        (jd.krum, 9, 3),
+    ],
+)
+def test_num_byzantine_has_a_range(factory, num_workers, largest):
+    rows = rows_of(num_workers)
+    factory(largest)(rows)
+    with pytest.raises(ValueError, match=rf"`num_byzantine`.*\[0, {largest}\].*got"):
+        factory(largest + 1)(rows)
+    with pytest.raises(ValueError, match="`num_byzantine` must be .* got -1"):
+        factory(-1)
+    with pytest.raises(ValueError, match="`num_byzantine` must be .* got 1.5"):
+        factory(1.5)
+
+
+@RULES
+def test_leaves_must_agree_on_the_number_of_workers(rule):
+    with pytest.raises(ValueError, match=r"`stacked`.*\[3, 4\]"):
+        rule([jnp.zeros((3, 2)), jnp.zeros((4, 2))])
