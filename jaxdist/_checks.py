@@ -64,11 +64,8 @@ def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
 def axis_name(value: Any) -> None:
     """Raise unless the value names one mapped axis or several."""
     names = value if isinstance(value, tuple) else (value,)
-    if (
-        not names
-        or len(set(names)) != len(names)
-        or not all(isinstance(name, str) for name in names)
-    ):
+    are_strings = all(isinstance(name, str) for name in names)
+    if not names or not are_strings or len(set(names)) != len(names):
         raise ValueError(
             "`axis_name` must be a string or a tuple of different strings, "
             f"got {value!r}."

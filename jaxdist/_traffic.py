@@ -19,27 +19,32 @@ class Shipment(NamedTuple):
     dense: float  # bytes that a dense all-reduce of the leaf would send
 
 
-_shipments: contextvars.ContextVar[list[Shipment] | None] = contextvars.ContextVar(
-    "shipments", default=None
-)
+Log = dict[tuple[object, str], Shipment]
+_log: contextvars.ContextVar[Log | None] = contextvars.ContextVar("log", default=None)
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[list[Shipment]]:
+def recording() -> Iterator[Log]:
     """Collect the shipments of every step traced inside."""
-    shipments: list[Shipment] = []
-    token = _shipments.set(shipments)
+    log: Log = {}
+    token = _log.set(log)
     try:
-        yield shipments
+        yield log
     finally:
-        _shipments.reset(token)
+        _log.reset(token)
 
 
-def record(shipment: Shipment) -> None:
-    """Note a shipment, if anybody listens."""
-    shipments = _shipments.get()
-    if shipments is not None:
-        shipments.append(shipment)
+def record(source: object, shipment: Shipment) -> None:
+    """Note a shipment, if anybody listens.
+
+    Args:
+      source: Whatever is the same for each trace of one transformation, and another
+        for every other: some wrappers trace what they wrap more than once.
+      shipment: What is sent.
+    """
+    log = _log.get()
+    if log is not None:
+        log[source, shipment.leaf] = shipment
 
 
 def all_reduce_bytes(nbytes: float, num_workers: int) -> float:

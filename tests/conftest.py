@@ -10,6 +10,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture
+def standard_promotion():
+    """Optax's own transformations mix dtypes."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--demo", action="store_true", help="run the tests that train for minutes"

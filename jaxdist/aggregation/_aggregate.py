@@ -137,7 +137,7 @@ def aggregate(
             for name, leaf in zip(names, leaves, strict=True)
         ]
         for shipment in _plan.shipments(plans, rule, f"aggregate({axis_name!r})"):
-            _traffic.record(shipment)
+            _traffic.record(init, shipment)
         step = _random.step_key(state.key, state.count)
         uplink = treedef.flatten_up_to(_worker_state.detach(state.uplink))
         backlink = treedef.flatten_up_to(_worker_state.detach(state.downlink))

@@ -99,9 +99,9 @@ def communication_report(
     axes: dict[str, int] = {}
     while True:
         try:
-            with _traffic.recording() as shipments:
+            with _traffic.recording() as log:
                 jax.eval_shape(_inside(step, axes), params)
-            return CommunicationReport(tuple(shipments))
+            return CommunicationReport(tuple(log.values()))
         except NameError as error:
             name = _unbound_axis(error)
             if name is None or name in axes:

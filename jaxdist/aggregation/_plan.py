@@ -52,6 +52,7 @@ def plan_leaf(
     up = _leafwise.select(compressor, name, leaf)
     down = _leafwise.select(downlink or _leafwise.DENSE, name, leaf)
     check_pair(rule, up)
+    _check_real(name, leaf, rule, up, down)
     if downlink is not None and not down.contract.splittable:
         raise ValueError(
             f"`downlink` {down.name} needs the shape of a whole leaf, but on the way "
@@ -83,6 +84,24 @@ def check_pair(rule: _types.AggregationRule, compressor: _types.Compressor) -> N
             "rows are zero in each, and so would be the result. Use a compressor that "
             "keeps the same ones everywhere (scaled_sign, qsgd, random_k, cast), or a "
             "rule that takes any (mean, krum)."
+        )
+
+
+def _check_real(
+    name: str,
+    leaf: Any,
+    rule: _types.AggregationRule,
+    up: _types.Compressor,
+    down: _types.Compressor,
+) -> None:
+    """Raise when complex numbers would be compared or compressed."""
+    is_dense = up is _leafwise.DENSE and down is _leafwise.DENSE
+    if jnp.issubdtype(leaf.dtype, jnp.complexfloating) and not (
+        rule.linear and is_dense
+    ):
+        raise TypeError(
+            f"`updates` leaf {name!r} is {leaf.dtype}, which only mean() can take, "
+            "uncompressed. Split it into real and imaginary parts."
         )
 
 

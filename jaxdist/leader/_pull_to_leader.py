@@ -1,7 +1,7 @@
 """Pull to leader: LSGD, every worker follows the one with the smallest loss."""
 
 import functools
-import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -77,7 +77,8 @@ def pull_to_leader(
         del extra_args
         _check_arguments(params, value, axis_name)
         updates = _collectives.to_varying(updates, axis_name)
-        _record(updates, axis_name, period)
+        for shipment in _shipments(updates, axis_name, period):
+            _traffic.record(init, shipment)
 
         pull = functools.partial(
             _pull, params=params, loss=value, strength=strength, axis_name=axis_name
@@ -142,29 +143,20 @@ def _check_arguments(params: Any, value: Any, axis_name: _types.AxisName) -> Non
             )
 
 
-def _record(updates: Any, axis_name: _types.AxisName, period: int) -> None:
-    """Note what travels per step, on average over a period."""
+def _shipments(
+    updates: Any, axis_name: _types.AxisName, period: int
+) -> Iterator[_traffic.Shipment]:
+    """Yield what travels per step, on average over a period."""
     num_workers = _collectives.size(axis_name)
     transformation = f"pull_to_leader({axis_name!r})"
     for name, leaf in zip(*_tree.flatten(updates)[:2], strict=True):
-        width = _collectives.psum_dtype(leaf.dtype).itemsize
-        nbytes = _traffic.all_reduce_bytes(math.prod(leaf.shape) * width, num_workers)
+        sent = _tree.like(leaf, _collectives.psum_dtype(leaf.dtype))
+        nbytes = _traffic.all_reduce_bytes(_tree.nbytes(sent), num_workers) / period
         dense = _traffic.all_reduce_bytes(_tree.nbytes(leaf), num_workers)
-        _traffic.record(
-            _traffic.Shipment(
-                transformation,
-                name,
-                leaf.shape,
-                "identity()",
-                "psum",
-                nbytes / period,
-                0.0,
-                dense,
-            )
+        yield _traffic.Shipment(
+            transformation, name, leaf.shape, "identity()", "psum", nbytes, 0.0, dense
         )
-    losses = _traffic.all_gather_bytes(4, num_workers) / period
-    _traffic.record(
-        _traffic.Shipment(
-            transformation, "(losses)", (), "-", "gather", losses, 0.0, 0.0
-        )
+    nbytes = _traffic.all_gather_bytes(4, num_workers) / period
+    yield _traffic.Shipment(
+        transformation, "(losses)", (), "-", "gather", nbytes, 0.0, 0.0
     )

@@ -1,0 +1,136 @@
+"""The payload travels: what crosses the collectives, and what memory that takes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+import jaxdist as jd
+from tests import harness
+
+SIZE = 4_000_000
+
+
+def compiled(tx, shapes):
+    """Compile one step on eight devices for leaves of these shapes."""
+    leaves = {
+        f"leaf{i}": jax.ShapeDtypeStruct((harness.NUM_WORKERS, *shape), jnp.float32)
+        for i, shape in enumerate(shapes)
+    }
+
+    def worker(updates):
+        updates = jax.tree.map(lambda leaf: leaf[0], updates)
+        out, state = tx.update(updates, tx.init(updates))
+        return out, state.uplink
+
+    axis = PartitionSpec(harness.AXIS)
+    mapped = jax.shard_map(
+        worker,
+        mesh=harness.make_mesh(),
+        in_specs=axis,
+        out_specs=(PartitionSpec(), axis),
+    )
+    return jax.jit(mapped).lower(leaves).compile()
+
+
+ONE = [(SIZE,)]
+MANY = [(1000, 1000)] * 3 + [(250, 1000)] * 4
+
+
+@pytest.mark.parametrize("shapes", [ONE, MANY], ids=["one leaf", "many leaves"])
+@pytest.mark.parametrize("rule", [jd.trimmed_mean(2), jd.median(), jd.krum(2)])
+def test_scatter_needs_memory_of_the_gradient_not_of_all_workers(rule, shapes):
+    program = compiled(jd.aggregate(harness.AXIS, rule, route="scatter"), shapes)
+    temporaries = program.memory_analysis().temp_size_in_bytes
+    assert temporaries < 4 * 4 * SIZE
+
+
+def test_gather_does_need_memory_of_all_workers():
+    """So that the test above is known to see what it looks for."""
+    tx = jd.aggregate(harness.AXIS, jd.trimmed_mean(2), route="gather")
+    assert compiled(tx, ONE).memory_analysis().temp_size_in_bytes > 8 * 4 * SIZE
+
+
+def test_mean_of_gathered_top_k_decodes_into_one_accumulator():
+    tx = jd.aggregate(harness.AXIS, jd.mean(), jd.top_k(0.01, 4096), "gather")
+    temporaries = compiled(tx, ONE).memory_analysis().temp_size_in_bytes
+    assert temporaries < 4 * 4 * SIZE
+
+
+@pytest.mark.parametrize(
+    ("tx", "expected"),
+    [
+        (jd.aggregate(harness.AXIS), ["all-reduce"]),
+        (
+            jd.aggregate(harness.AXIS, jd.mean(), jd.scaled_sign(), "gather"),
+            ["all-gather"],
+        ),
+        (
+            jd.aggregate(harness.AXIS, jd.median(), jd.scaled_sign(), "scatter"),
+            ["all-to-all", "all-gather"],
+        ),
+        (
+            jd.aggregate(harness.AXIS, jd.krum(2), route="scatter"),
+            ["all-to-all", "all-reduce", "all-gather"],
+        ),
+    ],
+    ids=["psum", "gather", "scatter", "scatter with distances"],
+)
+def test_all_leaves_travel_in_one_message(tx, expected):
+    found = harness.collectives(compiled(tx, MANY).as_text())
+    assert [name for name, _ in found] == expected
+
+
+def test_signs_travel_as_bits():
+    tx = jd.aggregate(harness.AXIS, jd.mean(), jd.scaled_sign(), "gather")
+    ((name, nbytes),) = harness.collectives(compiled(tx, ONE).as_text())
+    assert (name, nbytes) == ("all-gather", 8 * (SIZE // 8 + 4))
+
+
+@pytest.mark.parametrize("rule", [jd.mean(), jd.median(), jd.krum(2)])
+def test_all_routes_give_the_same(rule):
+    updates = jax.tree.map(lambda x: x[0], harness.gradients())
+    results = []
+    for route in ("psum", "gather", "scatter"):
+        if route == "psum" and not rule.linear:
+            continue
+        tx = jd.aggregate(harness.AXIS, rule, route=route)
+
+        def worker(updates, tx=tx):
+            return tx.update(updates, tx.init(updates))[0]
+
+        results.append(harness.run(worker, "vmap", updates))
+    for other in results[1:]:
+        harness.assert_trees_close(other, results[0])
+
+
+def test_rules_see_the_whole_gradient_when_leaves_take_different_routes():
+    """Sparse leaves are gathered, dense ones scattered; distances are over both."""
+    rng = np.random.default_rng(0)
+    updates = {
+        "big": rng.standard_normal((8, 40, 50)).astype(np.float32),
+        "small": rng.standard_normal((8, 64)).astype(np.float32),
+    }
+    compressor = jd.by_leaf(jd.top_k(1 / 40), {"small": jd.identity()}, min_size=0)
+    tx = jd.aggregate(harness.AXIS, jd.krum(2), compressor)
+    report = jd.communication_report(tx, jax.tree.map(lambda x: x[0], updates), 8)
+    assert {s.leaf: s.route for s in report.shipments} == {
+        "big": "gather",
+        "small": "scatter",
+        "(distances)": "psum",
+    }
+
+    def worker(updates):
+        return tx.update(updates, tx.init(updates))[0]
+
+    seen = {
+        "big": jnp.stack(
+            [jd.roundtrip(jd.top_k(1 / 40), leaf)[0] for leaf in updates["big"]]
+        ),
+        "small": updates["small"],
+    }
+    expected = jd.krum(2)(seen)
+    for backend in ("vmap", "shard_map"):
+        actual = harness.run(worker, backend, updates)
+        harness.assert_trees_close(jax.tree.map(lambda x: x[0], actual), expected)

@@ -1,0 +1,45 @@
+"""The network sorts whatever it is given."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdist.aggregation import _sorting
+
+
+@pytest.mark.parametrize("num_rows", range(1, 13))
+def test_sorts_all_zeros_and_ones(num_rows):
+    """By the 0-1 principle, this proves that it sorts everything."""
+    columns = np.array(list(itertools.product([0.0, 1.0], repeat=num_rows))).T
+    ordered = np.array(columns)
+    for low, high in _sorting.comparators(num_rows):
+        ordered[low], ordered[high] = (
+            np.minimum(ordered[low], ordered[high]),
+            np.maximum(ordered[low], ordered[high]),
+        )
+    np.testing.assert_array_equal(ordered, np.sort(columns, axis=0))
+
+
+@pytest.mark.parametrize("num_rows", [16, 33, 64, 100])
+def test_sorts_many_rows(num_rows):
+    rows = np.random.default_rng(0).standard_normal((num_rows, 50))
+    rows = rows.astype(np.float32)
+    ordered = _sorting.sort_rows(list(jnp.asarray(rows)))
+    np.testing.assert_array_equal(jnp.stack(ordered), np.sort(rows, axis=0))
+
+
+def test_is_as_small_as_batchers():
+    sizes = {8: 19, 16: 63, 32: 191, 64: 543}
+    for num_rows, comparators in sizes.items():
+        assert len(_sorting.comparators(num_rows)) == comparators
+
+
+def test_what_is_not_finite_goes_to_the_end_and_is_counted():
+    rows = jnp.array([[jnp.nan, 1.0], [2.0, -jnp.inf], [1.0, jnp.inf]])
+    ordered, num_bad = _sorting.sort_finite(rows)
+    np.testing.assert_array_equal(
+        jnp.stack(ordered), [[1, 1], [2, np.inf], [np.inf, np.inf]]
+    )
+    np.testing.assert_array_equal(num_bad, [1, 2])

@@ -1,0 +1,131 @@
+"""Error feedback: nothing is lost, and the papers' counter-examples converge."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdist as jd
+from tests.contract import table
+
+WRAPPED = [
+    jd.top_k(0.1),
+    jd.scaled_sign(),
+    jd.qsgd(8),
+    jd.cast(jnp.bfloat16),
+    jd.contractive(jd.random_k(0.1)),
+    jd.contractive(jd.qsgd(2)),
+]
+
+
+@pytest.mark.parametrize("inner", WRAPPED, ids=[c.name for c in WRAPPED])
+def test_what_was_sent_and_what_is_kept_is_all_that_came(inner):
+    compressor = jd.error_feedback(inner)
+    gradients = jax.random.normal(jax.random.key(0), (30, 50))
+
+    def step(state, item):
+        gradient, i = item
+        sent, state = jd.roundtrip(compressor, gradient, jax.random.key(i), state)
+        return state, sent
+
+    start = compressor.init(gradients[0])
+    state, sent = jax.lax.scan(step, start, (gradients, jnp.arange(30)))
+    np.testing.assert_allclose(
+        sent.sum(axis=0) + state.residual, gradients.sum(axis=0), atol=2e-5
+    )
+
+
+def test_residual_is_float32_and_keeps_the_rounding_of_narrow_leaves():
+    compressor = jd.error_feedback(jd.identity())
+    leaf = jnp.full(4, 1.0, jnp.bfloat16)
+    tiny = jnp.full(4, 2.0**-12, jnp.bfloat16)
+    state = compressor.init(leaf)
+    _, state = jd.roundtrip(compressor, leaf, state=state)
+    assert state.residual.dtype == jnp.float32
+    state = state._replace(residual=jnp.full(4, 2.0**-12))
+    sent, state = jd.roundtrip(compressor, leaf, state=state)
+    assert sent.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(state.residual, tiny.astype(jnp.float32))
+
+
+def test_payload_has_the_dtype_of_the_leaf():
+    leaf = jnp.zeros(100, jnp.bfloat16)
+    for inner in (jd.identity(), jd.top_k(0.1)):
+        wrapped = jd.error_feedback(inner)
+        assert jd.payload_nbytes(wrapped, leaf) == jd.payload_nbytes(inner, leaf)
+
+
+def test_decay_forgets():
+    compressor = jd.error_feedback(jd.top_k(0.5), decay=0.25)
+    state = compressor.init(jnp.zeros(2))._replace(residual=jnp.array([0.0, 4.0]))
+    sent, state = jd.roundtrip(compressor, jnp.array([3.0, 1.0]), state=state)
+    np.testing.assert_array_equal(sent, [3, 0])
+    np.testing.assert_array_equal(state.residual, [0, 2])
+
+
+def test_one_nan_does_not_poison_the_memory():
+    compressor = jd.error_feedback(jd.scaled_sign(block_size=4))
+    state = compressor.init(jnp.zeros(8))._replace(residual=jnp.arange(8.0))
+    leaf = jnp.ones(8).at[1].set(jnp.nan)
+    _, after = jd.roundtrip(compressor, leaf, state=state)
+    np.testing.assert_array_equal(after.residual[:4], state.residual[:4])
+    assert np.isfinite(after.residual).all()
+    sent, _ = jd.roundtrip(compressor, jnp.ones(8), state=after)
+    assert np.isfinite(sent).all()
+
+
+def _subgradient(x, eps=0.5):
+    """Of eps |x1 + x2| + |x1 - x2|, with sign(0) = +1."""
+    plus, minus = (jnp.where(z >= 0, 1.0, -1.0) for z in (x[0] + x[1], x[0] - x[1]))
+    return jnp.stack([eps * plus + minus, eps * plus - minus])
+
+
+@pytest.mark.parametrize(
+    ("compressor", "low", "high"),
+    [(jd.scaled_sign(), 0.68, 0.69), (jd.error_feedback(jd.scaled_sign()), 0, 1e-4)],
+    ids=["without", "with"],
+)
+def test_counter_example_of_the_paper(compressor, low, high):
+    """Signs of the gradient never leave the line x1 + x2 = 1.37; feedback does."""
+
+    def step(carry, t):
+        x, state = carry
+        rate = 0.01 / jnp.sqrt(1 + t)
+        sent, state = jd.roundtrip(compressor, rate * _subgradient(x), state=state)
+        return (x - sent, state), None
+
+    start = jnp.array([1.0, 0.37])
+    (x, _), _ = jax.lax.scan(
+        step, (start, compressor.init(start)), jnp.arange(20_000.0)
+    )
+    loss = 0.5 * jnp.abs(x[0] + x[1]) + jnp.abs(x[0] - x[1])
+    assert low <= float(loss) <= high
+
+
+@pytest.mark.parametrize("inner", [jd.random_k(0.1), jd.qsgd(2), jd.qsgd(4, None)])
+def test_what_does_not_contract_is_refused_with_the_way_out(inner):
+    with pytest.raises(ValueError, match="no contraction.*contractive"):
+        jd.error_feedback(inner)
+    jd.error_feedback(jd.contractive(inner))
+
+
+def test_a_leaf_that_is_not_contracted_is_refused_when_seen():
+    grows = jd.random_k(0.5)._replace(
+        contract=jd.Contract(variance=lambda size: 2.0 if size < 10 else 0.5)
+    )
+    compressor = jd.error_feedback(grows)
+    jd.roundtrip(compressor, jnp.ones(100), 0)
+    with pytest.raises(ValueError, match="blocks of 5 elements"):
+        jd.roundtrip(compressor, jnp.ones(5), 0)
+
+
+def test_every_contraction_of_the_table_is_accepted():
+    for row in table.COMPRESSORS:
+        if row.compressor.contract.contraction(2**20) > 0:
+            jd.error_feedback(row.compressor)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.5])
+def test_decay_has_a_range(decay):
+    with pytest.raises(ValueError, match=rf"`decay` must lie in .*, got {decay}"):
+        jd.error_feedback(jd.top_k(0.1), decay)

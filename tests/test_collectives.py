@@ -1,0 +1,136 @@
+"""Collectives mean the same over one axis or two, mapped in any way."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+from jaxdist import _collectives
+from tests import harness
+
+AXES = ("pod", "device")
+
+
+def over_two_axes(fn, backend, array, axis_type=AxisType.Auto):
+    """Map over axes of sizes 2 and 4; arguments and results are ``[8, ...]``."""
+    if backend == "vmap":
+        nested = jax.vmap(jax.vmap(fn, axis_name="device"), axis_name="pod")
+        out = nested(array.reshape(2, 4, *array.shape[1:]))
+        return jax.tree.map(lambda x: x.reshape(8, *x.shape[2:]), out)
+    mesh = jax.make_mesh((2, 4), AXES, axis_types=(axis_type,) * 2)
+    spec = PartitionSpec(AXES)
+    array = jax.device_put(array, jax.NamedSharding(mesh, spec))
+
+    def on_slice(array):
+        return jax.tree.map(lambda x: x[None], fn(array[0]))
+
+    check = backend == "shard_map"
+    return jax.jit(
+        jax.shard_map(
+            on_slice, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=check
+        )
+    )(array)
+
+
+def everything(axis):
+    """Return a function that calls every collective and concatenates what comes."""
+
+    def fn(row):
+        me = _collectives.index(axis)
+        rows = row[None] + jnp.arange(8.0).reshape(8, *[1] * row.ndim)
+        return {
+            "index": me,
+            "gather": _collectives.all_gather(row, axis),
+            "all_to_all": _collectives.all_to_all(rows, axis),
+            "psum": _collectives.psum({"x": row}, axis)["x"],
+            "from_worker": _collectives.from_worker(row, jnp.asarray(5), axis),
+        }
+
+    return fn
+
+
+def expected(array):
+    rows = np.asarray(array)
+    return {
+        "index": np.arange(8),
+        "gather": np.stack([rows] * 8),
+        "all_to_all": np.stack([rows + j for j in range(8)]),
+        "psum": np.stack([rows.sum(axis=0)] * 8),
+        "from_worker": np.stack([rows[5]] * 8),
+    }
+
+
+ARRAY = jnp.arange(24.0).reshape(8, 3) ** 2
+
+
+@pytest.mark.parametrize("backend", harness.BACKENDS)
+def test_one_axis(backend):
+    actual = harness.run(everything(harness.AXIS), backend, ARRAY)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected(ARRAY))
+
+
+@pytest.mark.parametrize("backend", ["vmap", "shard_map", "shard_map_no_vma"])
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_two_axes(backend, axis_type):
+    actual = over_two_axes(everything(AXES), backend, ARRAY, axis_type)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected(ARRAY))
+
+
+def test_vmap_of_what_all_workers_share():
+    """JAX's own all_to_all garbles the shape of an operand that is not mapped."""
+
+    def fn(_):
+        return _collectives.all_to_all(jnp.arange(8.0), harness.AXIS)
+
+    actual = jax.vmap(fn, axis_name=harness.AXIS)(jnp.zeros(8))
+    np.testing.assert_array_equal(actual, [[float(i)] * 8 for i in range(8)])
+
+
+def test_types_are_tracked_only_under_shard_map_with_check_vma():
+    seen = {}
+    for backend in harness.BACKENDS:
+
+        def fn(row, backend=backend):
+            shared = jnp.zeros(3)
+            seen[backend] = (
+                _collectives.types_tracked(harness.AXIS),
+                _collectives.varies(row, harness.AXIS),
+                _collectives.varies(shared, harness.AXIS),
+                _collectives.varies(
+                    _collectives.to_varying(shared, harness.AXIS), harness.AXIS
+                ),
+            )
+            # Twice is as good as once.
+            twice = _collectives.to_varying(row, harness.AXIS)
+            return _collectives.to_varying(twice, harness.AXIS)
+
+        harness.run(fn, backend, ARRAY)
+    assert seen.pop("shard_map") == (True, True, False, True)
+    assert set(seen.values()) == {(False, True, True, True)}
+
+
+def test_results_are_typed_as_equal_on_all_workers():
+    def fn(row):
+        out = everything(harness.AXIS)(row)
+        for name in ("gather", "psum", "from_worker"):
+            assert not _collectives.varies(out[name], harness.AXIS), name
+        return out["psum"]
+
+    harness.run(fn, "shard_map", ARRAY)
+
+
+def test_is_bound():
+    assert not _collectives.is_bound("nowhere")
+    jax.vmap(lambda _: _collectives.is_bound("here") or 1 / 0, axis_name="here")(ARRAY)
+
+
+def test_psum_dtype_is_what_travels():
+    for dtype in (jnp.float32, jnp.bfloat16, jnp.float16, jnp.uint8, jnp.int32):
+        array = jnp.ones((8, 4), dtype)
+        mapped = harness.mapped(
+            lambda x: _collectives.psum(x, harness.AXIS), "shard_map"
+        )
+        text = jax.jit(mapped).lower(array).compile().as_text()
+        width = _collectives.psum_dtype(dtype).itemsize
+        assert harness.collectives(text) == [("all-reduce", 4 * width)]

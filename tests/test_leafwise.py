@@ -1,0 +1,39 @@
+"""Which leaf gets which compressor."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxdist as jd
+from jaxdist import _leafwise
+
+
+def test_check():
+    _leafwise.check("compressor", jd.identity())
+    _leafwise.check("compressor", jd.by_leaf(jd.identity()), policies=True)
+    with pytest.raises(TypeError, match="`compressor` must be a compressor.*got 3"):
+        _leafwise.check("compressor", 3)
+    with pytest.raises(TypeError, match="wrapper inside"):
+        jd.error_feedback(jd.by_leaf(jd.top_k(0.1)))
+
+
+def test_leaves_without_elements_travel_as_they_are():
+    assert _leafwise.select(jd.top_k(0.1), "", jnp.zeros((0, 3))) is jd.identity()
+    assert _leafwise.select(jd.top_k(0.1), "", jnp.zeros(3)) is not jd.identity()
+
+
+def test_init_keeps_the_tree():
+    params = {"a": jnp.zeros(3), "b": {"c": jnp.zeros((0,))}}
+    states = _leafwise.init(jd.error_feedback(jd.top_k(0.5)), params)
+    assert states["b"]["c"] == ()
+    assert states["a"].residual.shape == (3,)
+
+
+def test_payload_like_computes_nothing():
+    huge = jax.ShapeDtypeStruct((2**40,), jnp.float32)
+    assert _leafwise.payload_nbytes(jd.scaled_sign(), huge) == 2**37 + 4
+
+
+def test_blocks_of():
+    payload = jd.scaled_sign().encode(jnp.zeros(16), (), None, 4)[0]
+    assert _leafwise.blocks_of(payload) == 4

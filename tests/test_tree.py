@@ -1,0 +1,73 @@
+"""Leaves cut into blocks and chunks come back; names read like paths."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdist import _tree
+
+
+def test_flatten_names_leaves():
+    names, leaves, treedef = _tree.flatten({"a": {"b": 1, "c": [2, 3]}})
+    assert names == ["a/b", "a/c/0", "a/c/1"]
+    assert treedef.unflatten(leaves) == {"a": {"b": 1, "c": [2, 3]}}
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5), (0, 2)])
+@pytest.mark.parametrize("blocks", [1, 3, 8])
+def test_blocks_come_back(shape, blocks):
+    leaf = jnp.arange(np.prod(shape), dtype=jnp.float32).reshape(shape)
+    rows = _tree.to_blocks(leaf, blocks)
+    assert rows.shape == (blocks, _tree.block_size(leaf.size, blocks))
+    np.testing.assert_array_equal(_tree.from_blocks(rows, leaf), leaf)
+
+
+@pytest.mark.parametrize("limit", [None, 1, 4, 100])
+def test_chunks_come_back(limit):
+    rows = jnp.arange(22.0).reshape(2, 11)
+    chunks = _tree.to_chunks(rows, limit)
+    assert chunks.shape[2] <= (limit or 11)
+    np.testing.assert_array_equal(_tree.from_chunks(chunks, 11), rows)
+
+
+def test_chunks_are_as_equal_as_possible():
+    assert _tree.chunk_shape(4100, 4096) == (2, 2050)
+    assert _tree.chunk_shape(0, 4096) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("density", "size", "expected"),
+    [
+        (0.01, 4096, 41),
+        (0.1, 30, 3),
+        (32 / 4096, 4096, 32),
+        (0.001, 10, 1),
+        (1.0, 7, 7),
+    ],
+)
+def test_kept_forgives_rounding(density, size, expected):
+    assert _tree.kept(density, size) == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (jnp.bfloat16, "float32"),
+        (jnp.float8_e4m3fn, "float32"),
+        (jnp.float32, "float32"),
+        (jnp.complex64, "complex64"),
+    ],
+)
+def test_accumulator_dtype(dtype, expected):
+    assert _tree.accumulator_dtype(dtype) == expected
+
+
+def test_accumulator_dtype_is_the_widest():
+    assert _tree.accumulator_dtype(jnp.bfloat16, np.float64) == "float64"
+
+
+def test_count_stays_at_its_largest():
+    last = jnp.asarray(2**31 - 1, jnp.int32)
+    assert _tree.next_count(last) == last
+    assert jax.eval_shape(_tree.next_count, last).dtype == jnp.int32
