@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -65,6 +66,41 @@ def init(compressor: _types.Compressor | _types.LeafPolicy, params: Any) -> Any:
         return select(compressor, _tree.path_name(path), leaf).init(leaf)
 
     return jax.tree.map_with_path(init_leaf, params)
+
+
+def states_of(
+    compressors: Sequence[_types.Compressor],
+    names: Sequence[str],
+    leaves: Sequence[Any],
+    tree: Any,
+) -> list[_types.CompressorState]:
+    """Find the leaves' compressor states in their tree, by name.
+
+    Containers between the optimizer and its state (flax.nnx) may replace named tuples
+    by mappings and drop what is empty; names survive.
+
+    Args:
+      compressors: Of the leaves.
+      names: Of the leaves.
+      leaves: Arrays, or shapes and dtypes, from which the states were made.
+      tree: What :func:`init` returned.
+    """
+    found = {_tree.path_name(path): x for path, x in jax.tree.leaves_with_path(tree)}
+
+    def state_of(compressor, name, leaf):
+        def find(path, _):
+            full = "/".join(filter(None, [name, _tree.path_name(path)]))
+            if full not in found:
+                raise ValueError(
+                    f"`state` has no {full!r}: it was made for other parameters or by "
+                    f"another compressor than {compressor.name}."
+                )
+            return found[full]
+
+        made = jax.eval_shape(compressor.init, _tree.like(leaf))
+        return jax.tree.map_with_path(find, made)
+
+    return [state_of(*item) for item in zip(compressors, names, leaves, strict=True)]
 
 
 @functools.lru_cache(maxsize=4096)

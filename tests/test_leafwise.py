@@ -37,3 +37,16 @@ def test_payload_like_computes_nothing():
 def test_blocks_of():
     payload = jd.scaled_sign().encode(jnp.zeros(16), (), None, 4)[0]
     assert _leafwise.blocks_of(payload) == 4
+
+
+def test_states_are_found_by_name_in_any_container():
+    """What nnx makes of a state: mappings in place of named tuples, nothing empty."""
+    compressors = [jd.error_feedback(jd.top_k(0.5)), jd.identity()]
+    leaves = [jnp.zeros(3), jnp.zeros(2)]
+    mangled = {"a": {"residual": jnp.ones(3)}}
+    states = _leafwise.states_of(compressors, ["a", "b"], leaves, mangled)
+    assert isinstance(states[0], jd.ErrorFeedbackState)
+    assert states[0].residual is mangled["a"]["residual"]
+    assert states[1] == ()
+    with pytest.raises(ValueError, match="`state` has no 'c/residual'.*error_feedback"):
+        _leafwise.states_of(compressors[:1], ["c"], leaves[:1], mangled)

@@ -139,8 +139,18 @@ def aggregate(
         for shipment in _plan.shipments(plans, rule, f"aggregate({axis_name!r})"):
             _traffic.record(init, shipment)
         step = _random.step_key(state.key, state.count)
-        uplink = treedef.flatten_up_to(_worker_state.detach(state.uplink))
-        backlink = treedef.flatten_up_to(_worker_state.detach(state.downlink))
+        uplink = _leafwise.states_of(
+            [plan.compressor for plan in plans],
+            names,
+            leaves,
+            _worker_state.detach(state.uplink),
+        )
+        backlink = _leafwise.states_of(
+            [plan.downlink for plan in plans],
+            names,
+            [plan.shard for plan in plans],
+            _worker_state.detach(state.downlink),
+        )
         sent, uplink = _routes.encode(
             plans, leaves, uplink, _random.leaf_key(step, 0), axis_name
         )

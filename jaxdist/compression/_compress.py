@@ -62,16 +62,16 @@ def compress(
         del params, extra_args
         names, leaves, treedef = _tree.flatten(updates)
         step = _random.step_key(state.key, state.count)
-        seen, states = [], []
-        leaf_states = treedef.flatten_up_to(state.compressor_state)
-        for i, (name, leaf, leaf_state) in enumerate(
-            zip(names, leaves, leaf_states, strict=True)
-        ):
-            chosen = _leafwise.select(compressor, name, leaf)
+        compressors = [
+            _leafwise.select(compressor, name, leaf)
+            for name, leaf in zip(names, leaves, strict=True)
+        ]
+        states = _leafwise.states_of(compressors, names, leaves, state.compressor_state)
+        seen = []
+        for i, (chosen, leaf) in enumerate(zip(compressors, leaves, strict=True)):
             keys = _random.keys_of(_random.leaf_key(step, i), 0)
-            payload, leaf_state = chosen.encode(leaf, leaf_state, keys, 1)
+            payload, states[i] = chosen.encode(leaf, states[i], keys, 1)
             seen.append(chosen.decode(payload, _tree.like(leaf), keys))
-            states.append(leaf_state)
         return treedef.unflatten(seen), CompressState(
             _tree.next_count(state.count), state.key, treedef.unflatten(states)
         )

@@ -1,0 +1,72 @@
+"""Each worker has a state, and a random stream, of its own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxdist as jd
+from tests import harness
+
+
+@pytest.mark.parametrize("backend", harness.BACKENDS)
+def test_is_the_inner_transformation_on_each_worker(backend):
+    updates = jax.random.normal(jax.random.key(0), (4, 8, 5))
+    tx = jd.per_worker(harness.AXIS, optax.trace(0.9))
+    out, state = harness.run_steps(tx, backend, jnp.zeros((8, 5)), updates)
+    for worker in range(8):
+        plain = optax.trace(0.9)
+        inner = plain.init(updates[0, 0])
+        for step in range(4):
+            expected, inner = plain.update(updates[step, worker], inner)
+            np.testing.assert_allclose(
+                out[worker, step], expected, rtol=1e-5, atol=1e-6
+            )
+    assert state.inner_state.trace.shape == (8, 1, 5)
+
+
+@pytest.mark.parametrize("backend", harness.BACKENDS)
+def test_optax_noise_is_independent(backend):
+    """Plain optax noise is the same on all workers; wrapped it is not."""
+    zeros = jnp.zeros((2, 8, 1000))
+    for tx, shared in (
+        (optax.add_noise(1.0, 0.0, key=0), True),
+        (jd.per_worker(harness.AXIS, optax.add_noise(1.0, 0.0, key=0)), False),
+    ):
+        if shared and backend == "shard_map":
+            continue  # the noise alone does not vary: nothing to compare
+        with jax.numpy_dtype_promotion("standard"):
+            out, _ = harness.run_steps(tx, backend, zeros[0], zeros)
+        assert (np.ptp(out, axis=0).max() == 0) == shared
+        if not shared:
+            np.testing.assert_allclose(
+                np.corrcoef(np.asarray(out).reshape(16, -1)), np.eye(16), atol=0.15
+            )
+
+
+def test_extra_arguments_are_forwarded():
+    seen = {}
+
+    def update(updates, state, params=None, **extra):
+        seen.update(extra, params=params)
+        return updates, state
+
+    inner = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    tx = jd.per_worker("w", inner)
+    jax.vmap(lambda u: tx.update(u, tx.init(u), u, value=1.0)[0], axis_name="w")(
+        jnp.ones((2, 3))
+    )
+    assert seen["value"] == 1.0 and seen["params"] is not None
+
+
+def test_momentum_at_the_workers_makes_a_robust_chain():
+    tx = optax.chain(
+        jd.per_worker(harness.AXIS, optax.ema(0.9)),
+        jd.inject_attack(harness.AXIS, jd.sign_flip(10.0), 2),
+        jd.aggregate(harness.AXIS, jd.trimmed_mean(2)),
+    )
+    noise = jax.random.normal(jax.random.key(0), (50, 8, 20))
+    with jax.numpy_dtype_promotion("standard"):
+        out, _ = harness.run_steps(tx, "shard_map", jnp.zeros((8, 20)), 1 + noise)
+    np.testing.assert_allclose(out[0, -1], 1, atol=0.5)
