@@ -13,7 +13,8 @@ from jaxdist import _tree, _types
 def _encode_dense(leaf, state, keys, blocks):
     """Send the block as it is."""
     del keys
-    return _tree.to_blocks(leaf, blocks), state
+    # A whole leaf keeps its shape, so that XLA can reduce it in place.
+    return leaf[None] if blocks == 1 else _tree.to_blocks(leaf, blocks), state
 
 
 def _decode_dense(payload, like, keys):

@@ -167,7 +167,9 @@ def _any_number_of_workers(num_workers: int) -> None:
     """Accept every number of workers."""
 
 
-class AggregationRule(NamedTuple):
+# No tuple: `jax.jit(rule)` needs an object that can be hashed and weakly referenced.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class AggregationRule:
     """How W contributions become one: mix the rows, then reduce them.
 
     Call it on stacked gradients ``[W, ...]`` without any mesh, or give it to

@@ -68,5 +68,14 @@ def test_a_rule_of_the_users_own_can_mix():
     np.testing.assert_allclose(rule(rows), [0.5])
 
 
+def test_rules_and_attacks_are_functions_that_jax_can_transform():
+    rows = jax.random.normal(jax.random.key(0), (3, 5, 4))
+    rule = jd.median()
+    np.testing.assert_array_equal(jax.jit(rule)(rows[0]), rule(rows[0]))
+    np.testing.assert_array_equal(jax.vmap(rule)(rows)[1], rule(rows[1]))
+    attack = jax.jit(jd.sign_flip(), static_argnums=1)
+    np.testing.assert_array_equal(attack(rows[0], 1)[4], -rows[0, 4])
+
+
 def test_an_empty_tree_stays_empty():
     assert jd.mean()({}) == {}

@@ -88,7 +88,7 @@ def _travel(route: str, sent: Sequence[Sent], axis_name: _types.AxisName) -> lis
 
 
 def _all_reduce(arrays, axis_name):
-    """Return the means over the workers."""
+    """Return the means over the workers, ``[1, ...]`` like the arrays."""
     num_workers = _collectives.size(axis_name)
 
     def is_narrow(array):
@@ -96,14 +96,14 @@ def _all_reduce(arrays, axis_name):
 
     # Narrow floats are divided first: their sum may be out of range.
     shares = [
-        (x / num_workers if is_narrow(x) else x).astype(
+        (x[0] / num_workers if is_narrow(x) else x[0]).astype(
             _collectives.psum_dtype(x.dtype)
         )
         for x in arrays
     ]
     sums = _collectives.psum(shares, axis_name)
     return [
-        total if is_narrow(x) else total / num_workers
+        (total if is_narrow(x) else total / num_workers)[None]
         for total, x in zip(sums, arrays, strict=True)
     ]
 

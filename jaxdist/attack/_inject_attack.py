@@ -1,5 +1,6 @@
 """Inject attack: some workers send something else than their updates."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ import optax
 from jaxdist import _checks, _collectives, _random, _tree, _types
 
 
-class Attack(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Attack:
     """What one Byzantine worker sends instead of its updates.
 
     Call it on stacked updates without any mesh: ``attack(stacked, num_byzantine,

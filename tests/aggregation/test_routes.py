@@ -52,6 +52,21 @@ def test_gather_does_need_memory_of_all_workers():
     assert compiled(tx, ONE).memory_analysis().temp_size_in_bytes > 8 * 4 * SIZE
 
 
+@pytest.mark.parametrize("shapes", [ONE, MANY], ids=["one leaf", "many leaves"])
+def test_dense_mean_needs_no_more_memory_than_a_bare_mean(shapes):
+    def bare(updates, state):
+        return jax.lax.pmean(updates, harness.AXIS), state
+
+    tx = jd.aggregate(harness.AXIS)
+    needed, bare_needed = (
+        compiled(tx._replace(update=update), shapes)
+        .memory_analysis()
+        .temp_size_in_bytes
+        for update in (tx.update, bare)
+    )
+    assert needed == bare_needed
+
+
 def test_mean_of_gathered_top_k_decodes_into_one_accumulator():
     tx = jd.aggregate(harness.AXIS, jd.mean(), jd.top_k(0.01, 4096), "gather")
     temporaries = compiled(tx, ONE).memory_analysis().temp_size_in_bytes

@@ -1,0 +1,51 @@
+"""Encode and decode 10M float32, against a copy of the same leaf in memory."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxdist as jd
+
+SIZE = 10_000_000
+GROUP = "encode + decode of 10M float32"
+COMPRESSORS = [
+    jd.identity(),
+    jd.cast(jnp.bfloat16),
+    jd.scaled_sign(),
+    jd.error_feedback(jd.scaled_sign()),
+    jd.top_k(0.01, block_size=4096),
+    jd.top_k(0.01),
+    jd.error_feedback(jd.top_k(0.01, block_size=4096)),
+    jd.random_k(0.01),
+    jd.qsgd(bits=8),
+    jd.qsgd(bits=4),
+]
+
+
+@pytest.fixture(scope="module")
+def leaf():
+    return jax.random.normal(jax.random.key(0), (SIZE,))
+
+
+def test_copy(measure, leaf):
+    measure(jax.jit(jnp.copy), leaf, group=GROUP, reference=True)
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=lambda c: c.name)
+def test_compressor(measure, leaf, compressor):
+    def roundtrip(leaf, state, key):
+        keys = jd.Keys(key, key)
+        payload, state = compressor.encode(leaf, state, keys, 1)
+        # Kept apart, as the network would.
+        payload = jax.lax.optimization_barrier(payload)
+        return compressor.decode(payload, leaf, keys), state
+
+    measure(
+        jax.jit(roundtrip),
+        leaf,
+        compressor.init(leaf),
+        jax.random.key(0),
+        group=GROUP,
+        rounds=10,
+        payload_nbytes=jd.payload_nbytes(compressor, leaf),
+    )

