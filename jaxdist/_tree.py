@@ -27,7 +27,7 @@ def next_count(count: jax.Array) -> jax.Array:
 
 def accumulator_dtype(*dtypes: Any) -> Any:
     """Return the dtype to add numbers of these dtypes in: float32 or wider."""
-    bits = max(32, *(jnp.finfo(dtype).bits for dtype in dtypes))
+    bits = max([32, *(jnp.finfo(dtype).bits for dtype in dtypes)])
     if any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in dtypes):
         return jnp.dtype(f"complex{2 * bits}")
     return jnp.dtype(f"float{bits}")

@@ -151,14 +151,17 @@ def aggregate(
             [plan.shard for plan in plans],
             _worker_state.detach(state.downlink),
         )
-        sent, uplink = _routes.encode(
-            plans, leaves, uplink, _random.leaf_key(step, 0), axis_name
-        )
-        arrived = _routes.deliver(sent, axis_name)
-        merged = _routes.merge(arrived, rule, _random.leaf_key(step, 1), axis_name)
-        merged, backlink = _routes.send_back(
-            merged, plans, backlink, _random.leaf_key(step, 2), axis_name
-        )
+        keys = [_random.leaf_key(step, stage) for stage in range(3)]
+        with jax.named_scope("jaxdist.encode"):
+            sent, uplink = _routes.encode(plans, leaves, uplink, keys[0], axis_name)
+        with jax.named_scope("jaxdist.deliver"):
+            arrived = _routes.deliver(sent, axis_name)
+        with jax.named_scope("jaxdist.merge"):
+            merged = _routes.merge(arrived, rule, keys[1], axis_name)
+        with jax.named_scope("jaxdist.send_back"):
+            merged, backlink = _routes.send_back(
+                merged, plans, backlink, keys[2], axis_name
+            )
         return treedef.unflatten(merged), AggregateState(
             _tree.next_count(state.count),
             state.key,

@@ -173,6 +173,8 @@ def merge(
     axis_name: _types.AxisName,
 ) -> list[jax.Array]:
     """Apply the rule; return each leaf flat, or my part of it on the route scatter."""
+    if not arrived:
+        return []
     if rule.linear:
         return [
             _decode_mean_payload(item)

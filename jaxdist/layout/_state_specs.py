@@ -39,7 +39,7 @@ def state_specs(
       ... )
       >>> specs = jaxdist.state_specs(tx, jnp.zeros(3), "data")
       >>> print(specs[0].inner_state.trace)
-      PartitionSpec('data',)
+      P('data',)
     """
     _checks.axis_name(axis_name)
     make = tx.init

@@ -43,8 +43,9 @@ def value_and_grad(
       ...     return jnp.sum(weight * inputs)
       >>> grad = jaxdist.value_and_grad(loss, "data")
       >>> workers = jax.vmap(grad, in_axes=(None, 0), axis_name="data")
-      >>> print(workers(2.0, jnp.array([1.0, 3.0])))
-      (Array([2., 6.], dtype=float32), Array([1., 3.], dtype=float32))
+      >>> losses, gradients = workers(2.0, jnp.array([1.0, 3.0]))
+      >>> print(losses, gradients)
+      [2. 6.] [1. 3.]
     """
     _checks.axis_name(axis_name)
     differentiate = jax.value_and_grad(fun, argnums, has_aux=has_aux, **kwargs)

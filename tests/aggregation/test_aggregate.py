@@ -80,6 +80,21 @@ def test_workers_may_span_two_axes(backend, rule):
     )
 
 
+@pytest.mark.parametrize("rule", [jd.mean(), jd.krum(2)])
+def test_a_tree_without_leaves_stays_one(rule):
+    tx = jd.aggregate(harness.AXIS, rule)
+    updates = {"a": optax.MaskedNode(), "b": ()}
+
+    def worker(_):
+        out, state = tx.update(updates, tx.init(updates))
+        assert out == updates
+        return state.count
+
+    np.testing.assert_array_equal(
+        jax.vmap(worker, axis_name=harness.AXIS)(jnp.zeros(8)), jnp.ones(8)
+    )
+
+
 def test_a_single_worker_gets_its_own_updates_back():
     updates = jnp.arange(5.0)[None]
     for route in ("psum", "gather", "scatter"):

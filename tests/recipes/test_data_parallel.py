@@ -83,6 +83,33 @@ def test_dense_mean_is_single_device_training():
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "aggregate",
+    [
+        jd.aggregate(harness.AXIS, jd.median(), SIGN),
+        jd.aggregate(harness.AXIS, jd.krum(0), route="scatter"),
+    ],
+    ids=["median", "krum"],
+)
+def test_parameters_may_be_sharded_over_another_axis(aggregate):
+    """Only the workers' axis is mapped; the compiler handles the model's."""
+    mesh = jax.make_mesh(
+        (4, 2), (harness.AXIS, "model"), axis_types=(AxisType.Auto,) * 2
+    )
+    specs = {"w": PartitionSpec(None, "model"), "v": PartitionSpec("model", None)}
+    sharded = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
+    tx = optax.chain(aggregate, optax.sgd(0.1))
+    init, step = jd.data_parallel(problem.loss, tx, mesh, harness.AXIS)
+    state = init(jax.device_put(problem.PARAMS, sharded))
+    simulated, simulated_step = jd.simulate(problem.loss, tx, 4, harness.AXIS)
+    expected = simulated(problem.PARAMS)
+    for _ in range(3):
+        state, _ = step(state, problem.BATCH)
+        expected, _ = simulated_step(expected, problem.BATCH)
+    assert state.params["w"].sharding.spec == specs["w"]
+    harness.assert_trees_close(state.params, expected.params)
+
+
 def test_parameters_of_the_user_survive_donation():
     tx = optax.chain(jd.aggregate(harness.AXIS), optax.sgd(0.1))
     mesh = harness.make_mesh()

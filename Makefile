@@ -1,0 +1,55 @@
+# Every target makes its own environment in .venv; only git, make and Python are needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+JOBS ?= auto
+
+.PHONY: demo test lint types unit doctest docs benchmark demo-test clean
+
+demo: .venv/examples
+	$(BIN)/python examples/demo.py
+
+test: lint types unit doctest
+
+lint: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/toml-sort --check pyproject.toml
+
+types: .venv/dev
+	$(BIN)/pyright
+
+# Units, contracts, two processes, and the examples for a few steps.
+unit: .venv/dev
+	$(BIN)/python -m pytest tests -q -n $(JOBS) --dist loadgroup
+
+doctest: .venv/dev
+	$(BIN)/python -m pytest jaxdist -q --doctest-modules
+
+docs: .venv/dev
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+
+# Minutes: asserts the accuracies of the demo.
+demo-test: .venv/dev
+	$(BIN)/python -m pytest tests/test_examples.py -q --demo
+
+# Compiled programs against a reference in the same run; nothing is asserted.
+benchmark: .venv/dev
+	mkdir -p out
+	$(BIN)/python -m pytest benchmarks -q --benchmark-only \
+		--benchmark-columns=min,median --benchmark-json=out/benchmarks.json
+	$(BIN)/python benchmarks/table.py out/benchmarks.json
+
+clean:
+	rm -rf .venv out docs/_build
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/examples: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[examples]"
+	touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
