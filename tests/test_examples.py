@@ -1,5 +1,6 @@
 """The examples run; the comparison, opted in with --demo, reaches what it claims."""
 
+import collections
 import pathlib
 import re
 import subprocess
@@ -90,19 +91,24 @@ def test_demo_runs(tmp_path):
 
 @pytest.mark.demo
 def test_demo_reaches_what_it_claims(tmp_path):
-    result = run("demo.py", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    """Mean accuracies of three seeds: one image in the test set is 0.28 points."""
     row = r"│ (.*?) +│ +([\d.]+)% │ .* │ +([\d.]+)x │"
-    rows = re.findall(row, result.stdout)
-    accuracy = {name: float(percent) for name, percent, _ in rows}
-    fewer = {name: float(ratio) for name, _, ratio in rows}
+    accuracies, fewer = collections.defaultdict(list), {}
+    for seed in range(3):
+        result = run("demo.py", "--seed", seed, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        for name, percent, ratio in re.findall(row, result.stdout):
+            accuracies[name].append(float(percent))
+            fewer[name] = float(ratio)
+    accuracy = {name: np.mean(values) for name, values in accuracies.items()}
     dense = accuracy["dense mean"]
-    assert dense >= 97
-    assert accuracy["top-1 %, feedback"] >= dense - 1
-    assert accuracy["top-1 % both ways, feedback"] >= dense - 2
+    assert dense >= 97, accuracies
+    assert accuracy["top-1 %, feedback"] >= dense - 1, accuracies
+    assert accuracy["top-1 % both ways, feedback"] >= dense - 2, accuracies
     assert fewer["top-1 %, feedback"] >= 15
     assert fewer["top-1 % both ways, feedback"] >= 40
-    assert accuracy["mean, 2 of 8 flip signs"] < 50
-    assert accuracy["trimmed mean of signs, same attack"] >= dense - 3
-    assert accuracy["dense mean, 2 steps late"] >= dense - 3
-    assert accuracy["pull to the leader"] >= dense - 3
+    assert accuracy["mean, 2 of 8 flip signs"] < 50, accuracies
+    attacked = accuracy["trimmed mean of signs, same attack"]
+    assert attacked >= dense - 3, accuracies
+    assert accuracy["dense mean, 2 steps late"] >= dense - 3, accuracies
+    assert accuracy["pull to the leader"] >= dense - 3, accuracies

@@ -15,7 +15,7 @@ The leaves of one route travel as one message.
 import functools
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -30,16 +30,22 @@ class Sent(NamedTuple):
 
     plan: _plan.LeafPlan
     payload: Any  # psum: the mean payload; else [W, ...], one row per sender
-    common: jax.Array  # key that all workers share for this leaf
+    key: jax.Array  # that all workers share for this leaf
+
+    def keys_of(self, worker_index: jax.Array | int) -> _types.Keys:
+        """Return a sender's keys; none is derived for compressors that do not draw."""
+        if not self.plan.compressor.contract.stochastic:
+            return _types.Keys(self.key, self.key)
+        return _random.keys_of(self.key, worker_index)
 
 
-def _keys_for(
-    compressor: _types.Compressor, common: jax.Array, worker_index: jax.Array | int
-) -> _types.Keys:
-    """Return a sender's keys; no key is derived for those who do not draw."""
-    if not compressor.contract.stochastic:
-        return _types.Keys(common, common)
-    return _random.keys_of(common, worker_index)
+def _indices_by_route(plans: Sequence[_plan.LeafPlan]) -> dict[str, list[int]]:
+    """Return which leaves take which route."""
+    return {
+        route: chosen
+        for route in _plan.ROUTES
+        if (chosen := [i for i, plan in enumerate(plans) if plan.route == route])
+    }
 
 
 def encode(
@@ -53,23 +59,23 @@ def encode(
     me = _collectives.index(axis_name)
     sent, new_states = [], []
     for i, (plan, leaf, state) in enumerate(zip(plans, leaves, states, strict=True)):
-        common = _random.leaf_key(key, i)
-        keys = _keys_for(plan.compressor, common, me)
-        payload, state = plan.compressor.encode(leaf, state, keys, plan.blocks)
-        sent.append(Sent(plan, payload, common))
+        item = Sent(plan, None, _random.leaf_key(key, i))
+        payload, state = plan.compressor.encode(
+            leaf, state, item.keys_of(me), plan.blocks
+        )
+        sent.append(item._replace(payload=payload))
         new_states.append(state)
     return sent, new_states
 
 
 def deliver(sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
     """Let all payloads travel, one message per route."""
-    arrived: dict[int, Sent] = {}
-    for route in _plan.ROUTES:
-        chosen = [i for i, item in enumerate(sent) if item.plan.route == route]
-        if chosen:
-            items = _travel(route, [sent[i] for i in chosen], axis_name)
-            arrived.update(zip(chosen, items, strict=True))
-    return [arrived[i] for i in range(len(sent))]
+    arrived = list(sent)
+    for route, chosen in _indices_by_route([item.plan for item in sent]).items():
+        items = _travel(route, [sent[i] for i in chosen], axis_name)
+        for i, item in zip(chosen, items, strict=True):
+            arrived[i] = item
+    return arrived
 
 
 def _travel(route: str, sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
@@ -120,22 +126,51 @@ def _all_to_all(arrays, axis_name):
     return _wire.unpack(message, arrays)
 
 
-def _decode_mean_payload(sent: Sent) -> jax.Array:
-    """Decode what the route psum brought, to the flat leaf."""
-    plan = sent.plan
-    keys = _keys_for(plan.compressor, sent.common, 0)
-    like = _tree.like(plan.like, _tree.accumulator_dtype(plan.like.dtype))
-    return plan.compressor.decode(sent.payload, like, keys).reshape(-1)
+def merge(
+    arrived: Sequence[Sent],
+    rule: _types.AggregationRule,
+    key: jax.Array,
+    axis_name: _types.AxisName,
+) -> list[jax.Array]:
+    """Apply the rule; return each leaf flat, or my part of it on the route scatter."""
+    if rule.linear:
+        return [_decode_mean(item, rule) for item in arrived]
+    merged = [jnp.zeros(0)] * len(arrived)
+    dtype = _plan.row_dtype([item.plan for item in arrived])
+    chosen = _indices_by_route([item.plan for item in arrived])
+    rows = {
+        route: [_decode_rows(arrived[i]).astype(dtype) for i in indices]
+        for route, indices in chosen.items()
+    }
+    joined = {route: jnp.concatenate(rows[route], axis=1) for route in rows}
+    geometry = _geometry(joined, axis_name) if rule.mix and joined else None
+    for route, indices in chosen.items():
+        whole = rule.apply(joined[route], geometry, key)
+        ends = itertools.accumulate(part.shape[1] for part in rows[route])
+        parts = jnp.split(whole, list(ends)[:-1])
+        for i, part in zip(indices, parts, strict=True):
+            merged[i] = part
+    return merged
+
+
+def _geometry(
+    rows: Mapping[str, jax.Array], axis_name: _types.AxisName
+) -> _types.Geometry:
+    """Measure the whole gradient: what all have seen, and the parts of all workers."""
+    matrices = {route: _types.Geometry.of(rows[route]).as_matrix() for route in rows}
+    if "scatter" in matrices:
+        matrices["scatter"] = _collectives.psum(matrices["scatter"], axis_name)
+    total = functools.reduce(operator.add, matrices.values())
+    return _types.Geometry.from_matrix(total)
 
 
 def _decode_rows(sent: Sent) -> jax.Array:
     """Decode what every worker sent, to rows ``[W, s]`` of my part of the leaf."""
-    plan = sent.plan
-    like = _part_like(plan)
+    plan, like = sent.plan, _part_like(sent.plan)
 
     def decode(payload, worker_index):
-        keys = _keys_for(plan.compressor, sent.common, worker_index)
         single = jax.tree.map(lambda array: array[None], payload)
+        keys = sent.keys_of(worker_index)
         return plan.compressor.decode(single, like, keys).reshape(-1)
 
     return jax.vmap(decode)(sent.payload, jnp.arange(plan.num_workers))
@@ -143,16 +178,17 @@ def _decode_rows(sent: Sent) -> jax.Array:
 
 def _decode_mean(sent: Sent, rule: _types.AggregationRule) -> jax.Array:
     """Decode the mean over the senders of my part of the leaf, ``[s]``."""
-    plan = sent.plan
+    plan, like = sent.plan, _part_like(sent.plan)
     accumulate = plan.compressor.accumulate
+    if plan.route == "psum":
+        keys = sent.keys_of(0)  # only the common one can matter to all
+        return plan.compressor.decode(sent.payload, like, keys).reshape(-1)
     if accumulate is None:
         return rule.reduce(_decode_rows(sent))
-    like = _part_like(plan)
 
     def add(worker_index, total):
         row = jax.tree.map(lambda array: array[worker_index][None], sent.payload)
-        keys = _keys_for(plan.compressor, sent.common, worker_index)
-        return accumulate(total, row, keys)
+        return accumulate(total, row, sent.keys_of(worker_index))
 
     some_array = jax.tree.leaves(sent.payload)[0]
     zeros = jnp.zeros_like(some_array, shape=like.shape, dtype=like.dtype)
@@ -164,55 +200,6 @@ def _part_like(plan: _plan.LeafPlan) -> jax.ShapeDtypeStruct:
     """Return the part of the leaf that a worker decodes, in the dtype of the rule."""
     part = plan.shard if plan.route == "scatter" else plan.like
     return _tree.like(part, _tree.accumulator_dtype(part.dtype))
-
-
-def merge(
-    arrived: Sequence[Sent],
-    rule: _types.AggregationRule,
-    key: jax.Array,
-    axis_name: _types.AxisName,
-) -> list[jax.Array]:
-    """Apply the rule; return each leaf flat, or my part of it on the route scatter."""
-    if not arrived:
-        return []
-    if rule.linear:
-        return [
-            _decode_mean_payload(item)
-            if item.plan.route == "psum"
-            else _decode_mean(item, rule)
-            for item in arrived
-        ]
-    dtype = _plan.row_dtype([item.plan for item in arrived])
-    rows = [_decode_rows(item).astype(dtype) for item in arrived]
-    routes = [item.plan.route for item in arrived]
-    geometry = None
-    if rule.mix is not None:
-        geometry = _geometry(rows, routes, axis_name)
-    merged: dict[int, jax.Array] = {}
-    for route in sorted(set(routes)):
-        chosen = [i for i, other in enumerate(routes) if other == route]
-        whole = rule.apply(
-            jnp.concatenate([rows[i] for i in chosen], axis=1), geometry, key
-        )
-        ends = itertools.accumulate(rows[i].shape[1] for i in chosen)
-        merged.update(zip(chosen, jnp.split(whole, list(ends)[:-1]), strict=True))
-    return [merged[i] for i in range(len(arrived))]
-
-
-def _geometry(
-    rows: Sequence[jax.Array], routes: Sequence[str], axis_name: _types.AxisName
-) -> _types.Geometry:
-    """Measure the whole gradient: what all have seen, and the parts of all workers."""
-    parts = []
-    for route in sorted(set(routes)):
-        chosen = [
-            row for row, other in zip(rows, routes, strict=True) if other == route
-        ]
-        part = _types.Geometry.of(jnp.concatenate(chosen, axis=1)).as_matrix()
-        if route == "scatter":
-            part = _collectives.psum(part, axis_name)
-        parts.append(part)
-    return _types.Geometry.from_matrix(functools.reduce(operator.add, parts))
 
 
 def send_back(
@@ -234,24 +221,22 @@ def send_back(
     Returns:
       The leaves, equal on all workers, and the new states.
     """
-    scattered = [i for i, plan in enumerate(plans) if plan.route == "scatter"]
     leaves, states = list(merged), list(states)
-    if scattered:
-        # On the way back the leaf is a worker's part, and its route is gather.
-        back = [
-            plans[i]._replace(
-                like=plans[i].shard, compressor=plans[i].downlink, route="gather"
-            )
-            for i in scattered
-        ]
-        parts = [merged[i].astype(plans[i].like.dtype) for i in scattered]
-        sent, new_states = encode(
-            back, parts, [states[i] for i in scattered], key, axis_name
+    scattered = _indices_by_route(plans).get("scatter", [])
+    # On the way back the leaf is a worker's part, and its route is gather.
+    back = [
+        plans[i]._replace(
+            like=plans[i].shard, compressor=plans[i].downlink, route="gather"
         )
-        for i, item, state in zip(
-            scattered, deliver(sent, axis_name), new_states, strict=True
-        ):
-            leaves[i], states[i] = _decode_rows(item), state
+        for i in scattered
+    ]
+    parts = [merged[i].astype(plans[i].like.dtype) for i in scattered]
+    sent, new_states = encode(
+        back, parts, [states[i] for i in scattered], key, axis_name
+    )
+    arrived = deliver(sent, axis_name)
+    for i, item, state in zip(scattered, arrived, new_states, strict=True):
+        leaves[i], states[i] = _decode_rows(item), state
     return [
         _tree.from_blocks(leaf, plan.like)
         for leaf, plan in zip(leaves, plans, strict=True)
