@@ -58,9 +58,7 @@ def is_bound(axis_name: _types.AxisName) -> bool:
 
 def _varying_axes(leaf: Any) -> frozenset[str]:
     """Return the axes over which the type says that the leaf varies."""
-    aval = jax.typeof(leaf)
-    manual_type = getattr(aval, "manual_axis_type", None)  # since jax 0.10
-    return aval.vma if manual_type is None else manual_type.varying
+    return jax.typeof(leaf).manual_axis_type.varying
 
 
 def _tracked(axis_name: _types.AxisName) -> tuple[str, ...]:
