@@ -16,7 +16,7 @@ lint: .venv/dev
 	$(BIN)/toml-sort --check pyproject.toml
 
 types: .venv/dev
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Units, contracts, two processes, and the examples for a few steps.
 unit: .venv/dev

@@ -13,7 +13,7 @@ CONFIGS = {
     "top-1 %, feedback": {"compressor": "top_k"},
     "top-1 % both ways, feedback": {"compressor": "top_k", "downlink": "top_k"},
     "mean, 2 of 8 flip signs": ATTACK,
-    "trimmed mean of signs, same attack": {
+    "trimmed mean of signs, attacked": {
         **ATTACK,
         "rule": "trimmed_mean",
         "compressor": "sign",
@@ -26,7 +26,7 @@ CONFIGS = {
 def main(arguments=None) -> list[training.Run]:
     """Run all of them, and show them side by side."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", choices=datasets.NAMES, default="digits")
     parser.add_argument("--data-dir", help="where the files of the data set are")

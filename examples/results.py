@@ -22,7 +22,7 @@ def show_table(runs: list[Run]) -> None:
         table.add_row(
             run.name,
             f"{run.accuracies[-1]:.1%}",
-            f"{run.megabytes[-1]:,.2f}",
+            f"{run.megabytes[-1]:,.1f}",
             f"{run.report.total_nbytes:,.0f}",
             f"{run.report.ratio:.1f}x",
         )

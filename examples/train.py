@@ -38,6 +38,7 @@ def parse(arguments=None) -> argparse.Namespace:
         "leader": "strength of the pull to the leader; replaces the aggregation",
         "period": "steps from one pull to the next",
         "batch_size": "images per worker and step",
+        "learning_rate": "of Adam in the first step; decays along a cosine to 0",
     }
     for field in dataclasses.fields(training.Config):
         parser.add_argument(

@@ -36,8 +36,8 @@ class Config:
     backend: str = "shard_map"
     workers: int = 8
     batch_size: int = 16
-    learning_rate: float = 2e-3
-    steps: int = 800
+    learning_rate: float = 3e-3
+    steps: int = 1000
     seed: int = 0
 
 
@@ -99,6 +99,7 @@ def check(config: Config) -> None:
 def optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
     """Chain what happens to the gradients on their way from worker to worker."""
     check(config)
+    adam = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps))
     links = []
     if config.delay:
         links.append(jd.per_worker(AXIS, jd.delay_updates(config.delay)))
@@ -106,7 +107,7 @@ def optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
         attack = getattr(jd, config.attack)(config.attack_scale)
         links.append(jd.inject_attack(AXIS, attack, config.byzantine, config.seed))
     if config.leader:
-        links.append(jd.per_worker(AXIS, optax.adam(config.learning_rate)))
+        links.append(jd.per_worker(AXIS, adam))
         links.append(jd.pull_to_leader(AXIS, config.leader, config.period))
     else:
         links.append(
@@ -118,7 +119,7 @@ def optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
                 key=config.seed,
             )
         )
-        links.append(optax.adam(config.learning_rate))
+        links.append(adam)
     return optax.chain(*links)
 
 

@@ -104,11 +104,11 @@ def test_demo_reaches_what_it_claims(tmp_path):
     dense = accuracy["dense mean"]
     assert dense >= 97, accuracies
     assert accuracy["top-1 %, feedback"] >= dense - 1, accuracies
-    assert accuracy["top-1 % both ways, feedback"] >= dense - 2, accuracies
+    assert accuracy["top-1 % both ways, feedback"] >= dense - 1, accuracies
     assert fewer["top-1 %, feedback"] >= 15
     assert fewer["top-1 % both ways, feedback"] >= 40
     assert accuracy["mean, 2 of 8 flip signs"] < 50, accuracies
-    attacked = accuracy["trimmed mean of signs, same attack"]
+    attacked = accuracy["trimmed mean of signs, attacked"]
     assert attacked >= dense - 3, accuracies
     assert accuracy["dense mean, 2 steps late"] >= dense - 3, accuracies
     assert accuracy["pull to the leader"] >= dense - 3, accuracies
