@@ -37,9 +37,10 @@ def save_figure(runs: list[Run], path: pathlib.Path) -> None:
         by_step.plot(run.steps, run.accuracies, **style)
         by_bytes.plot(run.megabytes, run.accuracies, **style)
     by_step.set(xlabel="optimizer steps", ylabel="test accuracy", ylim=(0, 1.02))
-    by_bytes.set(xlabel="MB sent per worker", xscale="log")
-    by_bytes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    by_bytes.set(xlabel="MB sent per worker")
     for axes in (by_step, by_bytes):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(
