@@ -6,11 +6,14 @@ from jaxdist._types import AggregationRule as AggregationRule
 from jaxdist._types import AxisName as AxisName
 from jaxdist._types import Compressor as Compressor
 from jaxdist._types import Contract as Contract
+from jaxdist._types import Dialogue as Dialogue
 from jaxdist._types import Geometry as Geometry
 from jaxdist._types import Keys as Keys
 from jaxdist._types import LeafPolicy as LeafPolicy
+from jaxdist._types import StepPolicy as StepPolicy
 from jaxdist._worker_state import PerWorkerState as PerWorkerState
 from jaxdist.aggregation._aggregate import AggregateState as AggregateState
+from jaxdist.aggregation._aggregate import Received as Received
 from jaxdist.aggregation._aggregate import aggregate as aggregate
 from jaxdist.aggregation._communication_report import (
     CommunicationReport as CommunicationReport,
@@ -28,13 +31,24 @@ from jaxdist.attack._inject_attack import InjectAttackState as InjectAttackState
 from jaxdist.attack._inject_attack import inject_attack as inject_attack
 from jaxdist.attack._sign_flip import sign_flip as sign_flip
 from jaxdist.compression._by_leaf import by_leaf as by_leaf
+from jaxdist.compression._by_step import by_step as by_step
 from jaxdist.compression._cast import cast as cast
 from jaxdist.compression._compress import CompressState as CompressState
 from jaxdist.compression._compress import compress as compress
 from jaxdist.compression._contractive import contractive as contractive
+from jaxdist.compression._ef21 import Ef21State as Ef21State
+from jaxdist.compression._ef21 import ef21 as ef21
 from jaxdist.compression._error_feedback import ErrorFeedbackState as ErrorFeedbackState
 from jaxdist.compression._error_feedback import error_feedback as error_feedback
 from jaxdist.compression._identity import identity as identity
+from jaxdist.compression._momentum_correction import (
+    MomentumCorrectionState as MomentumCorrectionState,
+)
+from jaxdist.compression._momentum_correction import (
+    momentum_correction as momentum_correction,
+)
+from jaxdist.compression._power_sgd import PowerSgdState as PowerSgdState
+from jaxdist.compression._power_sgd import power_sgd as power_sgd
 from jaxdist.compression._qsgd import qsgd as qsgd
 from jaxdist.compression._random_k import random_k as random_k
 from jaxdist.compression._roundtrip import payload_nbytes as payload_nbytes

@@ -32,21 +32,31 @@ def integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
 
 
 def real(
-    name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False
+    name: str,
+    value: Any,
+    low: float,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+    below: bool = False,
 ) -> None:
-    """Raise unless ``low <= value <= high``; ``above`` leaves out ``low`` itself.
+    """Raise unless ``low <= value <= high``.
+
+    ``above`` leaves out ``low`` itself, ``below`` leaves out ``high``.
 
     A traced value passes: its range is only known when the program runs.
     """
     if _is_traced(value):
         return
     left = "(" if above else "["
-    right = ")" if high == math.inf else "]"
+    right = ")" if below or high == math.inf else "]"
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    inside = (low < number if above else low <= number) and number <= high
+    inside = (low < number if above else low <= number) and (
+        number < high if below else number <= high
+    )
     if isinstance(value, bool) or not inside or math.isinf(number):
         raise ValueError(
             f"`{name}` must lie in {left}{low}, {high}{right}, got {value!r}."

@@ -32,16 +32,23 @@ DENSE = _types.Compressor(
 )
 
 
-def check(name: str, value: Any, *, policies: bool = False) -> None:
-    """Raise unless the value is a compressor, or a leaf policy where allowed."""
+def check(
+    name: str, value: Any, *, policies: bool = False, steps: bool = False
+) -> None:
+    """Raise unless the value is a compressor, or a policy where that is allowed."""
     if isinstance(value, _types.Compressor):
         return
-    if not isinstance(value, _types.LeafPolicy):
+    if not isinstance(value, _types.LeafPolicy | _types.StepPolicy):
         raise TypeError(
             f"`{name}` must be a compressor such as jaxdist.top_k(density=0.01), "
             f"got {value!r}."
         )
-    if not policies:
+    if isinstance(value, _types.StepPolicy) and not steps:
+        raise TypeError(
+            f"`{name}` must not change with the step, got {value}. Put by_step around "
+            "everything else: by_step({0: by_leaf(...), 100: by_leaf(...)})."
+        )
+    if isinstance(value, _types.LeafPolicy) and not policies:
         raise TypeError(
             f"`{name}` must be a compressor, got the leaf policy {value}. Put the "
             "wrapper inside: by_leaf(error_feedback(top_k(0.01))), not "
@@ -102,6 +109,29 @@ def states_of(
         return jax.tree.map_with_path(find, made)
 
     return [state_of(*item) for item in zip(compressors, names, leaves, strict=True)]
+
+
+def arrays_of(names: Sequence[str], likes: Sequence[Any], tree: Any) -> list[Any]:
+    """Find one array for each name in a tree, or ``()`` where ``like`` is that.
+
+    Args:
+      names: Of the leaves.
+      likes: Shapes and dtypes that the arrays must have.
+      tree: Where to look.
+    """
+    found = {_tree.path_name(path): x for path, x in jax.tree.leaves_with_path(tree)}
+    for name, like in zip(names, likes, strict=True):
+        if like == ():
+            continue
+        if name not in found or found[name].shape != like.shape:
+            raise ValueError(
+                f"`state` has no estimate of shape {like.shape} for {name!r}: it was "
+                "made for other parameters, another number of workers or another route."
+            )
+    return [
+        () if like == () else found[name]
+        for name, like in zip(names, likes, strict=True)
+    ]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -21,17 +21,24 @@ class Shipment(NamedTuple):
 
 Log = dict[tuple[object, str], Shipment]
 _log: contextvars.ContextVar[Log | None] = contextvars.ContextVar("log", default=None)
+_step: contextvars.ContextVar[int | None] = contextvars.ContextVar("step", default=None)
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[Log]:
-    """Collect the shipments of every step traced inside."""
+def recording(step: int = 0) -> Iterator[Log]:
+    """Collect the shipments of every step traced inside, as if it were this one."""
     log: Log = {}
-    token = _log.set(log)
+    log_token, step_token = _log.set(log), _step.set(step)
     try:
         yield log
     finally:
-        _log.reset(token)
+        _log.reset(log_token)
+        _step.reset(step_token)
+
+
+def recorded_step() -> int | None:
+    """Return the step for which shipments are collected, or None."""
+    return _step.get()
 
 
 def record(source: object, shipment: Shipment) -> None:

@@ -69,6 +69,22 @@ class Keys(NamedTuple):
     own: jax.Array  # typed key, the sender's own; derived from `common` and its index
 
 
+class Dialogue(NamedTuple):
+    """A mean found in several all-reduces, each built on the means before.
+
+    Attributes:
+      rounds: For each all-reduce ``(leaf, state, keys, means) -> payload``, with the
+        means of the earlier rounds' payloads. Together the payloads have the shapes of
+        what ``encode`` returns.
+      finish: ``(leaf, state, keys, means) -> (mean, state)`` with the means of all
+        rounds. ``mean`` has the shape of the leaf, its dtype or a wider one, and
+        depends on nothing that differs between workers.
+    """
+
+    rounds: tuple[Callable[[Any, CompressorState, Keys, tuple], Payload], ...]
+    finish: Callable[[Any, CompressorState, Keys, tuple], tuple[Any, CompressorState]]
+
+
 class Compressor(NamedTuple):
     """What one worker sends instead of one leaf.
 
@@ -87,6 +103,10 @@ class Compressor(NamedTuple):
       name: How reports and errors call it.
       accumulate: ``(total, payload, keys) -> total + decode(payload)`` for
         compressors that can add without decoding densely, or None.
+      incremental: What is decoded is to be added to all that the same sender sent
+        before; receivers keep that sum, which starts at zero.
+      dialogue: How the route psum finds the mean of what cannot be averaged payload by
+        payload, or None.
     """
 
     init: Callable[[Any], CompressorState]
@@ -95,6 +115,8 @@ class Compressor(NamedTuple):
     contract: Contract
     name: str = "custom"
     accumulate: Callable[[jax.Array, Payload, Keys], jax.Array] | None = None
+    incremental: bool = False
+    dialogue: Dialogue | None = None
 
     def __repr__(self):
         return self.name
@@ -114,6 +136,25 @@ class LeafPolicy(NamedTuple):
     def __repr__(self):
         return self.name
 
+
+class StepPolicy(NamedTuple):
+    """Which compressor is used when; made by :func:`jaxdist.by_step`.
+
+    Attributes:
+      starts: The first step of each stage, ascending from 0.
+      stages: The compressor or leaf policy of each stage.
+      name: How reports and errors call it.
+    """
+
+    starts: tuple[int, ...]
+    stages: tuple[Compressor | LeafPolicy, ...]
+    name: str
+
+    def __repr__(self):
+        return self.name
+
+
+AnyCompressor = Compressor | LeafPolicy | StepPolicy
 
 _CACHED = 4096  # columns whose W rows stay in cache while all pairs are compared
 

@@ -11,7 +11,7 @@ FLOORS = [
     {"_checks", "_tree"},
     {"_types"},
     {"_collectives", "_random", "_traffic", "_wire"},
-    {"_leafwise", "_worker_state"},
+    {"_leafwise", "_stages", "_worker_state"},
     {"aggregation", "attack", "compression", "layout", "leader", "staleness"},
     {"recipes"},
     {"__init__"},

@@ -1,6 +1,6 @@
 """Aggregate: the transformation that turns W gradients into one."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,24 @@ from jaxdist import (
     _collectives,
     _leafwise,
     _random,
+    _stages,
     _traffic,
     _tree,
     _types,
     _worker_state,
 )
 from jaxdist.aggregation import _mean, _plan, _routes
+
+
+class Received(NamedTuple):
+    """What receivers remember of incremental compressors; ``()`` for all others.
+
+    One estimate for rules that only need the mean, else one for each of W senders.
+    """
+
+    whole: Any  # tree of [d] or [W, d]: routes psum and gather; equal on all workers
+    part: _worker_state.PerWorkerState  # tree of [d/W] or [W, d/W]: scatter; varies
+    back: Any  # tree of [W, d/W]: the way back; equal on all workers
 
 
 class AggregateState(NamedTuple):
@@ -26,15 +38,16 @@ class AggregateState(NamedTuple):
     key: jax.Array  # typed key, shape (); equal on all workers
     uplink: _worker_state.PerWorkerState  # tree of compressor states; varies
     downlink: _worker_state.PerWorkerState  # the same for the way back; varies
+    received: Received
 
 
 def aggregate(
     axis_name: _types.AxisName,
     rule: _types.AggregationRule | None = None,
-    compressor: _types.Compressor | _types.LeafPolicy | None = None,
+    compressor: _types.AnyCompressor | None = None,
     route: str = "auto",
     *,
-    downlink: _types.Compressor | _types.LeafPolicy | None = None,
+    downlink: _types.AnyCompressor | None = None,
     key: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Turn the updates of W workers into one, the same on all of them.
@@ -48,7 +61,7 @@ def aggregate(
       axis_name: Mapped axis of the workers, or a tuple of axes.
       rule: How W contributions become one; :func:`mean` when None.
       compressor: What each worker sends: a compressor for every leaf, or a policy from
-        :func:`by_leaf`. None sends the updates as they are.
+        :func:`by_leaf` or :func:`by_step`. None sends the updates as they are.
       route: ``"psum"``, ``"gather"``, ``"scatter"``, or ``"auto"``, which takes the
         one with the fewest bytes for each leaf. Robust rules keep W decoded gradients
         on the route gather, and about one on the route scatter.
@@ -95,36 +108,24 @@ def aggregate(
     compressor = _leafwise.DENSE if compressor is None else compressor
     _checks.axis_name(axis_name)
     _checks.instance("rule", rule, _types.AggregationRule, "jaxdist.mean()")
-    _leafwise.check("compressor", compressor, policies=True)
+    _leafwise.check("compressor", compressor, policies=True, steps=True)
     _checks.one_of("route", route, ("auto", *_plan.ROUTES))
     if downlink is not None:
-        _leafwise.check("downlink", downlink, policies=True)
+        _leafwise.check("downlink", downlink, policies=True, steps=True)
     if downlink is not None and route not in ("auto", "scatter"):
         raise ValueError(
             f"`downlink` compresses the way back of the route 'scatter'; the route "
             f"{route!r} has none. Use `route='scatter'` or no downlink."
         )
-    if isinstance(compressor, _types.Compressor):
-        _plan.check_pair(rule, compressor)
+    stages = _stages.of(compressor, downlink)
+    for stage in stages:
+        if isinstance(stage.compressors[0], _types.Compressor):
+            _plan.check_pair(rule, stage.compressors[0])
     key = _random.as_key(key)
 
-    def init(params):
-        return AggregateState(
-            jnp.zeros((), jnp.int32),
-            key,
-            _worker_state.attach(_leafwise.init(compressor, params), axis_name),
-            _worker_state.attach(
-                _init_downlink(downlink, params, axis_name), axis_name
-            ),
-        )
-
-    def update(updates, state, params=None, **extra_args):
-        del params, extra_args
-        names, leaves, treedef = _tree.flatten(updates)
-        _check_updates(names, leaves, axis_name)
+    def plan_all(compressor, downlink, names, leaves):
         num_workers = _collectives.size(axis_name)
-        rule.check(num_workers)
-        plans = [
+        return [
             _plan.plan_leaf(
                 name,
                 leaf,
@@ -136,6 +137,33 @@ def aggregate(
             )
             for name, leaf in zip(names, leaves, strict=True)
         ]
+
+    def init(params):
+        return _stages.init(stages, init_stage, params)
+
+    def init_stage(compressor, downlink, params):
+        def plan(names, leaves):
+            return plan_all(compressor, downlink, names, leaves)
+
+        return AggregateState(
+            jnp.zeros((), jnp.int32),
+            key,
+            _worker_state.attach(_leafwise.init(compressor, params), axis_name),
+            _worker_state.attach(
+                _init_downlink(downlink, params, axis_name), axis_name
+            ),
+            _init_received(plan, rule, [compressor, downlink], params, axis_name),
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        del params, extra_args
+        return _stages.run(stages, update_stage, state.count, updates, state)
+
+    def update_stage(compressor, downlink, updates, state):
+        names, leaves, treedef = _tree.flatten(updates)
+        _check_updates(names, leaves, axis_name)
+        rule.check(_collectives.size(axis_name))
+        plans = plan_all(compressor, downlink, names, leaves)
         for shipment in _plan.shipments(plans, rule, f"aggregate({axis_name!r})"):
             _traffic.record(init, shipment)
         step = _random.step_key(state.key, state.count)
@@ -151,22 +179,29 @@ def aggregate(
             [plan.shard for plan in plans],
             _worker_state.detach(state.downlink),
         )
+        known, known_back = _received_of(plans, rule, names, state.received)
         keys = [_random.leaf_key(step, stage) for stage in range(3)]
         with jax.named_scope("jaxdist.encode"):
             sent, uplink = _routes.encode(plans, leaves, uplink, keys[0], axis_name)
         with jax.named_scope("jaxdist.deliver"):
             arrived = _routes.deliver(sent, axis_name)
+            arrived, uplink = _routes.converse(arrived, leaves, uplink, axis_name)
         with jax.named_scope("jaxdist.merge"):
-            merged = _routes.merge(arrived, rule, keys[1], axis_name)
+            arrived = [
+                item._replace(estimate=estimate)
+                for item, estimate in zip(arrived, known, strict=True)
+            ]
+            merged, known = _routes.merge(arrived, rule, keys[1], axis_name)
         with jax.named_scope("jaxdist.send_back"):
-            merged, backlink = _routes.send_back(
-                merged, plans, backlink, keys[2], axis_name
+            merged, backlink, known_back = _routes.send_back(
+                merged, plans, backlink, known_back, keys[2], axis_name
             )
         return treedef.unflatten(merged), AggregateState(
             _tree.next_count(state.count),
             state.key,
             _worker_state.attach(treedef.unflatten(uplink), axis_name),
             _worker_state.attach(treedef.unflatten(backlink), axis_name),
+            _to_received(plans, known, known_back, treedef, axis_name),
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -186,6 +221,62 @@ def _init_downlink(downlink, params, axis_name):
         return chosen.init(leaf)
 
     return jax.tree.map_with_path(init_leaf, params)
+
+
+def _init_received(plan, rule, compressors, params, axis_name):
+    """Return zeros wherever the receivers of a leaf must remember."""
+    names, leaves, treedef = _tree.flatten(params)
+    chosen = [
+        _leafwise.select(compressor, name, leaf)
+        for compressor in compressors
+        if compressor is not None
+        for name, leaf in zip(names, leaves, strict=True)
+    ]
+    if not any(compressor.incremental for compressor in chosen):
+        nothing = treedef.unflatten([()] * len(leaves))
+        return Received(nothing, _worker_state.PerWorkerState(nothing), nothing)
+    plans = plan(names, leaves)
+    up = [_zeros(_plan.estimate_like(plan, rule)) for plan in plans]
+    back = [_zeros(_plan.back_estimate_like(plan)) for plan in plans]
+    return _to_received(plans, up, back, treedef, axis_name)
+
+
+def _zeros(like):
+    return () if like == () else jnp.zeros(like.shape, like.dtype)
+
+
+def _to_received(plans, estimates, back, treedef, axis_name):
+    """Sort the estimates by who holds them."""
+    scattered = [plan.route == "scatter" for plan in plans]
+    pairs = list(zip(scattered, estimates, strict=True))
+    whole = [() if is_part else estimate for is_part, estimate in pairs]
+    part = [estimate if is_part else () for is_part, estimate in pairs]
+    return Received(
+        treedef.unflatten(whole),
+        _worker_state.attach(treedef.unflatten(part), axis_name),
+        treedef.unflatten(back),
+    )
+
+
+def _received_of(plans, rule, names, received):
+    """Return the estimates of the way there and of the way back, leaf by leaf."""
+    likes = [_plan.estimate_like(plan, rule) for plan in plans]
+    scattered = [plan.route == "scatter" for plan in plans]
+
+    def find(tree, is_part):
+        wanted = [
+            like if here == is_part else ()
+            for like, here in zip(likes, scattered, strict=True)
+        ]
+        return _leafwise.arrays_of(names, wanted, tree)
+
+    whole = find(received.whole, False)
+    part = find(_worker_state.detach(received.part), True)
+    there = [
+        p if here else w for w, p, here in zip(whole, part, scattered, strict=True)
+    ]
+    back = [_plan.back_estimate_like(plan) for plan in plans]
+    return there, _leafwise.arrays_of(names, back, received.back)
 
 
 def _num_workers_for_downlink(downlink, axis_name):

@@ -54,6 +54,8 @@ def communication_report(
     tx: optax.GradientTransformation,
     params: Any,
     num_workers: int | Mapping[str, int],
+    *,
+    step: int = 0,
     **extra_args: Any,
 ) -> CommunicationReport:
     """List what each worker sends in one optimizer step.
@@ -66,6 +68,7 @@ def communication_report(
       params: Parameters, or their shapes and dtypes.
       num_workers: W; or the size of each axis, when the optimizer communicates over
         several: ``{"pod": 4, "device": 8}``.
+      step: Which step, for compressors that change with the step (:func:`by_step`).
       **extra_args: Extra arguments of ``tx.update``; a loss ``value`` is given anyhow.
 
     Returns:
@@ -75,7 +78,8 @@ def communication_report(
       as 1/n of it.
 
     Raises:
-      ValueError: If ``num_workers`` is below 1, or does not give the size of an axis.
+      ValueError: If ``num_workers`` is below 1 or does not give the size of an axis,
+        or if ``step`` is negative.
 
     Communication:
       None.
@@ -90,17 +94,18 @@ def communication_report(
     """
     if not isinstance(num_workers, Mapping):
         num_workers = _checks.integer("num_workers", num_workers, 1)
+    step = _checks.integer("step", step, 0)
     tx = optax.with_extra_args_support(tx)
 
-    def step(params):
+    def one_step(params):
         extra = {"value": jnp.zeros(()), **extra_args}
         return tx.update(params, tx.init(params), params, **extra)
 
     axes: dict[str, int] = {}
     while True:
         try:
-            with _traffic.recording() as log:
-                jax.eval_shape(_inside(step, axes), params)
+            with _traffic.recording(step) as log:
+                jax.eval_shape(_inside(one_step, axes), params)
             return CommunicationReport(tuple(log.values()))
         except NameError as error:
             name = _unbound_axis(error)

@@ -27,15 +27,21 @@ class LeafPlan(NamedTuple):
         return self.num_workers if self.route == "scatter" else 1
 
     @property
+    def dialogue(self) -> _types.Dialogue | None:
+        """How the leaf's mean is found in rounds, where its route is psum."""
+        return self.compressor.dialogue if self.route == "psum" else None
+
+    @property
     def shard(self) -> jax.ShapeDtypeStruct:
         """What one worker owns of the leaf on the route scatter."""
-        return shard_like(self.like, self.num_workers)
+        size = _tree.block_size(self.like.size, self.num_workers)
+        return jax.ShapeDtypeStruct((size,), self.like.dtype)
 
-
-def shard_like(leaf: Any, num_workers: int) -> jax.ShapeDtypeStruct:
-    """Return the part of a leaf that one of the workers owns."""
-    size = _tree.block_size(leaf.size, num_workers)
-    return jax.ShapeDtypeStruct((size,), leaf.dtype)
+    @property
+    def part(self) -> jax.ShapeDtypeStruct:
+        """What a worker decodes of the leaf, in the dtype in which rules work."""
+        part = self.shard if self.route == "scatter" else self.like
+        return _tree.like(part, _tree.accumulator_dtype(part.dtype))
 
 
 def plan_leaf(
@@ -110,7 +116,7 @@ def _possible(
 ) -> list[str]:
     """Return the routes that can work, the lightest on memory first."""
     routes = []
-    if rule.linear and compressor.contract.linear and not has_downlink:
+    if rule.linear and _can_add(compressor) and not has_downlink:
         routes.append("psum")
     if compressor.contract.splittable:
         routes.append("scatter")
@@ -125,6 +131,11 @@ def _possible(
     return routes
 
 
+def _can_add(compressor: _types.Compressor) -> bool:
+    """Whether payloads, or those of a dialogue's rounds, may be added on their way."""
+    return compressor.contract.linear or compressor.dialogue is not None
+
+
 def _why_not(
     route: str, rule: _types.AggregationRule, compressor: _types.Compressor
 ) -> str:
@@ -133,9 +144,27 @@ def _why_not(
         return "it cuts each leaf in parts, and this compressor does not split."
     if route == "psum" and not rule.linear:
         return "it adds payloads up on their way, which only the mean allows."
-    if route == "psum" and not compressor.contract.linear:
+    if route == "psum" and not _can_add(compressor):
         return "it adds payloads up on their way, and these do not add up."
     return "only scatter has a way back to compress."
+
+
+def estimate_like(plan: LeafPlan, rule: _types.AggregationRule) -> Any:
+    """Return what a receiver remembers of the leaf, or ``()``."""
+    if not plan.compressor.incremental:
+        return ()
+    size = (plan.part.size,)
+    shape = size if rule.linear else (plan.num_workers, *size)
+    return jax.ShapeDtypeStruct(shape, plan.part.dtype)
+
+
+def back_estimate_like(plan: LeafPlan) -> Any:
+    """Return what all remember of the way back of the leaf, or ``()``."""
+    if plan.route != "scatter" or not plan.downlink.incremental:
+        return ()
+    return jax.ShapeDtypeStruct(
+        (plan.num_workers, plan.shard.size), _tree.accumulator_dtype(plan.like.dtype)
+    )
 
 
 def bytes_sent(plan: LeafPlan) -> float:

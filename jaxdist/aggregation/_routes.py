@@ -31,6 +31,8 @@ class Sent(NamedTuple):
     plan: _plan.LeafPlan
     payload: Any  # psum: the mean payload; else [W, ...], one row per sender
     key: jax.Array  # that all workers share for this leaf
+    estimate: Any = ()  # of incremental compressors: what all payloads so far sum to
+    mean: Any = None  # that a dialogue found
 
     def keys_of(self, worker_index: jax.Array | int) -> _types.Keys:
         """Return a sender's keys; none is derived for compressors that do not draw."""
@@ -60,10 +62,12 @@ def encode(
     sent, new_states = [], []
     for i, (plan, leaf, state) in enumerate(zip(plans, leaves, states, strict=True)):
         item = Sent(plan, None, _random.leaf_key(key, i))
-        payload, state = plan.compressor.encode(
-            leaf, state, item.keys_of(me), plan.blocks
-        )
-        sent.append(item._replace(payload=payload))
+        if plan.dialogue is None:
+            payload, state = plan.compressor.encode(
+                leaf, state, item.keys_of(me), plan.blocks
+            )
+            item = item._replace(payload=payload)
+        sent.append(item)
         new_states.append(state)
     return sent, new_states
 
@@ -76,6 +80,43 @@ def deliver(sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
         for i, item in zip(chosen, items, strict=True):
             arrived[i] = item
     return arrived
+
+
+def converse(
+    arrived: Sequence[Sent],
+    leaves: Sequence[jax.Array],
+    states: Sequence[Any],
+    axis_name: _types.AxisName,
+) -> tuple[list[Sent], list[Any]]:
+    """Hold all dialogues, one message per round."""
+    arrived, states = list(arrived), list(states)
+    dialogues = {
+        i: item.plan.dialogue
+        for i, item in enumerate(arrived)
+        if item.plan.dialogue is not None
+    }
+    if not dialogues:
+        return arrived, states
+    means: dict[int, tuple] = {i: () for i in dialogues}
+    me = _collectives.index(axis_name)
+
+    def ask(i, function):
+        return function(leaves[i], states[i], arrived[i].keys_of(me), means[i])
+
+    for turn in range(max(len(dialogue.rounds) for dialogue in dialogues.values())):
+        payloads = {
+            i: ask(i, dialogue.rounds[turn])
+            for i, dialogue in dialogues.items()
+            if turn < len(dialogue.rounds)
+        }
+        arrays, treedef = jax.tree.flatten(payloads)
+        answers = treedef.unflatten(_all_reduce_as_one(arrays, axis_name))
+        for i, mean in answers.items():
+            means[i] += (mean,)
+    for i, dialogue in dialogues.items():
+        mean, states[i] = ask(i, dialogue.finish)
+        arrived[i] = arrived[i]._replace(mean=mean)
+    return arrived, states
 
 
 def _travel(route: str, sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
@@ -114,6 +155,23 @@ def _all_reduce(arrays, axis_name):
     ]
 
 
+def _all_reduce_as_one(arrays, axis_name):
+    """Return the means over the workers, in one message per dtype.
+
+    XLA would merge the all-reduces of a round only by chance: it also merges the second
+    round of one leaf with the first of another, into as many messages as leaves.
+    """
+    means = list(arrays)
+    for dtype in dict.fromkeys(array.dtype for array in arrays):
+        chosen = [i for i, array in enumerate(arrays) if array.dtype == dtype]
+        message = jnp.concatenate([arrays[i].reshape(-1) for i in chosen])
+        mean = _all_reduce([message[None]], axis_name)[0][0]
+        ends = itertools.accumulate(arrays[i].size for i in chosen)
+        for i, part in zip(chosen, jnp.split(mean, list(ends)[:-1]), strict=True):
+            means[i] = part.reshape(arrays[i].shape)
+    return means
+
+
 def _all_gather(arrays, axis_name):
     """Return ``[W, ...]`` from ``[1, ...]``."""
     message = _wire.pack(arrays)[0]
@@ -131,17 +189,28 @@ def merge(
     rule: _types.AggregationRule,
     key: jax.Array,
     axis_name: _types.AxisName,
-) -> list[jax.Array]:
-    """Apply the rule; return each leaf flat, or my part of it on the route scatter."""
+) -> tuple[list[jax.Array], list[Any]]:
+    """Apply the rule.
+
+    Returns:
+      Each leaf flat, or my part of it on the route scatter; and the new estimates,
+      ``()`` for compressors that are not incremental.
+    """
     if rule.linear:
-        return [_decode_mean(item, rule) for item in arrived]
+        merged = [_decode_mean(item, rule) for item in arrived]
+        return merged, _estimates(arrived, merged)
     merged = [jnp.zeros(0)] * len(arrived)
+    estimates: list[Any] = [()] * len(arrived)
     dtype = _plan.row_dtype([item.plan for item in arrived])
     chosen = _indices_by_route([item.plan for item in arrived])
     rows = {
         route: [_decode_rows(arrived[i]).astype(dtype) for i in indices]
         for route, indices in chosen.items()
     }
+    for route, indices in chosen.items():
+        known = _estimates([arrived[i] for i in indices], rows[route])
+        for i, estimate in zip(indices, known, strict=True):
+            estimates[i] = estimate
     joined = {route: jnp.concatenate(rows[route], axis=1) for route in rows}
     geometry = _geometry(joined, axis_name) if rule.mix and joined else None
     for route, indices in chosen.items():
@@ -150,7 +219,15 @@ def merge(
         parts = jnp.split(whole, list(ends)[:-1])
         for i, part in zip(indices, parts, strict=True):
             merged[i] = part
-    return merged
+    return merged, estimates
+
+
+def _estimates(sent: Sequence[Sent], values: Sequence[jax.Array]) -> list[Any]:
+    """Return what the receivers are to remember, in the dtypes of before."""
+    return [
+        value.astype(item.estimate.dtype) if item.plan.compressor.incremental else ()
+        for item, value in zip(sent, values, strict=True)
+    ]
 
 
 def _geometry(
@@ -165,8 +242,17 @@ def _geometry(
 
 
 def _decode_rows(sent: Sent) -> jax.Array:
-    """Decode what every worker sent, to rows ``[W, s]`` of my part of the leaf."""
-    plan, like = sent.plan, _part_like(sent.plan)
+    """Return what every worker wants to say, ``[W, s]`` of my part of the leaf."""
+    rows = _decode_payloads(sent)
+    if not sent.plan.compressor.incremental:
+        return rows
+    # What is not finite would stay in the estimate for ever.
+    return sent.estimate + jnp.where(jnp.isfinite(rows), rows, 0)
+
+
+def _decode_payloads(sent: Sent) -> jax.Array:
+    """Decode what every worker sent in this step, to rows ``[W, s]``."""
+    plan, like = sent.plan, sent.plan.part
 
     def decode(payload, worker_index):
         single = jax.tree.map(lambda array: array[None], payload)
@@ -177,14 +263,24 @@ def _decode_rows(sent: Sent) -> jax.Array:
 
 
 def _decode_mean(sent: Sent, rule: _types.AggregationRule) -> jax.Array:
-    """Decode the mean over the senders of my part of the leaf, ``[s]``."""
-    plan, like = sent.plan, _part_like(sent.plan)
+    """Return the mean over the senders of my part of the leaf, ``[s]``."""
+    if sent.mean is not None:
+        return sent.mean.reshape(-1)
+    if sent.plan.compressor.incremental:
+        increment = _decode_mean_payload(sent, rule)
+        return sent.estimate + jnp.where(jnp.isfinite(increment), increment, 0)
+    return _decode_mean_payload(sent, rule)
+
+
+def _decode_mean_payload(sent: Sent, rule: _types.AggregationRule) -> jax.Array:
+    """Decode the mean of what was sent in this step."""
+    plan, like = sent.plan, sent.plan.part
     accumulate = plan.compressor.accumulate
     if plan.route == "psum":
         keys = sent.keys_of(0)  # only the common one can matter to all
         return plan.compressor.decode(sent.payload, like, keys).reshape(-1)
     if accumulate is None:
-        return rule.reduce(_decode_rows(sent))
+        return rule.reduce(_decode_payloads(sent))
 
     def add(worker_index, total):
         row = jax.tree.map(lambda array: array[worker_index][None], sent.payload)
@@ -196,32 +292,28 @@ def _decode_mean(sent: Sent, rule: _types.AggregationRule) -> jax.Array:
     return total.reshape(-1) / plan.num_workers
 
 
-def _part_like(plan: _plan.LeafPlan) -> jax.ShapeDtypeStruct:
-    """Return the part of the leaf that a worker decodes, in the dtype of the rule."""
-    part = plan.shard if plan.route == "scatter" else plan.like
-    return _tree.like(part, _tree.accumulator_dtype(part.dtype))
-
-
 def send_back(
     merged: Sequence[jax.Array],
     plans: Sequence[_plan.LeafPlan],
     states: Sequence[Any],
+    estimates: Sequence[Any],
     key: jax.Array,
     axis_name: _types.AxisName,
-) -> tuple[list[jax.Array], list[Any]]:
+) -> tuple[list[jax.Array], list[Any], list[Any]]:
     """Join the parts of all workers to whole leaves, compressed on their way.
 
     Args:
       merged: Each leaf flat, or on the route scatter my part of it.
       plans: Of the same leaves.
       states: Of the downlink's compressor, for the same leaves.
+      estimates: Of all workers' parts, where the downlink is incremental.
       key: The same on all workers.
       axis_name: The workers' axis.
 
     Returns:
-      The leaves, equal on all workers, and the new states.
+      The leaves, equal on all workers, the new states and the new estimates.
     """
-    leaves, states = list(merged), list(states)
+    leaves, states, estimates = list(merged), list(states), list(estimates)
     scattered = _indices_by_route(plans).get("scatter", [])
     # On the way back the leaf is a worker's part, and its route is gather.
     back = [
@@ -236,8 +328,11 @@ def send_back(
     )
     arrived = deliver(sent, axis_name)
     for i, item, state in zip(scattered, arrived, new_states, strict=True):
+        item = item._replace(estimate=estimates[i])
         leaves[i], states[i] = _decode_rows(item), state
-    return [
+        (estimates[i],) = _estimates([item], [leaves[i]])
+    whole = [
         _tree.from_blocks(leaf, plan.like)
         for leaf, plan in zip(leaves, plans, strict=True)
-    ], states
+    ]
+    return whole, states, estimates

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _leafwise, _random, _tree, _types
+from jaxdist import _leafwise, _random, _stages, _tree, _types
 
 
 class CompressState(NamedTuple):
@@ -15,10 +15,11 @@ class CompressState(NamedTuple):
     count: jax.Array  # int32, shape ()
     key: jax.Array  # typed key, shape ()
     compressor_state: Any  # tree of the leaves' compressor states
+    received: Any  # tree of [...], what incremental compressors sent; () for others
 
 
 def compress(
-    compressor: _types.Compressor | _types.LeafPolicy, key: int | jax.Array = 0
+    compressor: _types.AnyCompressor, key: int | jax.Array = 0
 ) -> optax.GradientTransformationExtraArgs:
     r"""Replace updates by what the others would see of them.
 
@@ -29,7 +30,8 @@ def compress(
     workers wrap it: ``per_worker("data", compress(...))``.
 
     Args:
-      compressor: A compressor for every leaf, or a policy from :func:`by_leaf`.
+      compressor: A compressor for every leaf, or a policy from :func:`by_leaf` or
+        :func:`by_step`.
       key: Seed or key of the stochastic compressors.
 
     Returns:
@@ -50,16 +52,32 @@ def compress(
       >>> print(updates)
       [-0.4  0.  -0.2  0. ]
     """
-    _leafwise.check("compressor", compressor, policies=True)
+    _leafwise.check("compressor", compressor, policies=True, steps=True)
     key = _random.as_key(key)
+    stages = _stages.of(compressor)
 
     def init(params):
+        return _stages.init(stages, init_stage, params)
+
+    def init_stage(compressor, params):
+        def init_received(path, leaf):
+            chosen = _leafwise.select(compressor, _tree.path_name(path), leaf)
+            if not chosen.incremental:
+                return ()
+            return jnp.zeros_like(leaf, dtype=_tree.accumulator_dtype(leaf.dtype))
+
         return CompressState(
-            jnp.zeros((), jnp.int32), key, _leafwise.init(compressor, params)
+            jnp.zeros((), jnp.int32),
+            key,
+            _leafwise.init(compressor, params),
+            jax.tree.map_with_path(init_received, params),
         )
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
+        return _stages.run(stages, update_stage, state.count, updates, state)
+
+    def update_stage(compressor, updates, state):
         names, leaves, treedef = _tree.flatten(updates)
         step = _random.step_key(state.key, state.count)
         compressors = [
@@ -67,13 +85,28 @@ def compress(
             for name, leaf in zip(names, leaves, strict=True)
         ]
         states = _leafwise.states_of(compressors, names, leaves, state.compressor_state)
+        likes = [
+            _tree.like(leaf, _tree.accumulator_dtype(leaf.dtype))
+            if chosen.incremental
+            else ()
+            for chosen, leaf in zip(compressors, leaves, strict=True)
+        ]
+        received = _leafwise.arrays_of(names, likes, state.received)
         seen = []
         for i, (chosen, leaf) in enumerate(zip(compressors, leaves, strict=True)):
             keys = _random.keys_of(_random.leaf_key(step, i), 0)
             payload, states[i] = chosen.encode(leaf, states[i], keys, 1)
-            seen.append(chosen.decode(payload, _tree.like(leaf), keys))
+            if chosen.incremental:
+                change = chosen.decode(payload, likes[i], keys)
+                received[i] += jnp.where(jnp.isfinite(change), change, 0)
+                seen.append(received[i].astype(leaf.dtype))
+            else:
+                seen.append(chosen.decode(payload, _tree.like(leaf), keys))
         return treedef.unflatten(seen), CompressState(
-            _tree.next_count(state.count), state.key, treedef.unflatten(states)
+            _tree.next_count(state.count),
+            state.key,
+            treedef.unflatten(states),
+            treedef.unflatten(received),
         )
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -1,45 +1,60 @@
 """Error feedback: remember what a lossy compressor dropped, and send it later."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxdist import _checks, _leafwise, _tree, _types
-
-_LARGE = 2**20  # elements: what fails for a leaf of this size is refused at once
+from jaxdist.compression import _feedback, _residual
 
 
 class ErrorFeedbackState(NamedTuple):
     """State of :func:`error_feedback`."""
 
-    residual: jax.Array  # shape of the leaf, float32 or wider; varies over workers
+    count: Any  # int32, shape (); () without learning_rate
+    residual: Any  # shape of the leaf; float32 or wider, bfloat16 or int8; varies
     inner_state: _types.CompressorState  # of the wrapped compressor
 
 
 def error_feedback(
-    compressor: _types.Compressor, decay: float = 1.0
+    compressor: _types.Compressor,
+    decay: float = 1.0,
+    *,
+    residual_dtype: str | None = None,
+    learning_rate: optax.Schedule | None = None,
 ) -> _types.Compressor:
     r"""Add what was dropped before to the leaf, then compress the sum.
 
-    .. math:: p_t = g_t + \beta e_t, \quad u_t = C(p_t), \quad e_{t+1} = p_t - u_t
+    .. math:: p_t = g_t + \beta \frac{\eta_{t-1}}{\eta_t} e_t, \quad u_t = C(p_t),
+       \quad e_{t+1} = p_t - u_t
 
     Where :math:`p_t - u_t` is not finite the residual stays what it was: a single NaN
     gradient does not poison the memory.
 
     Args:
       compressor: :math:`C`, the compressor whose loss is remembered.
-      decay: :math:`\beta` in [0, 1], no unit; 1 is the paper, 0 forgets at once.
+      decay: :math:`\beta` in [0, 1], no unit; 1 is the paper, 0 forgets at once. With
+        a transform-domain compressor and 0.999 the residual is the momentum of DeMo.
+      residual_dtype: ``"float32"``, ``"bfloat16"`` or ``"int8"`` with one scale for
+        each row along the last axis: 4, 2 or 1 bytes per element. Narrow residuals are
+        rounded at random without bias. None is the dtype of the leaf, float32 at least.
+      learning_rate: :math:`\eta`, the schedule that later scales the updates. The
+        papers keep the step size inside :math:`p_t`; rescaling gives the same
+        iterates. None is a constant step size. Where :math:`\eta_t` is zero the
+        residual is not rescaled.
 
     Returns:
       A compressor with the payload of ``compressor``. It is biased at every step;
       what it sends over time sums to what it was given.
 
     Raises:
-      ValueError: If ``decay`` is outside [0, 1], or if ``compressor`` is no
-        contraction, so that the residual would grow without bound: at once when this
-        is so for large leaves, otherwise when a leaf is seen for which it is so.
+      ValueError: If ``decay`` is outside [0, 1] or ``residual_dtype`` unknown; or if
+        ``compressor`` is no contraction, so that the residual would grow without
+        bound: at once when this is so for large leaves, otherwise when a leaf is seen
+        for which it is so.
 
     Communication:
       That of ``compressor``.
@@ -52,54 +67,88 @@ def error_feedback(
 
     References:
       Karimireddy et al., `Error Feedback Fixes SignSGD and other Gradient Compression
-      Schemes <https://arxiv.org/abs/1901.09847>`_, 2019, Algorithm 2. The paper keeps
-      the step size inside :math:`p_t`; chain after ``optax.scale_by_learning_rate``
-      to match it.
+      Schemes <https://arxiv.org/abs/1901.09847>`_, 2019, Algorithm 2. Peng et al.,
+      `DeMo: Decoupled Momentum Optimization <https://arxiv.org/abs/2411.19870>`_, 2024.
     """
     _leafwise.check("compressor", compressor)
+    _feedback.check_single("error_feedback", compressor)
     _checks.real("decay", decay, 0.0, 1.0)
-    _check_contraction(compressor, _LARGE)
+    _checks.one_of("residual_dtype", residual_dtype, _residual.DTYPES)
+    _feedback.check_contraction(compressor, _feedback.LARGE)
 
     def init(leaf):
+        dtype = residual_dtype or _tree.accumulator_dtype(leaf.dtype)
+        count = () if learning_rate is None else jnp.zeros((), jnp.int32)
+        return ErrorFeedbackState(
+            count, _residual.zeros(leaf, dtype), compressor.init(leaf)
+        )
+
+    def wanted_of(leaf, state):
+        """Return the leaf and what is still owed, and the latter alone."""
         dtype = _tree.accumulator_dtype(leaf.dtype)
-        residual = jnp.zeros_like(leaf, dtype=dtype)
-        return ErrorFeedbackState(residual, compressor.init(leaf))
+        factor = decay * _rescaling(learning_rate, state.count)
+        residual = _residual.load(state.residual, dtype)
+        return leaf.astype(dtype) + jnp.asarray(factor, dtype) * residual, residual
+
+    def remember(dropped, residual, state, inner_state, keys):
+        kept = jnp.where(jnp.isfinite(dropped), dropped, residual)
+        key = jax.random.fold_in(keys.own, _STORE)
+        count = () if learning_rate is None else _tree.next_count(state.count)
+        return ErrorFeedbackState(
+            count, _residual.store(kept, residual_dtype, key), inner_state
+        )
 
     def encode(leaf, state, keys, blocks):
-        residual = state.residual
-        _check_contraction(compressor, _tree.block_size(leaf.size, blocks))
-        wanted = leaf.astype(residual.dtype) + decay * residual
+        _feedback.check_contraction(compressor, _tree.block_size(leaf.size, blocks))
+        wanted, residual = wanted_of(leaf, state)
         # What travels has the dtype of the leaf; the residual keeps the rounding.
         payload, inner_state = compressor.encode(
             wanted.astype(leaf.dtype), state.inner_state, keys, blocks
         )
         dropped = wanted - compressor.decode(payload, _tree.like(wanted), keys)
-        kept = jnp.where(jnp.isfinite(dropped), dropped, residual)
-        return payload, ErrorFeedbackState(kept, inner_state)
+        return payload, remember(dropped, residual, state, inner_state, keys)
 
+    def in_rounds(dialogue):
+        def with_memory(ask):
+            def ask_for_all(leaf, state, keys, means):
+                wanted = wanted_of(leaf, state)[0].astype(leaf.dtype)
+                return ask(wanted, state.inner_state, keys, means)
+
+            return ask_for_all
+
+        def finish(leaf, state, keys, means):
+            wanted, residual = wanted_of(leaf, state)
+            mean, inner_state = dialogue.finish(
+                wanted.astype(leaf.dtype), state.inner_state, keys, means
+            )
+            dropped = wanted - mean.astype(wanted.dtype)
+            return mean, remember(dropped, residual, state, inner_state, keys)
+
+        return _types.Dialogue(tuple(map(with_memory, dialogue.rounds)), finish)
+
+    dialogue = compressor.dialogue and in_rounds(compressor.dialogue)
+    suffix = "" if residual_dtype is None else f", residual_dtype={residual_dtype!r}"
+    rounds_at_random = residual_dtype in ("bfloat16", "int8")
     return compressor._replace(
         init=init,
         encode=encode,
-        contract=dataclasses.replace(compressor.contract, unbiased=False),
-        name=f"error_feedback({compressor.name})",
+        contract=dataclasses.replace(
+            compressor.contract,
+            unbiased=False,
+            stochastic=compressor.contract.stochastic or rounds_at_random,
+        ),
+        name=f"error_feedback({compressor.name}{suffix})",
+        dialogue=dialogue,
     )
 
 
-def _check_contraction(compressor: _types.Compressor, size: int) -> None:
-    """Raise unless the compressor contracts blocks of this many elements."""
-    contraction = compressor.contract.contraction(size)
-    if size and not contraction > 0:
-        raise ValueError(
-            f"`compressor` {compressor.name} is no contraction for blocks of {size} "
-            f"elements (its delta is {contraction:.3g}, and must be positive), so the "
-            "residual of error feedback would grow without bound. "
-            + _way_out(compressor, size)
-        )
+_STORE = 0x5E  # folded into the sender's key for what only the sender draws
 
 
-def _way_out(compressor: _types.Compressor, size: int) -> str:
-    """Say what to use instead."""
-    contract = compressor.contract
-    if contract.unbiased and contract.variance(size) < float("inf"):
-        return f"Use error_feedback(contractive({compressor.name}))."
-    return "Use a compressor with a contraction, such as top_k or scaled_sign."
+def _rescaling(learning_rate: optax.Schedule | None, count: Any) -> jax.Array | float:
+    """Return the ratio of the last step size to this one."""
+    if learning_rate is None:
+        return 1.0
+    now = jnp.asarray(learning_rate(count), jnp.float32)
+    before = jnp.asarray(learning_rate(jnp.maximum(count - 1, 0)), jnp.float32)
+    return jnp.where(now == 0, 1.0, before / jnp.where(now == 0, 1.0, now))

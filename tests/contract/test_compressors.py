@@ -92,6 +92,8 @@ def test_the_test_of_unbiasedness_catches_planted_defects(defective):
 @pytest.mark.parametrize("blocks", [1, 4])
 def test_squared_error_keeps_its_bound(row, kind, blocks):
     contract = row.compressor.contract
+    if blocks > 1 and not contract.splittable:
+        return
     leaf = jnp.asarray(leaves()[kind], jnp.float32)
     num_draws = 4000 if contract.stochastic else 1
     seen = statistics.draws(row.compressor, leaf, num_draws, blocks)
@@ -152,6 +154,8 @@ def test_zero_stays_zero(row):
 
 @ROWS
 def test_each_block_decodes_alone(row):
+    if not row.compressor.contract.splittable:
+        return
     leaf = jax.random.normal(KEY, (5, 11))
     payload = encode(row.compressor, leaf, blocks=4)
     whole = row.compressor.decode(payload, like(leaf), KEYS)
@@ -198,7 +202,8 @@ def test_aligned_workers_keep_the_same_coordinates(row):
         row.compressor.decode(encode(row.compressor, x, keys=k), like(x), k) != 0
         for x, k in zip(workers, keys, strict=True)
     ]
-    sparse = float(jnp.mean(kept[0])) < 0.5
+    # Receivers of increments compare their sums, which are dense.
+    sparse = float(jnp.mean(kept[0])) < 0.5 and not row.compressor.incremental
     same = bool(jnp.all(kept[0] == kept[1]))
     if sparse and "qsgd" not in row.compressor.name:
         assert same == row.compressor.contract.aligned
@@ -206,12 +211,15 @@ def test_aligned_workers_keep_the_same_coordinates(row):
 
 @ROWS
 def test_same_keys_same_result_other_keys_another(row):
-    leaf = jax.random.normal(KEY, (100,))
-    one = jd.roundtrip(row.compressor, leaf, 1)[0]
-    again = jd.roundtrip(row.compressor, leaf, 1)[0]
-    other = jd.roundtrip(row.compressor, leaf, 2)[0]
+    leaf = jax.random.normal(KEY, (10, 10))
+
+    def result(seed):
+        arrays = jax.tree.leaves(jd.roundtrip(row.compressor, leaf, seed))
+        return np.concatenate([np.asarray(x, np.float32).ravel() for x in arrays])
+
+    one, again, other = result(1), result(1), result(2)
     np.testing.assert_array_equal(one, again)
-    assert bool(jnp.any(one != other)) == row.compressor.contract.stochastic
+    assert np.any(one != other) == row.compressor.contract.stochastic
 
 
 @ROWS

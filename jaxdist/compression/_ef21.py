@@ -1,0 +1,114 @@
+"""EF21: send how far the others' estimate of this worker's gradient is off."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _checks, _leafwise, _tree, _types
+from jaxdist.compression import _feedback
+
+
+class Ef21State(NamedTuple):
+    """State of :func:`ef21`; the arrays are float32 or wider and vary over workers."""
+
+    count: jax.Array  # int32, shape (); steps whose momentum was finite
+    estimate: jax.Array  # shape of the leaf; what all receivers believe
+    momentum: Any  # shape of the leaf; () without momentum
+    inner_state: _types.CompressorState  # of the wrapped compressor
+
+
+def ef21(
+    compressor: _types.Compressor, momentum: float | None = None
+) -> _types.Compressor:
+    r"""Compress the change of the gradient, which sender and receivers add up.
+
+    .. math:: v_t = \beta v_{t-1} + (1-\beta) g_t, \quad
+       c_t = C(v_t - h_{t-1}), \quad h_t = h_{t-1} + c_t
+
+    The receivers see :math:`h_t`, a dense estimate, and aggregate that: even top-k
+    then keeps the same coordinates on all workers, so that robust rules can compare
+    them. :math:`h` starts at zero and :math:`v` at the first gradient.
+
+    Args:
+      compressor: :math:`C`, a contraction.
+      momentum: :math:`\beta` in [0, 1), no unit; None or 0 is EF21 without momentum.
+
+    Returns:
+      A compressor whose receivers remember: the mean of the estimates for
+      :func:`mean`, one estimate for each worker for other rules, and only a worker's
+      own part of them on the route scatter. Where a gradient is not finite nothing is
+      sent, and the others go on with their last estimate.
+
+    Raises:
+      ValueError: If ``momentum`` is outside [0, 1) or ``compressor`` is no
+        contraction: at once when this is so for large leaves, otherwise when a leaf is
+        seen for which it is so.
+
+    Communication:
+      That of ``compressor``.
+
+    Example:
+      >>> tx = jaxdist.compress(jaxdist.ef21(jaxdist.top_k(density=0.5)))
+      >>> gradient = jnp.array([3.0, 1.0])
+      >>> state = tx.init(gradient)
+      >>> for _ in range(2):
+      ...     seen, state = tx.update(gradient, state)
+      ...     print(seen)
+      [3. 0.]
+      [3. 1.]
+
+    References:
+      Richtárik et al., `EF21: A New, Simpler, Theoretically Better, and Practically
+      Faster Error Feedback <https://arxiv.org/abs/2106.05203>`_, 2021; Fatkhullin et
+      al., `Momentum Provably Improves Error Feedback!
+      <https://arxiv.org/abs/2305.15155>`_, 2023.
+    """
+    _leafwise.check("compressor", compressor)
+    _feedback.check_single("ef21", compressor)
+    if momentum is not None:
+        _checks.real("momentum", momentum, 0.0, 1.0, below=True)
+    _feedback.check_contraction(compressor, _feedback.LARGE)
+
+    def init(leaf):
+        zeros = jnp.zeros_like(leaf, dtype=_tree.accumulator_dtype(leaf.dtype))
+        velocity = () if momentum is None else zeros
+        return Ef21State(
+            jnp.zeros((), jnp.int32), zeros, velocity, compressor.init(leaf)
+        )
+
+    def smooth(leaf, state):
+        """Return the momentum; without it, the gradient itself."""
+        if momentum is None:
+            return leaf
+        mixed = momentum * state.momentum + (1 - momentum) * leaf
+        return jnp.where(state.count == 0, leaf, mixed)
+
+    def encode(leaf, state, keys, blocks):
+        _feedback.check_contraction(compressor, _tree.block_size(leaf.size, blocks))
+        estimate = state.estimate
+        wanted = smooth(leaf.astype(estimate.dtype), state)
+        finite = jnp.isfinite(wanted)
+        change = jnp.where(finite, wanted - estimate, 0).astype(leaf.dtype)
+        payload, inner_state = compressor.encode(
+            change, state.inner_state, keys, blocks
+        )
+        seen = compressor.decode(payload, _tree.like(estimate), keys)
+        estimate = estimate + jnp.where(jnp.isfinite(seen), seen, 0)
+        kept = ()
+        if momentum is not None:
+            kept = jnp.where(finite, wanted, state.momentum)
+        count = _tree.next_count(state.count)
+        return payload, Ef21State(count, estimate, kept, inner_state)
+
+    contract = dataclasses.replace(compressor.contract, unbiased=False, aligned=True)
+    suffix = "" if momentum is None else f", momentum={momentum}"
+    return compressor._replace(
+        init=init,
+        encode=encode,
+        contract=contract,
+        name=f"ef21({compressor.name}{suffix})",
+        incremental=True,
+        dialogue=None,
+    )

@@ -1,0 +1,33 @@
+"""What all memories share: which compressors they can wrap, and rounds with memory."""
+
+from jaxdist import _types
+
+LARGE = 2**20  # elements: what fails for a leaf of this size is refused at once
+
+
+def check_single(wrapper: str, compressor: _types.Compressor) -> None:
+    """Raise when the receivers remember already."""
+    if compressor.incremental:
+        raise ValueError(
+            f"`compressor` {compressor.name} sends differences that its receivers add "
+            f"up, so {wrapper} has nothing to remember. Use one of the two."
+        )
+
+
+def check_contraction(compressor: _types.Compressor, size: int) -> None:
+    """Raise unless the compressor contracts blocks of this many elements."""
+    contraction = compressor.contract.contraction(size)
+    if size and not contraction > 0:
+        raise ValueError(
+            f"`compressor` {compressor.name} is no contraction for blocks of {size} "
+            f"elements (its delta is {contraction:.3g}, and must be positive), so what "
+            "it drops would add up without bound. " + _way_out(compressor, size)
+        )
+
+
+def _way_out(compressor: _types.Compressor, size: int) -> str:
+    """Say what to use instead."""
+    contract = compressor.contract
+    if contract.unbiased and contract.variance(size) < float("inf"):
+        return f"Wrap contractive({compressor.name}) instead."
+    return "Use a compressor with a contraction, such as top_k or scaled_sign."

@@ -1,0 +1,173 @@
+"""PowerSGD: its subspace iteration, its two rounds, and gradients without rank."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdist as jd
+from jaxdist.compression import _power_sgd
+from tests import harness
+
+KEYS = jd.Keys(jax.random.key(0), jax.random.key(1))
+
+
+def test_repeated_steps_approach_the_best_approximation():
+    matrix = jnp.asarray(np.random.default_rng(0).standard_normal((30, 20)), "f4")
+    values = np.linalg.svd(np.asarray(matrix), compute_uv=False)
+    best = (values[2:] ** 2).sum()
+    compressor = jd.power_sgd(2)
+    state = compressor.init(matrix)
+    errors = []
+    for _ in range(60):
+        seen, state = jd.roundtrip(compressor, matrix, 0, state)
+        errors.append(float(jnp.sum((seen - matrix) ** 2)))
+    assert (np.diff(errors) <= 1e-3).all()
+    assert errors[-1] == pytest.approx(best, rel=1e-2)
+
+
+def _reference(gradients, right, steps):
+    """Algorithm 1 with feedback against the mean, in NumPy: ``[steps, n, m]``."""
+    residuals = np.zeros_like(gradients[0])
+    means = []
+    for step in range(steps):
+        wanted = gradients[step] + residuals
+        left, _ = np.linalg.qr(np.mean(wanted @ right, axis=0))
+        right = np.mean(np.swapaxes(wanted, 1, 2) @ left, axis=0)
+        means.append(left @ right.T)
+        residuals = wanted - means[-1]
+    return np.stack(means)
+
+
+@pytest.mark.parametrize("backend", ["vmap", "shard_map"])
+def test_trajectory_of_the_paper(backend):
+    rng = np.random.default_rng(1)
+    gradients = rng.standard_normal((6, 8, 15, 10))
+    right = rng.standard_normal((10, 3))
+    tx = jd.aggregate("data", compressor=jd.error_feedback(jd.power_sgd(3)))
+
+    def worker(sequence):
+        state = tx.init(sequence[0])
+        start = _power_sgd.PowerSgdState(jnp.asarray(right, jnp.float32))
+        uplink = state.uplink.inner_state._replace(
+            inner_state=jax.tree.map(
+                lambda new, old: new[None] + 0 * old,
+                start,
+                state.uplink.inner_state.inner_state,
+            )
+        )
+        state = state._replace(uplink=jd.PerWorkerState(uplink))
+
+        def step(state, gradient):
+            update, state = tx.update(gradient, state)
+            return state, update
+
+        return jax.lax.scan(step, state, sequence)[1]
+
+    stacked = jnp.asarray(np.swapaxes(gradients, 0, 1), jnp.float32)
+    seen = harness.run(worker, backend, stacked)
+    expected = _reference(gradients, right, 6)
+    for one in seen:
+        np.testing.assert_allclose(one, expected, atol=1e-5)
+
+
+def test_mean_does_not_depend_on_the_number_of_equal_workers():
+    matrix = jax.random.normal(jax.random.key(2), (12, 9))
+    alone, _ = jd.roundtrip(jd.power_sgd(2), matrix, 0)
+    tx = jd.aggregate("data", compressor=jd.power_sgd(2))
+
+    def worker(matrix):
+        update, state = tx.update(matrix, tx.init(matrix))
+        return update, state.uplink
+
+    for num_workers in (1, 4):
+        stacked = jnp.stack([matrix] * num_workers)
+        update, _ = jax.vmap(worker, axis_name="data")(stacked)
+        error = jnp.sum((update[0] - matrix) ** 2)
+        assert update[0].shape == alone.shape
+        # The subspaces differ by the drawn start only; both are rank 2 projections.
+        assert np.linalg.matrix_rank(np.asarray(update[0]), tol=1e-4) == 2
+        assert float(error) <= float(jnp.sum(matrix**2))
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        jnp.zeros((9, 8)),
+        jnp.outer(jnp.arange(9.0), jnp.ones(8)),
+        1e30 * jnp.ones((9, 8)),
+        1e-30 * jnp.ones((9, 8)),
+    ],
+    ids=["zero", "rank one", "huge", "tiny"],
+)
+def test_gradients_of_too_low_a_rank_stay_finite_and_exact(matrix):
+    compressor = jd.error_feedback(jd.power_sgd(3))
+    state = compressor.init(matrix)
+    for step in range(4):
+        seen, state = jd.roundtrip(compressor, matrix, step, state)
+        np.testing.assert_allclose(seen, matrix, rtol=1e-4, atol=1e-36)
+
+
+def test_after_a_nan_the_next_step_is_finite():
+    compressor = jd.error_feedback(jd.power_sgd(2))
+    matrix = jax.random.normal(jax.random.key(2), (12, 9))
+    state = compressor.init(matrix)
+    seen, state = jd.roundtrip(compressor, matrix.at[0, 0].set(jnp.nan), 0, state)
+    assert not np.isfinite(seen).all()
+    seen, state = jd.roundtrip(compressor, matrix, 1, state)
+    assert np.isfinite(seen).all() and np.isfinite(state.residual).all()
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (2, 3), (0, 4)])
+def test_leaves_that_would_not_shrink_travel_as_they_are(shape):
+    leaf = jax.random.normal(jax.random.key(0), shape)
+    seen, _ = jd.roundtrip(jd.power_sgd(2), leaf, 0)
+    np.testing.assert_array_equal(seen, leaf)
+    assert jd.payload_nbytes(jd.power_sgd(2), leaf) == 4 * leaf.size
+
+
+def test_a_convolution_is_a_matrix_of_its_last_axis():
+    leaf = jax.random.normal(jax.random.key(0), (3, 3, 8, 16))
+    assert jd.payload_nbytes(jd.power_sgd(2), leaf) == 2 * (72 + 16) * 4
+    assert jd.roundtrip(jd.power_sgd(2), leaf, 0)[0].shape == leaf.shape
+
+
+def test_robust_rules_take_factors_of_each_worker():
+    rows = jnp.outer(jnp.arange(1.0, 10.0), jnp.ones(8))
+    stacked = jnp.stack([rows] * 7 + [-100 * rows])
+    tx = jd.aggregate("data", jd.krum(1), jd.power_sgd(1))
+    update = jax.vmap(lambda g: tx.update(g, tx.init(g))[0], axis_name="data")(stacked)
+    np.testing.assert_allclose(update[0], rows, rtol=1e-4)
+
+
+def test_one_state_serves_several_ranks():
+    matrix = jax.random.normal(jax.random.key(2), (12, 9))
+    low, high = jd.power_sgd(1, max_rank=3), jd.power_sgd(3)
+    assert jax.tree.structure(low.init(matrix)) == jax.tree.structure(high.init(matrix))
+    _, state = jd.roundtrip(low, matrix, 0)
+    assert state.right.shape == (9, 3)
+    seen, _ = jd.roundtrip(high, matrix, 1, state)
+    assert np.linalg.matrix_rank(np.asarray(seen), tol=1e-4) == 3
+
+
+def test_all_leaves_share_two_messages():
+    tx = jd.aggregate("data", compressor=jd.error_feedback(jd.power_sgd(1)))
+    leaves = {str(i): jnp.zeros((8, 10, 9)) for i in range(3)}
+
+    def worker(updates):
+        updates = jax.tree.map(lambda leaf: leaf[0], updates)
+        update, state = tx.update(updates, tx.init(updates))
+        return jax.tree.map(lambda x: x[None], (update, state.uplink.inner_state))
+
+    spec = jax.sharding.PartitionSpec(harness.AXIS)
+    mapped = jax.shard_map(
+        worker, mesh=harness.make_mesh(), in_specs=spec, out_specs=spec
+    )
+    text = jax.jit(mapped).lower(leaves).compile().as_text()
+    assert [name for name, _ in harness.collectives(text)] == ["all-reduce"] * 2
+
+
+@pytest.mark.parametrize(("rank", "max_rank"), [(0, None), (2, 1)])
+def test_ranks_have_a_range(rank, max_rank):
+    with pytest.raises(ValueError, match="rank` must be"):
+        jd.power_sgd(rank, max_rank=max_rank)
