@@ -41,6 +41,10 @@ from jaxdist.compression._ef21 import ef21 as ef21
 from jaxdist.compression._error_feedback import ErrorFeedbackState as ErrorFeedbackState
 from jaxdist.compression._error_feedback import error_feedback as error_feedback
 from jaxdist.compression._identity import identity as identity
+from jaxdist.compression._measured import CompressionMetrics as CompressionMetrics
+from jaxdist.compression._measured import MeasuredState as MeasuredState
+from jaxdist.compression._measured import compression_metrics as compression_metrics
+from jaxdist.compression._measured import measured as measured
 from jaxdist.compression._momentum_correction import (
     MomentumCorrectionState as MomentumCorrectionState,
 )

@@ -39,6 +39,7 @@ COMPRESSORS = [
     CompressorRow(jd.ef21(jd.contractive(jd.random_k(0.1)), 0.9), 10 * 4),
     CompressorRow(jd.momentum_correction(jd.top_k(0.1)), 10 * (4 + 1)),
     CompressorRow(jd.power_sgd(2), 400),
+    CompressorRow(jd.measured(jd.error_feedback(jd.top_k(0.1))), 10 * (4 + 1)),
 ]
 
 RULES = [jd.mean(), jd.median(), jd.trimmed_mean(2), jd.krum(2)]
@@ -92,6 +93,7 @@ TRANSFORMATIONS = [
         jd.by_step({0: jd.error_feedback(jd.identity()), 2: _TOP}),
         "gather",
     ),
+    _aggregate("measured", jd.mean(), jd.measured(_SIGN), "gather"),
     _aggregate("power_sgd", jd.mean(), jd.error_feedback(jd.power_sgd(1))),
     _aggregate("momentum_correction", jd.mean(), jd.momentum_correction(jd.top_k(0.1))),
     _aggregate(
@@ -157,6 +159,7 @@ NOT_IN_A_TABLE = {
     "AxisName": "a type",
     "CommunicationReport": "a result",
     "CompressState": "a state",
+    "CompressionMetrics": "a result",
     "Compressor": "the type of COMPRESSORS",
     "Contract": "a type",
     "DelayUpdatesState": "a state",
@@ -167,6 +170,7 @@ NOT_IN_A_TABLE = {
     "InjectAttackState": "a state",
     "Keys": "a type",
     "LeafPolicy": "a type",
+    "MeasuredState": "a state",
     "MomentumCorrectionState": "a state",
     "PerWorkerState": "a state",
     "PowerSgdState": "a state",
@@ -174,6 +178,7 @@ NOT_IN_A_TABLE = {
     "Received": "a state",
     "StepPolicy": "a type",
     "TrainState": "a state",
+    "compression_metrics": "a function; tests/compression/test_measured.py",
     "communication_report": "a function; tests/contract/test_bytes.py runs it",
     "data_parallel": "a recipe; tests/recipes",
     "init": "a function; tests/contract/test_layout.py runs it",
