@@ -10,7 +10,7 @@ PACKAGE = ROOT / "jaxdist"
 FLOORS = [
     {"_checks", "_tree"},
     {"_types"},
-    {"_collectives", "_random", "_traffic", "_wire"},
+    {"_collectives", "_random", "_residual", "_traffic", "_wire"},
     {"_leafwise", "_stages", "_worker_state"},
     {"aggregation", "attack", "compression", "layout", "leader", "staleness"},
     {"recipes"},

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _leafwise, _tree, _types
-from jaxdist.compression import _feedback, _residual
+from jaxdist import _checks, _leafwise, _residual, _tree, _types
+from jaxdist.compression import _feedback
 
 
 class ErrorFeedbackState(NamedTuple):

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _leafwise, _tree, _types
-from jaxdist.compression import _residual
+from jaxdist import _leafwise, _residual, _tree, _types
 
 
 class MeasuredState(NamedTuple):

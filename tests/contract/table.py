@@ -184,6 +184,7 @@ NOT_IN_A_TABLE = {
     "init": "a function; tests/contract/test_layout.py runs it",
     "local_step": "a recipe; tests/recipes",
     "payload_nbytes": "a function; tests/contract/test_compressors.py runs it",
+    "resize_residuals": "a function; tests/aggregation/test_resize_residuals.py",
     "roundtrip": "a function; tests/contract/test_compressors.py runs it",
     "simulate": "a recipe; tests/recipes",
     "state_specs": "a function; tests/contract/test_layout.py runs it",

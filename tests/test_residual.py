@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdist.compression import _residual
+from jaxdist import _residual
 
 KEY = jax.random.key(3)
 

@@ -1,0 +1,165 @@
+"""Resize residuals: go on with another number of workers, and lose nothing."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _checks, _residual, _tree, _worker_state
+from jaxdist.aggregation import _aggregate
+
+
+def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
+    r"""Change the number of workers of an optimizer state.
+
+    Every worker starts with the mean :math:`\frac{1}{W}\sum_i e_i` of the residuals,
+    momenta and estimates, so that their mean, which is what the optimizer is still
+    owed, stays what it was. What workers keep of their parts of the way back is cut
+    anew for the new parts. Counters and keys are taken over in turn.
+
+    Args:
+      state: State of a whole optimizer with ``[W, ...]`` arrays of all workers, as
+        ``init``, ``data_parallel`` and ``simulate`` hold it and checkpoints keep it.
+      old: W of the state.
+      new: W wanted.
+      params: The parameters, or their shapes and dtypes.
+
+    Returns:
+      A state for ``new`` workers. Put it on the mesh with :func:`state_specs`.
+
+    Raises:
+      ValueError: If ``old`` is not what the state was made for, or a number is below 1.
+
+    Communication:
+      None of its own; on sharded arrays XLA moves what must move.
+
+    Example:
+      >>> tx = jaxdist.aggregate(
+      ...     "data", compressor=jaxdist.error_feedback(jaxdist.top_k(0.5))
+      ... )
+      >>> workers = jax.vmap(lambda g: tx.update(g, tx.init(g)), axis_name="data")
+      >>> gradients = jnp.array([[3.0, 1.0], [2.0, 5.0]])
+      >>> state = workers(gradients)[1]
+      >>> slices = jax.tree.map(lambda leaf: leaf[:, 0], state.uplink.inner_state)
+      >>> state = state._replace(uplink=jaxdist.PerWorkerState(slices))
+      >>> resized = jaxdist.resize_residuals(state, old=2, new=3, params=jnp.zeros(2))
+      >>> print(resized.uplink.inner_state.residual)
+      [[1.  0.5]
+       [1.  0.5]
+       [1.  0.5]]
+    """
+    old = _checks.integer("old", old, 1)
+    new = _checks.integer("new", new, 1)
+    names, leaves, _ = _tree.flatten(params)
+    sizes = {name: leaf.size for name, leaf in zip(names, leaves, strict=True)}
+
+    def resize(node):
+        if isinstance(node, _aggregate.AggregateState):
+            return _resize_aggregate(node, old, new, sizes)
+        if _worker_state.is_per_worker(node):
+            return _average(node, old, new)
+        return node
+
+    def is_leaf(node):
+        is_aggregate = isinstance(node, _aggregate.AggregateState)
+        return is_aggregate or _worker_state.is_per_worker(node)
+
+    return jax.tree.map(resize, state, is_leaf=is_leaf)
+
+
+def _resize_aggregate(state, old, new, sizes):
+    """Average what senders remember; cut anew what belongs to parts of leaves."""
+    whole, part, back = state.received
+
+    def average_senders(_, estimates):
+        # [d] is a mean already; [W, d] has one row for each sender.
+        return estimates if estimates.ndim == 1 else _mean_rows(estimates, old, new)
+
+    def recut_senders(name, estimates):
+        # [W, d/W], or [W, W, d/W] with the senders second.
+        if estimates.ndim == 2:
+            return _recut(estimates, sizes[name], new)
+        parts = _recut(jnp.mean(estimates, axis=1), sizes[name], new)
+        return jnp.broadcast_to(parts[:, None], (new, new, parts.shape[1]))
+
+    def recut(name, estimates):
+        return _recut(estimates, sizes[name], new)
+
+    return state._replace(
+        uplink=_average(state.uplink, old, new),
+        downlink=_resize_parts(state.downlink, old, new, sizes),
+        received=_aggregate.Received(
+            _map_named(average_senders, whole),
+            _worker_state.PerWorkerState(_map_named(recut_senders, part.inner_state)),
+            _map_named(recut, back),
+        ),
+    )
+
+
+def _average(state, old, new):
+    """Give every worker the mean of all."""
+
+    def rows(node):
+        if isinstance(node, _residual.Int8Residual):
+            mean = _mean_rows(_residual.load(node, jnp.float32), old, new)
+            return _stored_rows(mean)
+        return _mean_rows(node, old, new)
+
+    return _worker_state.PerWorkerState(
+        jax.tree.map(rows, state.inner_state, is_leaf=_is_int8)
+    )
+
+
+def _resize_parts(state, old, new, sizes):
+    """Cut anew what workers remember of their parts of the leaves."""
+
+    def rows(name, node):
+        owner = next(leaf for leaf in sizes if name == leaf or _below(name, leaf))
+        part = _tree.block_size(sizes[owner], old)
+        narrow = _is_int8(node)
+        array = _residual.load(node, jnp.float32) if narrow else node
+        if array.shape[1:] != (part,):
+            return jax.tree.map(lambda leaf: _mean_rows(leaf, old, new), node)
+        parts = _recut(array, sizes[owner], new)
+        return _stored_rows(parts) if narrow else parts
+
+    return _worker_state.PerWorkerState(_map_named(rows, state.inner_state, _is_int8))
+
+
+def _stored_rows(rows):
+    """Store each worker's row alone, in one byte per element."""
+    key = jax.random.key(0)
+    return jax.vmap(lambda row: _residual.store(row, "int8", key))(rows)
+
+
+def _below(name: str, leaf: str) -> bool:
+    return leaf == "" or name.startswith(f"{leaf}/")
+
+
+def _is_int8(node: Any) -> bool:
+    return isinstance(node, _residual.Int8Residual)
+
+
+def _map_named(function, tree, is_leaf=None):
+    """Map over a tree with the names of its leaves."""
+    return jax.tree.map_with_path(
+        lambda path, leaf: function(_tree.path_name(path), leaf), tree, is_leaf=is_leaf
+    )
+
+
+def _mean_rows(rows: jax.Array, old: int, new: int) -> jax.Array:
+    """Return ``[new, ...]``: the mean of floats, other rows in turn."""
+    if rows.shape[0] != old:
+        raise ValueError(
+            f"`old` must be the number of workers of the state, {rows.shape[0]}, "
+            f"got {old}."
+        )
+    if not jnp.issubdtype(rows.dtype, jnp.inexact):
+        return rows[jnp.arange(new) % old]
+    mean = jnp.mean(rows.astype(_tree.accumulator_dtype(rows.dtype)), axis=0)
+    return jnp.broadcast_to(mean.astype(rows.dtype), (new, *rows.shape[1:]))
+
+
+def _recut(parts: jax.Array, size: int, new: int) -> jax.Array:
+    """Join ``[old, part]`` to a leaf of this size, and cut it into ``[new, part]``."""
+    return _tree.to_blocks(parts.reshape(-1)[:size], new)
