@@ -128,10 +128,12 @@ class LeafPolicy(NamedTuple):
     Attributes:
       select: ``(path, leaf) -> compressor`` with the path as ``"layer/kernel"``.
       name: How reports and errors call it.
+      joint: Compressor whose leaves are compressed as a single vector, or None.
     """
 
     select: Callable[[str, Any], Compressor]
     name: str = "custom policy"
+    joint: Compressor | None = None
 
     def __repr__(self):
         return self.name

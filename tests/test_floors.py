@@ -12,6 +12,7 @@ FLOORS = [
     {"_types"},
     {"_collectives", "_random", "_residual", "_traffic", "_wire"},
     {"_leafwise", "_stages", "_worker_state"},
+    {"_bundle"},
     {"aggregation", "attack", "compression", "layout", "leader", "staleness"},
     {"recipes"},
     {"__init__"},

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdist import (
+    _bundle,
     _checks,
     _collectives,
     _leafwise,
@@ -119,6 +120,7 @@ def aggregate(
         )
     stages = _stages.of(compressor, downlink)
     for stage in stages:
+        _bundle.check_downlink(*stage.compressors)
         if isinstance(stage.compressors[0], _types.Compressor):
             _plan.check_pair(rule, stage.compressors[0])
     key = _random.as_key(key)
@@ -142,6 +144,10 @@ def aggregate(
         return _stages.init(stages, init_stage, params)
 
     def init_stage(compressor, downlink, params):
+        params, _ = _bundle.bundle(compressor, params)
+        downlink = _bundle.policy_of(downlink, compressor)
+        compressor = _bundle.policy_of(compressor, compressor)
+
         def plan(names, leaves):
             return plan_all(compressor, downlink, names, leaves)
 
@@ -160,8 +166,11 @@ def aggregate(
         return _stages.run(stages, update_stage, state.count, updates, state)
 
     def update_stage(compressor, downlink, updates, state):
+        _check_updates(updates, axis_name)
+        updates, unbundle = _bundle.bundle(compressor, updates)
+        downlink = _bundle.policy_of(downlink, compressor)
+        compressor = _bundle.policy_of(compressor, compressor)
         names, leaves, treedef = _tree.flatten(updates)
-        _check_updates(names, leaves, axis_name)
         rule.check(_collectives.size(axis_name))
         plans = plan_all(compressor, downlink, names, leaves)
         for shipment in _plan.shipments(plans, rule, f"aggregate({axis_name!r})"):
@@ -196,7 +205,7 @@ def aggregate(
             merged, backlink, known_back = _routes.send_back(
                 merged, plans, backlink, known_back, keys[2], axis_name
             )
-        return treedef.unflatten(merged), AggregateState(
+        return unbundle(treedef.unflatten(merged)), AggregateState(
             _tree.next_count(state.count),
             state.key,
             _worker_state.attach(treedef.unflatten(uplink), axis_name),
@@ -292,8 +301,9 @@ def _num_workers_for_downlink(downlink, axis_name):
         ) from None
 
 
-def _check_updates(names, leaves, axis_name):
+def _check_updates(updates, axis_name):
     """Raise for leaves that are no gradients, or that were aggregated before."""
+    names, leaves, _ = _tree.flatten(updates)
     for name, leaf in zip(names, leaves, strict=True):
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise TypeError(

@@ -78,12 +78,12 @@ def _resize_aggregate(state, old, new, sizes):
     def recut_senders(name, estimates):
         # [W, d/W], or [W, W, d/W] with the senders second.
         if estimates.ndim == 2:
-            return _recut(estimates, sizes[name], new)
-        parts = _recut(jnp.mean(estimates, axis=1), sizes[name], new)
+            return _recut(estimates, _size_of(name, sizes), new)
+        parts = _recut(jnp.mean(estimates, axis=1), _size_of(name, sizes), new)
         return jnp.broadcast_to(parts[:, None], (new, new, parts.shape[1]))
 
     def recut(name, estimates):
-        return _recut(estimates, sizes[name], new)
+        return _recut(estimates, _size_of(name, sizes), new)
 
     return state._replace(
         uplink=_average(state.uplink, old, new),
@@ -114,13 +114,13 @@ def _resize_parts(state, old, new, sizes):
     """Cut anew what workers remember of their parts of the leaves."""
 
     def rows(name, node):
-        owner = next(leaf for leaf in sizes if name == leaf or _below(name, leaf))
-        part = _tree.block_size(sizes[owner], old)
+        size = _size_of(name, sizes)
+        part = _tree.block_size(size, old)
         narrow = _is_int8(node)
         array = _residual.load(node, jnp.float32) if narrow else node
         if array.shape[1:] != (part,):
             return jax.tree.map(lambda leaf: _mean_rows(leaf, old, new), node)
-        parts = _recut(array, sizes[owner], new)
+        parts = _recut(array, size, new)
         return _stored_rows(parts) if narrow else parts
 
     return _worker_state.PerWorkerState(_map_named(rows, state.inner_state, _is_int8))
@@ -132,8 +132,15 @@ def _stored_rows(rows):
     return jax.vmap(lambda row: _residual.store(row, "int8", key))(rows)
 
 
-def _below(name: str, leaf: str) -> bool:
-    return leaf == "" or name.startswith(f"{leaf}/")
+def _size_of(name: str, sizes: dict[str, int]) -> int:
+    """Return the size of the leaf to which a state of this name belongs."""
+    for leaf, size in sizes.items():
+        if leaf == "" or f"{name}/".startswith(f"{leaf}/"):
+            return size
+    raise ValueError(
+        f"`params` has no leaf for the state {name!r}: they are other parameters, or "
+        "by_leaf(..., joint=True) made one vector of several, which is not cut anew."
+    )
 
 
 def _is_int8(node: Any) -> bool:

@@ -13,6 +13,7 @@ def by_leaf(
     *,
     min_ndim: int = 2,
     min_size: int = 1024,
+    joint: bool = False,
 ) -> _types.LeafPolicy:
     """Choose a compressor for each leaf by its path, rank and size.
 
@@ -25,6 +26,9 @@ def by_leaf(
         whatever the rank and size. ``*`` matches ``/`` too.
       min_ndim: Leaves with fewer axes travel as they are.
       min_size: Leaves with fewer elements travel as they are.
+      joint: Compress all leaves that get ``compressor`` as one vector, in the order
+        of the tree: top-k then finds the largest elements of the whole gradient, for
+        the price of a copy of it. Their state is of that vector.
 
     Returns:
       A policy, accepted wherever a transformation takes a compressor. Wrappers go
@@ -62,4 +66,10 @@ def by_leaf(
             return _leafwise.DENSE
         return compressor
 
-    return _types.LeafPolicy(select, f"by_leaf({compressor.name})")
+    if not joint:
+        return _types.LeafPolicy(select, f"by_leaf({compressor.name})")
+    # A copy, so that what a pattern chooses is never taken for one that joins.
+    compressor = compressor._replace()
+    return _types.LeafPolicy(
+        select, f"by_leaf({compressor.name}, joint=True)", compressor
+    )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _leafwise, _random, _stages, _tree, _types
+from jaxdist import _bundle, _leafwise, _random, _stages, _tree, _types
 
 
 class CompressState(NamedTuple):
@@ -60,6 +60,9 @@ def compress(
         return _stages.init(stages, init_stage, params)
 
     def init_stage(compressor, params):
+        params, _ = _bundle.bundle(compressor, params)
+        compressor = _bundle.policy_of(compressor, compressor)
+
         def init_received(path, leaf):
             chosen = _leafwise.select(compressor, _tree.path_name(path), leaf)
             if not chosen.incremental:
@@ -78,6 +81,8 @@ def compress(
         return _stages.run(stages, update_stage, state.count, updates, state)
 
     def update_stage(compressor, updates, state):
+        updates, unbundle = _bundle.bundle(compressor, updates)
+        compressor = _bundle.policy_of(compressor, compressor)
         names, leaves, treedef = _tree.flatten(updates)
         step = _random.step_key(state.key, state.count)
         compressors = [
@@ -102,7 +107,7 @@ def compress(
                 seen.append(received[i].astype(leaf.dtype))
             else:
                 seen.append(chosen.decode(payload, _tree.like(leaf), keys))
-        return treedef.unflatten(seen), CompressState(
+        return unbundle(treedef.unflatten(seen)), CompressState(
             _tree.next_count(state.count),
             state.key,
             treedef.unflatten(states),

@@ -93,6 +93,7 @@ TRANSFORMATIONS = [
         jd.by_step({0: jd.error_feedback(jd.identity()), 2: _TOP}),
         "gather",
     ),
+    _aggregate("joint", jd.mean(), jd.by_leaf(_TOP, min_size=64, joint=True), "gather"),
     _aggregate("measured", jd.mean(), jd.measured(_SIGN), "gather"),
     _aggregate("power_sgd", jd.mean(), jd.error_feedback(jd.power_sgd(1))),
     _aggregate("momentum_correction", jd.mean(), jd.momentum_correction(jd.top_k(0.1))),
