@@ -2,11 +2,10 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _packing, _stochastic
+from jaxdist.compression import _packing, _scaling, _stochastic
 
 
 def qsgd(
@@ -61,7 +60,7 @@ def qsgd(
         block_size = _checks.integer("block_size", block_size, 1)
     _checks.one_of("norm", norm, ("l2", "max"))
     levels = 2 ** (bits - 1) - 1
-    norm_of = l2_norms if norm == "l2" else max_norms
+    norm_of = _scaling.l2_norms if norm == "l2" else _scaling.max_norms
 
     def encode(leaf, state, keys, blocks):
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
@@ -90,8 +89,8 @@ def to_levels(rows, block_size, levels, norm_of, key):
     """Round ``[blocks, size]`` at random to codes in [0, 2 levels], and their norms."""
     chunks = _tree.to_chunks(rows, block_size)
     norms = norm_of(chunks)
-    unit = jnp.where(norms > 0, norms, 1.0)[..., None]
-    rounded = _stochastic.to_integers(chunks / unit * levels, key)
+    scaled = _scaling.in_units(chunks, norms) * levels
+    rounded = _stochastic.to_integers(scaled, key)
     # A norm that was rounded down would lead beyond the last level.
     codes = jnp.clip(rounded, -levels, levels) + levels
     return _tree.from_chunks(codes.astype(jnp.uint8), rows.shape[1]), norms
@@ -100,21 +99,8 @@ def to_levels(rows, block_size, levels, norm_of, key):
 def from_levels(codes, norms, block_size, levels):
     """Return the values ``[blocks, size]`` that the codes stand for."""
     signed = _tree.to_chunks(codes, block_size).astype(jnp.float32) - levels
-    return _tree.from_chunks(signed * (norms / levels)[..., None], codes.shape[1])
-
-
-def max_norms(chunks: jax.Array) -> jax.Array:
-    """Return the largest magnitudes over the last axis."""
-    return jnp.max(jnp.abs(chunks), axis=-1)
-
-
-def l2_norms(chunks: jax.Array) -> jax.Array:
-    """Return the L2 norms over the last axis; squares neither overflow nor vanish."""
-    largest = max_norms(chunks)
-    unit = jnp.where(largest > 0, largest, 1.0)[..., None]
-    # The minimum changes nothing, but keeps XLA from factoring the unit out again.
-    scaled = jnp.minimum(jnp.abs(chunks) / unit, 1.0)
-    return largest * jnp.sqrt(jnp.sum(scaled**2, axis=-1))
+    # The norm over the levels could be too small for float32, or round up.
+    return _tree.from_chunks(signed / levels * norms[..., None], codes.shape[1])
 
 
 def _l2_variance(size: int, levels: int) -> float:
