@@ -31,7 +31,9 @@ def qsgd(
       :math:`\omega` is at most :math:`\sqrt d/s - 1`, or :math:`d/(4s^2)` where
       :math:`d < 4s^2`, with the norm ``"l2"``, and
       :math:`(\sqrt{1 + (d-1)/s^2} - 1)/2` with ``"max"``. Workers round
-      independently. NaN or infinity in a block makes the whole block non-finite.
+      independently. It is aligned where typical elements are not rounded to zero:
+      :math:`s \ge \sqrt d/2` with ``"l2"``, :math:`s > 1` with ``"max"``. NaN or
+      infinity in a block makes the whole block non-finite.
 
     Raises:
       ValueError: If ``bits`` is outside [2, 8], ``block_size`` is below 1 or ``norm``
@@ -79,10 +81,25 @@ def qsgd(
     def variance(size):
         return bound(_tree.chunk_shape(size, block_size)[1], levels)
 
-    contract = _types.Contract(unbiased=True, variance=variance, stochastic=True)
+    contract = _types.Contract(
+        unbiased=True,
+        variance=variance,
+        stochastic=True,
+        aligned=_most_survive(levels, block_size, norm),
+    )
     suffix = "" if norm == "l2" else f", {norm!r}"
     name = f"qsgd({bits}, {block_size}{suffix})"
     return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
+
+
+def _most_survive(levels: int, block_size: int | None, norm: str) -> bool:
+    """Whether typical elements are rounded to zero less often than not.
+
+    Otherwise most elements are zero at most workers, and so would be their median.
+    """
+    if norm == "max":
+        return levels > 1
+    return block_size is not None and levels >= math.sqrt(block_size) / 2
 
 
 def to_levels(rows, block_size, levels, norm_of, key):
@@ -91,8 +108,9 @@ def to_levels(rows, block_size, levels, norm_of, key):
     norms = norm_of(chunks)
     scaled = _scaling.in_units(chunks, norms) * levels
     rounded = _stochastic.to_integers(scaled, key)
-    # A norm that was rounded down would lead beyond the last level.
-    codes = jnp.clip(rounded, -levels, levels) + levels
+    # A norm that was rounded down would lead beyond the last level; NaN must not fall
+    # outside the codes either, or it could spoil the neighbours in its byte.
+    codes = jnp.where(rounded > -levels, jnp.minimum(rounded, levels), -levels) + levels
     return _tree.from_chunks(codes.astype(jnp.uint8), rows.shape[1]), norms
 
 

@@ -83,3 +83,20 @@ def test_bits_have_a_range(bits):
 def test_norms_are_named():
     with pytest.raises(ValueError, match="`norm` must be one of 'l2', 'max', got 'l1'"):
         jd.qsgd(norm="l1")
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "aligned"),
+    [
+        (jd.qsgd(8), True),
+        (jd.qsgd(8, None), False),
+        (jd.qsgd(4), False),
+        (jd.qsgd(4, 64), True),
+        (jd.qsgd(2, norm="max"), False),
+        (jd.qsgd(3, norm="max"), True),
+    ],
+)
+def test_is_aligned_where_most_elements_survive(quantizer, aligned):
+    leaf = jnp.asarray(np.random.default_rng(0).standard_normal(2**18), jnp.float32)
+    seen, _ = jd.roundtrip(quantizer, leaf, 0)
+    assert quantizer.contract.aligned == aligned == bool(jnp.mean(seen != 0) > 0.5)
