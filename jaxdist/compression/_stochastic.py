@@ -12,9 +12,10 @@ def words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Draw a uniform 32-bit word for every element, four from each word drawn.
 
     The four are rotations of one word by whole bytes: each is exactly uniform, which is
-    all that a mean and a squared error ask for. Together they are nearly independent,
-    since a rounding depends on more than its first byte once in 256 times. Random words
-    are what stochastic rounding spends its time on.
+    all that a mean and a squared error ask for. Together they are nearly independent: a
+    rounding depends on more than its first byte once in 256 times, so that the
+    covariance of two is at most about 1/256 of 1/4. Random words are what stochastic
+    rounding spends its time on.
     """
     size = math.prod(shape)
     drawn = jax.random.bits(key, (-(-size // _SHARED),))

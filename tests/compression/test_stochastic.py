@@ -23,13 +23,19 @@ def test_every_bit_of_every_word_is_fair():
     assert np.abs(bits.mean(axis=0) - 0.5).max() < 6 * 0.5 / np.sqrt(20_000)
 
 
-def test_roundings_that_share_a_word_are_nearly_independent():
-    """Eight elements share two words; no error of a sum shows it."""
+@pytest.mark.parametrize("fraction", [0.5, 0.498, 0.25, 1 / 512, 0.999])
+def test_roundings_that_share_a_word_are_nearly_independent(fraction):
+    """Eight elements share two words."""
     keys = jax.random.split(KEY, 50_000)
-    values = jnp.full(8, 0.5)
+    values = jnp.full(8, fraction)
     rounded = jax.vmap(lambda key: _stochastic.to_integers(values, key))(keys)
-    correlation = np.corrcoef(np.asarray(rounded).T) - np.eye(8)
-    assert np.abs(correlation).max() < 6 / np.sqrt(50_000) + 1 / 128
+    covariance = np.cov(np.asarray(rounded).T)
+    variance = fraction * (1 - fraction)
+    others = covariance[~np.eye(8, dtype=bool)]
+    assert np.abs(others).max() < 1 / 1024 + 6 * variance / np.sqrt(50_000)
+    np.testing.assert_allclose(
+        np.diag(covariance), variance, rtol=6 / np.sqrt(50_000 * variance)
+    )
 
 
 def test_integers_stay():
