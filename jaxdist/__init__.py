@@ -31,12 +31,16 @@ from jaxdist.attack._inject_attack import Attack as Attack
 from jaxdist.attack._inject_attack import InjectAttackState as InjectAttackState
 from jaxdist.attack._inject_attack import inject_attack as inject_attack
 from jaxdist.attack._sign_flip import sign_flip as sign_flip
+from jaxdist.compression._blockwise_float8 import blockwise_float8 as blockwise_float8
+from jaxdist.compression._blockwise_int import blockwise_int as blockwise_int
 from jaxdist.compression._by_leaf import by_leaf as by_leaf
 from jaxdist.compression._by_step import by_step as by_step
 from jaxdist.compression._cast import cast as cast
 from jaxdist.compression._compress import CompressState as CompressState
 from jaxdist.compression._compress import compress as compress
 from jaxdist.compression._contractive import contractive as contractive
+from jaxdist.compression._drive import drive as drive
+from jaxdist.compression._eden import eden as eden
 from jaxdist.compression._ef21 import Ef21State as Ef21State
 from jaxdist.compression._ef21 import ef21 as ef21
 from jaxdist.compression._error_feedback import ErrorFeedbackState as ErrorFeedbackState
@@ -52,6 +56,8 @@ from jaxdist.compression._momentum_correction import (
 from jaxdist.compression._momentum_correction import (
     momentum_correction as momentum_correction,
 )
+from jaxdist.compression._natural import natural as natural
+from jaxdist.compression._one_bit import one_bit as one_bit
 from jaxdist.compression._power_sgd import PowerSgdState as PowerSgdState
 from jaxdist.compression._power_sgd import power_sgd as power_sgd
 from jaxdist.compression._qsgd import qsgd as qsgd
@@ -59,6 +65,7 @@ from jaxdist.compression._random_k import random_k as random_k
 from jaxdist.compression._roundtrip import payload_nbytes as payload_nbytes
 from jaxdist.compression._roundtrip import roundtrip as roundtrip
 from jaxdist.compression._scaled_sign import scaled_sign as scaled_sign
+from jaxdist.compression._terngrad import terngrad as terngrad
 from jaxdist.compression._top_k import top_k as top_k
 from jaxdist.layout._init import init as init
 from jaxdist.layout._per_worker import per_worker as per_worker

@@ -2,36 +2,47 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _tree, _types
+from jaxdist.compression import _packing, _scaling, _stochastic
 
 
-def qsgd(bits: int = 8, block_size: int | None = 512) -> _types.Compressor:
+def qsgd(
+    bits: int = 8, block_size: int | None = 512, norm: str = "l2"
+) -> _types.Compressor:
     r"""Round every element at random to one of :math:`2s+1` levels, unbiased.
 
-    .. math:: C(x)_i = \|x\|_2\,\mathrm{sign}(x_i)\,\xi_i/s, \quad \xi_i \in
-       \{\lfloor u_i \rfloor, \lfloor u_i \rfloor + 1\}, \quad u_i = s|x_i|/\|x\|_2,
-       \quad \mathbb{E}\,\xi_i = u_i, \quad s = 2^{\text{bits}-1} - 1
+    .. math:: C(x)_i = \frac{\|x\|}{s}\xi_i, \quad \xi_i \in
+       \{\lfloor u_i \rfloor, \lfloor u_i \rfloor + 1\}, \quad
+       u_i = \frac{s x_i}{\|x\|}, \quad \mathbb{E}\,\xi_i = u_i, \quad
+       s = 2^{\text{bits}-1} - 1
 
     Args:
       bits: Bits per coordinate in [2, 8], sign included.
       block_size: Most elements that share a norm; None is the whole leaf (or, on the
         scatter route, the leaf's part for one worker), whose variance grows like
         :math:`\sqrt d / s`.
+      norm: ``"l2"``, the paper's, or ``"max"``, whose levels are finer: nothing is
+        larger than the largest element.
 
     Returns:
-      An unbiased compressor without state, with
-      :math:`\omega = \min(d/s^2, \sqrt d/s)` in each block. Workers round
-      independently. NaN or infinity in a block makes the whole block non-finite.
+      An unbiased compressor without state. In each block of :math:`d` elements
+      :math:`\omega` is at most :math:`\sqrt d/s - 1`, or :math:`d/(4s^2)` where
+      :math:`d < 4s^2`, with the norm ``"l2"``, and
+      :math:`(\sqrt{1 + (d-1)/s^2} - 1)/2` with ``"max"``. Workers round
+      independently. It is aligned where typical elements are not rounded to zero:
+      :math:`s \ge \sqrt d/2` with ``"l2"``, :math:`s > 1` with ``"max"``. NaN or
+      infinity in a block makes the whole block non-finite.
 
     Raises:
-      ValueError: If ``bits`` is outside [2, 8] or ``block_size`` is below 1.
+      ValueError: If ``bits`` is outside [2, 8], ``block_size`` is below 1 or ``norm``
+        is neither ``"l2"`` nor ``"max"``.
 
     Communication:
-      Payload of :math:`\text{bits} \cdot \lceil d/8 \rceil` bytes (bit planes) and a
-      float32 per block.
+      Payload of :math:`\lceil \text{bits} \cdot d/8 \rceil` bytes and a float32 per
+      block; 3, 5, 6 and 7 bits are packed as sums of 1, 2 and 4, each of which may
+      fill up a byte.
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(
@@ -43,61 +54,90 @@ def qsgd(bits: int = 8, block_size: int | None = 512) -> _types.Compressor:
     References:
       Alistarh et al., `QSGD: Communication-Efficient SGD via Gradient Quantization and
       Encoding <https://arxiv.org/abs/1610.02132>`_, 2017, Section 3.1. Fixed-width
-      codes instead of Elias codes.
+      codes instead of Elias codes. The paper bounds the variance by
+      :math:`\min(d/s^2, \sqrt d/s)`; the bounds here are the least that hold.
     """
     bits = _checks.integer("bits", bits, 2, 8)
     if block_size is not None:
         block_size = _checks.integer("block_size", block_size, 1)
+    _checks.one_of("norm", norm, ("l2", "max"))
     levels = 2 ** (bits - 1) - 1
+    norm_of = _scaling.l2_norms if norm == "l2" else _scaling.max_norms
 
     def encode(leaf, state, keys, blocks):
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
-        chunks = _tree.to_chunks(rows, block_size)
-        norms = _norms(chunks)
-        unit = jnp.where(norms > 0, norms, 1.0)[..., None]
-        uniform = jax.random.uniform(keys.own, chunks.shape)
-        level = jnp.floor(jnp.abs(chunks) / unit * levels + uniform)
-        signed = jnp.sign(chunks) * jnp.minimum(level, levels)
-        codes = _tree.from_chunks(signed + levels, rows.shape[1])
-        return (_to_planes(codes.astype(jnp.uint8), bits), norms), state
+        codes, norms = to_levels(rows, block_size, levels, norm_of, keys.own)
+        return (_packing.pack(codes, bits), norms), state
 
     def decode(payload, like, keys):
         del keys
-        planes, norms = payload
-        size = _tree.block_size(math.prod(like.shape), planes.shape[0])
-        signed = _from_planes(planes, size).astype(jnp.float32) - levels
-        chunks = _tree.to_chunks(signed, block_size) * (norms / levels)[..., None]
-        return _tree.from_blocks(_tree.from_chunks(chunks, size), like)
+        packed, norms = payload
+        size = _tree.block_size(math.prod(like.shape), packed.shape[0])
+        codes = _packing.unpack(packed, bits, size)
+        return _tree.from_blocks(from_levels(codes, norms, block_size, levels), like)
+
+    bound = _l2_variance if norm == "l2" else max_variance
 
     def variance(size):
-        length = _tree.chunk_shape(size, block_size)[1]
-        return min(length / levels**2, math.sqrt(length) / levels)
+        return bound(_tree.chunk_shape(size, block_size)[1], levels)
 
-    contract = _types.Contract(unbiased=True, variance=variance, stochastic=True)
-    name = f"qsgd({bits}, {block_size})"
+    contract = _types.Contract(
+        unbiased=True,
+        variance=variance,
+        stochastic=True,
+        aligned=_most_survive(levels, block_size, norm),
+    )
+    suffix = "" if norm == "l2" else f", {norm!r}"
+    name = f"qsgd({bits}, {block_size}{suffix})"
     return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
 
 
-def _norms(chunks: jax.Array) -> jax.Array:
-    """Return the L2 norms over the last axis; squares neither overflow nor vanish."""
-    largest = jnp.max(jnp.abs(chunks), axis=-1)
-    unit = jnp.where(largest > 0, largest, 1.0)[..., None]
-    # The minimum changes nothing, but keeps XLA from factoring the unit out again.
-    scaled = jnp.minimum(jnp.abs(chunks) / unit, 1.0)
-    return largest * jnp.sqrt(jnp.sum(scaled**2, axis=-1))
+def _most_survive(levels: int, block_size: int | None, norm: str) -> bool:
+    """Whether typical elements are rounded to zero less often than not.
+
+    Otherwise most elements are zero at most workers, and so would be their median.
+    """
+    if norm == "max":
+        return levels > 1
+    return block_size is not None and levels >= math.sqrt(block_size) / 2
 
 
-def _to_planes(codes: jax.Array, bits: int) -> jax.Array:
-    """Pack ``uint8 [blocks, size]`` into ``uint8 [blocks, bits, ceil(size / 8)]``."""
-    return jnp.packbits((codes[:, None, :] >> _shifts(bits)) & 1, axis=-1)
+def to_levels(rows, block_size, levels, norm_of, key):
+    """Round ``[blocks, size]`` at random to codes in [0, 2 levels], and their norms."""
+    chunks = _tree.to_chunks(rows, block_size)
+    norms = norm_of(chunks)
+    scaled = _scaling.in_units(chunks, norms) * levels
+    rounded = _stochastic.to_integers(scaled, key)
+    # A norm that was rounded down would lead beyond the last level; NaN must not fall
+    # outside the codes either, or it could spoil the neighbours in its byte.
+    codes = jnp.where(rounded > -levels, jnp.minimum(rounded, levels), -levels) + levels
+    return _tree.from_chunks(codes.astype(jnp.uint8), rows.shape[1]), norms
 
 
-def _from_planes(planes: jax.Array, size: int) -> jax.Array:
-    """Invert :func:`_to_planes`."""
-    ones = jnp.unpackbits(planes, axis=-1, count=size)
-    return jnp.sum(ones << _shifts(planes.shape[1]), axis=1, dtype=jnp.uint8)
+def from_levels(codes, norms, block_size, levels):
+    """Return the values ``[blocks, size]`` that the codes stand for."""
+    signed = _tree.to_chunks(codes, block_size).astype(jnp.float32) - levels
+    # The norm over the levels could be too small for float32, or round up.
+    return _tree.from_chunks(signed / levels * norms[..., None], codes.shape[1])
 
 
-def _shifts(bits: int) -> jax.Array:
-    """Return the place of each plane's bit, ``[1, bits, 1]``."""
-    return jnp.arange(bits, dtype=jnp.uint8)[None, :, None]
+def _l2_variance(size: int, levels: int) -> float:
+    """Return the largest sum of f(1 - f) / s^2 when the u_i^2 sum to s^2.
+
+    With f the fractional part, f(1 - f) is at most sqrt(t) - t for t = u^2 <= 1/4 and
+    at most 1/4 beyond. This hull is concave in t, so equal t = s^2 / d are the worst.
+    """
+    if size < 4 * levels**2:
+        return size / (4 * levels**2)
+    return math.sqrt(size) / levels - 1
+
+
+def max_variance(size: int, levels: int) -> float:
+    """Return the largest sum of f(1 - f) / sum of u_i^2 when one u is s.
+
+    That one is exact. The others are worst when equal, at most 1/2, where f = u: the
+    ratio (d - 1) u (1 - u) / (s^2 + (d - 1) u^2) is w where the largest value of
+    (d - 1) (u - (1 + w) u^2) = (d - 1) / (4 (1 + w)) is w s^2, that is w^2 + w =
+    (d - 1) / (4 s^2).
+    """
+    return (math.sqrt(1 + (size - 1) / levels**2) - 1) / 2

@@ -1,28 +1,39 @@
 """Scaled sign: one bit per element and one scale per block."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdist import _checks, _tree, _types
+from jaxdist.compression import _scaling
 
 
-def scaled_sign(block_size: int | None = None) -> _types.Compressor:
-    r"""Send the signs, eight per byte, and the mean magnitude of each block.
+def scaled_sign(block_size: int | None = None, scale: str = "l1") -> _types.Compressor:
+    r"""Send the signs, eight per byte, and a mean magnitude of each block.
 
-    .. math:: C(x) = \frac{\|x\|_1}{d}\,\mathrm{sign}(x)
+    .. math:: C(x) = \frac{\|x\|_1}{d}\,\mathrm{sign}(x) \quad\text{or}\quad
+       \frac{\|x\|_2}{\sqrt d}\,\mathrm{sign}(x)
 
     Args:
       block_size: Most elements that share a scale; None is the whole leaf (or, on the
         scatter route, the leaf's part for one worker).
+      scale: ``"l1"``, the mean magnitude, which is closest to the block, or ``"l2"``,
+        the root mean square, which keeps its norm.
 
     Returns:
-      A biased compressor without state, a contraction with
-      :math:`\delta = \|x\|_1^2 / (d\|x\|_2^2) \ge 1/d` in each block. Zeros count as
-      positive in a block that is not zero; a zero block stays zero. NaN or infinity
-      in a block makes the whole block non-finite.
+      A biased compressor without state. With ``"l1"`` a contraction with
+      :math:`\delta = \|x\|_1^2 / (d\|x\|_2^2) \ge 1/d` in each block. With ``"l2"``
+      no contraction: what it drops is
+      :math:`2(1 - \|x\|_1/(\sqrt d\|x\|_2)) \le 2(1 - 1/\sqrt d)` of
+      :math:`\|x\|_2^2`, more than all of it where few elements are large, and
+      :func:`error_feedback` refuses blocks of more than three. Zeros count as positive
+      in a block that is not zero; a zero block stays zero. NaN or infinity in a block
+      makes the whole block non-finite.
 
     Raises:
-      ValueError: If ``block_size`` is below 1.
+      ValueError: If ``block_size`` is below 1 or ``scale`` is neither ``"l1"`` nor
+        ``"l2"``.
 
     Communication:
       Payload of :math:`\lceil d/8 \rceil` bytes of signs and a float32 per block.
@@ -35,17 +46,23 @@ def scaled_sign(block_size: int | None = None) -> _types.Compressor:
     References:
       Karimireddy et al., `Error Feedback Fixes SignSGD and other Gradient Compression
       Schemes <https://arxiv.org/abs/1901.09847>`_, 2019, Example 4.
+      ``"l2"`` is the scale of the 1-bit Adam of Tang et al.,
+      `<https://arxiv.org/abs/2102.02888>`_, 2021, in DeepSpeed.
     """
     if block_size is not None:
         block_size = _checks.integer("block_size", block_size, 1)
+    _checks.one_of("scale", scale, ("l1", "l2"))
 
     def encode(leaf, state, keys, blocks):
         del keys
         rows = _tree.to_blocks(leaf, blocks)
         chunks = _tree.to_chunks(jnp.abs(rows.astype(jnp.float32)), block_size)
-        counts = _elements_in_chunks(leaf.size, chunks.shape)
-        # Divided before they are added, so that huge elements do not overflow.
-        scales = jnp.sum(chunks / counts[..., None], axis=-1)
+        counts = elements_in_chunks(leaf.size, chunks.shape)
+        if scale == "l1":
+            # Divided before they are added, so that huge elements do not overflow.
+            scales = jnp.sum(chunks / counts[..., None], axis=-1)
+        else:
+            scales = _root_mean_squares(chunks, counts)
         return (jnp.packbits(rows >= 0, axis=-1), scales), state
 
     def decode(payload, like, keys):
@@ -59,15 +76,27 @@ def scaled_sign(block_size: int | None = None) -> _types.Compressor:
         return _tree.from_blocks(rows, like)
 
     def variance(size):
-        return 1.0 - 1.0 / _tree.chunk_shape(size, block_size)[1]
+        length = _tree.chunk_shape(size, block_size)[1]
+        if scale == "l1":
+            return 1.0 - 1.0 / length
+        return 2.0 * (1.0 - 1.0 / math.sqrt(length))
 
-    name = "scaled_sign()" if block_size is None else f"scaled_sign({block_size})"
+    shown = [] if block_size is None else [f"{block_size}"]
+    shown += [] if scale == "l1" else [f"scale={scale!r}"]
+    name = f"scaled_sign({', '.join(shown)})"
     return _types.Compressor(
         lambda leaf: (), encode, decode, _types.Contract(variance=variance), name
     )
 
 
-def _elements_in_chunks(size: int, shape: tuple[int, ...]) -> np.ndarray:
+def _root_mean_squares(chunks, counts):
+    """Return the root mean squares; the norm of a large chunk could overflow."""
+    largest = _scaling.max_norms(chunks)
+    shares = jnp.minimum(_scaling.in_units(chunks, largest), 1.0)
+    return largest * jnp.sqrt(jnp.sum(shares**2, axis=-1) / counts)
+
+
+def elements_in_chunks(size: int, shape: tuple[int, ...]) -> np.ndarray:
     """Return how many elements of each chunk are the leaf's own, at least 1."""
     blocks, chunks, length = shape
     block = _tree.block_size(size, blocks)

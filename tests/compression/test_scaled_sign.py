@@ -46,3 +46,36 @@ def test_one_nan_spoils_only_its_block():
     leaf = jnp.ones(8).at[1].set(jnp.nan)
     seen, _ = jd.roundtrip(jd.scaled_sign(block_size=4), leaf)
     np.testing.assert_array_equal(jnp.isfinite(seen), [False] * 4 + [True] * 4)
+
+
+def test_the_scale_l2_keeps_the_norm():
+    vector = np.random.default_rng(0).standard_normal((3, 20))
+    leaf = jnp.asarray(vector, jnp.float32)
+    seen, _ = jd.roundtrip(jd.scaled_sign(scale="l2"), leaf)
+    np.testing.assert_allclose(jnp.linalg.norm(seen), np.linalg.norm(vector), 1e-5)
+    np.testing.assert_array_equal(jnp.sign(seen), np.sign(vector))
+    lost = float(jnp.sum((seen - leaf) ** 2)) / (vector**2).sum()
+    flat = np.abs(vector).sum() / np.sqrt(60 * (vector**2).sum())
+    assert lost == pytest.approx(2 * (1 - flat), rel=1e-4)
+
+
+def test_the_scale_l2_loses_more_than_all_of_a_sparse_leaf():
+    leaf = jnp.zeros(100).at[3].set(5.0)
+    compressor = jd.scaled_sign(scale="l2")
+    seen, _ = jd.roundtrip(compressor, leaf)
+    lost = float(jnp.sum((seen - leaf) ** 2)) / 25
+    assert lost == pytest.approx(1.8) == compressor.contract.variance(100)
+    with pytest.raises(ValueError, match="is no contraction"):
+        jd.error_feedback(compressor)
+
+
+@pytest.mark.parametrize("value", [3e38, 1e-36])
+def test_the_scale_l2_survives_the_ends_of_the_range(value):
+    leaf = jnp.full(1000, value)
+    seen, _ = jd.roundtrip(jd.scaled_sign(300, scale="l2"), leaf)
+    np.testing.assert_allclose(seen, leaf, rtol=1e-4)
+
+
+def test_scales_are_named():
+    with pytest.raises(ValueError, match="`scale` must be one of 'l1', 'l2', got 'l0'"):
+        jd.scaled_sign(scale="l0")

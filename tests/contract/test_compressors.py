@@ -166,8 +166,9 @@ def test_each_block_decodes_alone(row):
         return row.compressor.decode(block, part, KEYS)
 
     parts = [decode_block(j) for j in range(4)]
+    # Rotations sum in another order, and what cancels leaves a rounding error.
     np.testing.assert_allclose(
-        jnp.concatenate(parts)[:55], whole.reshape(-1), rtol=1e-6
+        jnp.concatenate(parts)[:55], whole.reshape(-1), rtol=1e-6, atol=1e-6
     )
 
 
@@ -205,7 +206,7 @@ def test_aligned_workers_keep_the_same_coordinates(row):
     # Receivers of increments compare their sums, which are dense.
     sparse = float(jnp.mean(kept[0])) < 0.5 and not row.compressor.incremental
     same = bool(jnp.all(kept[0] == kept[1]))
-    if sparse and "qsgd" not in row.compressor.name:
+    if sparse:
         assert same == row.compressor.contract.aligned
 
 
