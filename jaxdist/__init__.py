@@ -27,6 +27,7 @@ from jaxdist.attack._inject_attack import Attack as Attack
 from jaxdist.attack._inject_attack import InjectAttackState as InjectAttackState
 from jaxdist.attack._inject_attack import inject_attack as inject_attack
 from jaxdist.attack._sign_flip import sign_flip as sign_flip
+from jaxdist.compression._atomo import atomo as atomo
 from jaxdist.compression._by_leaf import by_leaf as by_leaf
 from jaxdist.compression._cast import cast as cast
 from jaxdist.compression._compress import CompressState as CompressState

@@ -24,6 +24,8 @@ COMPRESSORS = [
     CompressorRow(jd.cast(jnp.bfloat16), 200),
     CompressorRow(jd.top_k(0.1), 10 * (4 + 1)),
     CompressorRow(jd.top_k(0.1, block_size=30), 4 * 3 * (4 + 1)),
+    CompressorRow(jd.atomo(0.1), 10 * (4 + 1)),
+    CompressorRow(jd.atomo(0.3, block_size=30), 4 * 8 * (4 + 1)),
     CompressorRow(jd.random_k(0.1), 10 * 4),
     CompressorRow(jd.random_k(0.3), 30 * 4),
     CompressorRow(jd.scaled_sign(), 13 + 4),
