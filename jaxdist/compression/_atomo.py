@@ -1,7 +1,7 @@
 """ATOMO: the unbiased sparsifier of least variance for its number of elements."""
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _sampling, _sparse
+from jaxdist import _checks, _types
+from jaxdist.compression import _sampling
 
 
 def atomo(density: float, block_size: int = 4096) -> _types.Compressor:
@@ -48,31 +48,9 @@ def atomo(density: float, block_size: int = 4096) -> _types.Compressor:
       are drawn independently, and their number varies.
     """
     _checks.real("density", density, 0.0, 1.0, above=True)
-    block_size = _checks.integer("block_size", block_size, 1, _sampling.LARGEST_BLOCK)
 
-    def encode(leaf, state, keys, blocks):
-        chunks = _tree.to_chunks(_tree.to_blocks(leaf, blocks), block_size)
-        sampler = _sampling.Sampler.of(
-            _tree.block_size(leaf.size, blocks), density, block_size
-        )
-        sizes = _sampling.magnitudes(chunks)
-        level = _sampling.water_level(sizes, sampler.budget)
-        chances = _sampling.probabilities(sizes, level)
-        units = _sampling.units(chances, chunks, sampler)
-        values, indices = _sampling.draw(keys.own, chunks, units, sampler)
-        return _sparse.payload(values, indices, sampler.length), state
+    def level(sizes, sampler):
+        return _sampling.water_level(sizes, sampler.budget)
 
-    def variance(size):
-        return _sampling.Sampler.of(size, density, block_size).variance()
-
-    contract = _types.Contract(
-        unbiased=True, variance=variance, stochastic=True, aligned=False
-    )
-    return _types.Compressor(
-        lambda leaf: (),
-        encode,
-        lambda payload, like, keys: _sparse.decode(payload, like),
-        contract,
-        f"atomo({density}, {block_size})",
-        lambda total, payload, keys: _sparse.accumulate(total, payload),
-    )
+    name = f"atomo({density}, {block_size})"
+    return _sampling.compressor(name, density, block_size, level)

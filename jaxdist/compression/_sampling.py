@@ -9,12 +9,13 @@ Neighbours are not independent, which changes no mean and no sum of variances.
 Probabilities are integers out of ``2**bits``, so that all this is exact.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _tree
+from jaxdist import _checks, _tree, _types
 from jaxdist.compression import _sparse
 
 LARGEST_BLOCK = 2**16  # elements: the sums of more do not fit into 32 bits
@@ -61,6 +62,50 @@ class Sampler(NamedTuple):
         return scale - 1.0 + rare * max(scale - 2.0, 0.0)
 
 
+def compressor(
+    name: str,
+    density: float,
+    block_size: int,
+    level: Callable[[jax.Array, Sampler], jax.Array],
+    variance: float = 0.0,
+) -> _types.Compressor:
+    """Return the compressor that keeps elements with chances like their magnitudes.
+
+    Args:
+      name: How reports call it.
+      density: Share of the elements for which there is room.
+      block_size: Most elements in a chunk.
+      level: Maps relative magnitudes ``[..., length]`` to levels ``[...]`` at which the
+        probabilities sum to the sampler's budget at most.
+      variance: Of the levels where the budget leaves room for them.
+    """
+    block_size = _checks.integer("block_size", block_size, 1, LARGEST_BLOCK)
+
+    def encode(leaf, state, keys, blocks):
+        rows = _tree.to_blocks(leaf, blocks)
+        sampler = Sampler.of(rows.shape[1], density, block_size)
+        chunks = _tree.to_chunks(rows, block_size)
+        sizes = magnitudes(chunks)
+        chances = probabilities(sizes, level(sizes, sampler))
+        drawn = draw(keys.own, chunks, units(chances, chunks, sampler), sampler)
+        return _sparse.payload(*drawn, sampler.length), state
+
+    def bound(size):
+        return max(variance, Sampler.of(size, density, block_size).variance())
+
+    contract = _types.Contract(
+        unbiased=True, variance=bound, stochastic=True, aligned=False
+    )
+    return _types.Compressor(
+        lambda leaf: (),
+        encode,
+        lambda payload, like, keys: _sparse.decode(payload, like),
+        contract,
+        name,
+        lambda total, payload, keys: _sparse.accumulate(total, payload),
+    )
+
+
 def magnitudes(chunks: jax.Array) -> jax.Array:
     """Return the float32 magnitudes over the largest of their chunk.
 
@@ -85,7 +130,19 @@ def water_level(sizes: jax.Array, budget: jax.Array | float) -> jax.Array:
     Returns:
       ``[...]``.
     """
-    level, full = _newton(sizes, budget, jnp.zeros_like(sizes[..., 0]))
+    return settled(lambda level: _newton(sizes, budget, level), sizes)
+
+
+def settled(
+    newton: Callable[[jax.Array], tuple[jax.Array, jax.Array]], sizes: jax.Array
+) -> jax.Array:
+    """Raise the level from zero until no more elements reach 1.
+
+    Args:
+      newton: Maps a level to the next one and the number that reached 1 at this one.
+      sizes: ``[..., length]``.
+    """
+    level, full = newton(jnp.zeros_like(sizes[..., 0]))
 
     def unfinished(carry):
         _, full, before = carry
@@ -93,7 +150,7 @@ def water_level(sizes: jax.Array, budget: jax.Array | float) -> jax.Array:
 
     def step(carry):
         level, full, _ = carry
-        return *_newton(sizes, budget, level), full
+        return *newton(level), full
 
     return jax.lax.while_loop(unfinished, step, (level, full, full - 1.0))[0]
 
@@ -108,20 +165,27 @@ def greedy_level(sizes: jax.Array, budget: jax.Array | float, steps: int) -> jax
 
 def _newton(sizes, budget, level):
     """Return the next level, and how many elements reached 1 at this one."""
+    count = jnp.sum(full(sizes, level), axis=-1)
+    rest = jnp.sum(sizes - sizes * full(sizes, apart(level, count)), axis=-1)
+    return raised(level, budget - count, rest), count
 
-    def full(level):  # 1 where an element reached 1; XLA's selects are 8 times slower
-        return jnp.floor(jnp.minimum(level[..., None] * sizes, 1.0))
 
-    count = jnp.sum(full(level), axis=-1)
-    # Two sums in one loop do not vectorise; the barrier keeps them apart.
-    _, again = jax.lax.optimization_barrier((count, level))
-    rest = jnp.sum(sizes - sizes * full(again), axis=-1)
-    left = budget - count
-    # Where nothing is left to fill, or with, the level is what it was.
+def full(sizes: jax.Array, level: jax.Array) -> jax.Array:
+    """Return 1.0 where an element reached 1, else 0.0; selects are 8 times slower."""
+    return jnp.floor(probabilities(sizes, level))
+
+
+def apart(level: jax.Array, done: jax.Array) -> jax.Array:
+    """Return the level, after ``done``: two sums in one loop do not vectorise."""
+    return jax.lax.optimization_barrier((level, done))[0]
+
+
+def raised(level: jax.Array, left: jax.Array, rest: jax.Array) -> jax.Array:
+    """Return ``left / rest``, or the level where nothing is left or it is lower."""
     possible = (rest > 0) & (left > 0)
-    raised = left / jnp.where(possible, rest, 1.0)
-    raised = jnp.minimum(raised, jnp.finfo(sizes.dtype).max)
-    return jnp.where(possible, jnp.maximum(raised, level), level), count
+    ratio = left / jnp.where(possible, rest, 1.0)
+    ratio = jnp.minimum(ratio, jnp.finfo(ratio.dtype).max)
+    return jnp.where(possible, jnp.maximum(ratio, level), level)
 
 
 def probabilities(sizes: jax.Array, level: jax.Array) -> jax.Array:
@@ -193,7 +257,7 @@ def _crossings(units, offset, whole, count):
     sums = jnp.sum(runs, axis=-1, dtype=jnp.uint32)
     ends = jnp.cumsum(sums, axis=-1, dtype=jnp.uint32) + offset[..., None]
     targets = whole * jnp.arange(1, count + 1, dtype=jnp.uint32)
-    run = search(ends, targets)
+    run = _sparse.search(ends, targets)
     if width == 1:
         return run
     inside = jnp.take_along_axis(runs, run[..., None], axis=-2, mode="clip")
@@ -202,10 +266,3 @@ def _crossings(units, offset, whole, count):
     beyond = jnp.broadcast_to(targets, run.shape)[..., None]
     place = jnp.sum(reached < beyond, axis=-1, dtype=jnp.int32)
     return jnp.where(run < sums.shape[-1], run * width + place, length)
-
-
-def search(ascending: jax.Array, targets: jax.Array) -> jax.Array:
-    """Return where each row ``[..., n]`` first reaches each target; n if never."""
-    rows = ascending.reshape(-1, ascending.shape[-1])
-    found = jax.vmap(lambda row: jnp.searchsorted(row, targets))(rows)
-    return found.astype(jnp.int32).reshape(*ascending.shape[:-1], -1)

@@ -49,6 +49,13 @@ def gather(chunks: jax.Array, indices: jax.Array) -> jax.Array:
     return jnp.take_along_axis(chunks, indices, axis=-1, mode="clip")
 
 
+def search(ascending: jax.Array, targets: jax.Array) -> jax.Array:
+    """Return where each row ``[..., n]`` first reaches each target; n if never."""
+    rows = ascending.reshape(-1, ascending.shape[-1])
+    found = jax.vmap(lambda row: jnp.searchsorted(row, targets))(rows)
+    return found.astype(jnp.int32).reshape(*ascending.shape[:-1], -1)
+
+
 def pack(indices: jax.Array, length: int) -> jax.Array:
     """Pack ``[blocks, count]`` numbers below ``length`` into few bytes.
 
