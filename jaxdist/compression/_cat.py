@@ -141,8 +141,10 @@ def cat(
         block_size = _checks.integer("block_size", block_size, 1, largest)
 
     def init(leaf):
-        del leaf
-        return CatState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
+        return CatState(
+            jnp.zeros_like(leaf, shape=(), dtype=jnp.int32),
+            jnp.zeros_like(leaf, shape=(), dtype=jnp.float32),
+        )
 
     def encode(leaf, state, keys, blocks):
         del state

@@ -89,8 +89,10 @@ def threshold(
         block_size = _checks.integer("block_size", block_size, 1)
 
     def init(leaf):
-        del leaf
-        return ThresholdState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        return ThresholdState(
+            jnp.zeros_like(leaf, shape=(), dtype=jnp.int32),
+            jnp.zeros_like(leaf, shape=(), dtype=jnp.int32),
+        )
 
     def encode(leaf, state, keys, blocks):
         del state

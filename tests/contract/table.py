@@ -90,6 +90,8 @@ TRANSFORMATIONS = [
     ),
     _aggregate("by_leaf", jd.mean(), jd.by_leaf(_TOP, min_size=64)),
     _aggregate("qsgd", jd.mean(), jd.qsgd(4, 32), "scatter", symmetry=None),
+    _aggregate("gspar", jd.mean(), jd.gspar(0.2), "scatter", symmetry=None),
+    _aggregate("cat", jd.mean(), jd.error_feedback(jd.cat(max_density=0.2)), "gather"),
     _aggregate("median", jd.median(), _SIGN, "gather"),
     _aggregate("trimmed_mean", jd.trimmed_mean(2), _SIGN, "scatter"),
     _aggregate("krum-gather", jd.krum(2), _TOP, "gather"),
@@ -144,7 +146,6 @@ TRANSFORMATIONS = [
 ]
 
 NOT_IN_A_TABLE = {
-    "AffineCost": "an argument of cat",
     "AggregateState": "a state",
     "AggregationRule": "the type of RULES",
     "Attack": "a type",
@@ -160,7 +161,6 @@ NOT_IN_A_TABLE = {
     "InjectAttackState": "a state",
     "Keys": "a type",
     "LeafPolicy": "a type",
-    "PacketCost": "an argument of cat",
     "PerWorkerState": "a state",
     "PullToLeaderState": "a state",
     "ThresholdState": "a state",

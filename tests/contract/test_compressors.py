@@ -127,13 +127,12 @@ PROJECTIONS = [row for row in table.COMPRESSORS if row.compressor.contract.proje
 
 
 @pytest.mark.parametrize("row", PROJECTIONS, ids=table.names(PROJECTIONS))
-@pytest.mark.parametrize("kind", ["normal", "heavy", "sparse"])
-def test_projections_are_orthogonal_to_what_they_drop(row, kind):
-    leaf = jnp.asarray(leaves()[kind], jnp.float32)
+def test_projections_are_orthogonal_to_what_they_drop(row):
+    leaf = jax.random.normal(KEY, (64,))  # nothing is padded
     seen = np.asarray(jd.roundtrip(row.compressor, leaf)[0], np.float64)
-    assert seen @ (np.asarray(leaf) - seen) == pytest.approx(
-        0, abs=1e-5 * squared(leaf)
-    )
+    dropped = np.asarray(leaf, np.float64) - seen
+    assert 0 < squared(dropped) < squared(leaf)
+    assert seen @ dropped == pytest.approx(0, abs=1e-5 * squared(leaf))
 
 
 @ROWS
