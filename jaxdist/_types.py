@@ -42,6 +42,9 @@ class Contract:
       stochastic: The result depends on the keys.
       aligned: All workers keep the same coordinates, so that coordinate-wise rules
         compare like with like.
+      projection: Some coordinates of :math:`x`, padded with zeros, in an orthonormal
+        basis are sent as they are, and nothing else, so that :math:`C(x)` and
+        :math:`x - C(x)` are orthogonal where nothing is padded.
     """
 
     unbiased: bool = False
@@ -50,6 +53,7 @@ class Contract:
     splittable: bool = True
     stochastic: bool = False
     aligned: bool = True
+    projection: bool = False
 
     def contraction(self, size: int) -> float:
         r"""Return :math:`\delta = 1 - \omega`; a contraction when it is positive.

@@ -1,4 +1,4 @@
-"""Random-k: the same random coordinates on all workers, so no index travels."""
+"""Random-k: random coordinates that every receiver draws too; no index travels."""
 
 import math
 
@@ -8,27 +8,29 @@ import jax.numpy as jnp
 from jaxdist import _checks, _tree, _types
 
 
-def random_k(density: float) -> _types.Compressor:
+def random_k(density: float, shared: bool = True) -> _types.Compressor:
     r"""Keep a random share of the elements, scaled up to be unbiased.
 
     .. math:: C(x)_i = \frac{d}{k}\,x_i \text{ if } i \in S, \text{ else } 0, \qquad
        k = \lceil \text{density} \cdot d \rceil
 
     The elements are cut into :math:`k` runs that are as equal as possible, and
-    :math:`S` takes one of each, uniformly. All workers draw the same :math:`S` from
-    the common key, anew at every step; where runs differ in length, each element is
-    scaled by the length of its own run.
+    :math:`S` takes one of each, uniformly and anew at every step; where runs differ in
+    length, each element is scaled by the length of its own run.
 
     Args:
       density: Kept share of the elements in (0, 1], no unit; at least one is kept.
+      shared: Whether all workers draw the same :math:`S`, so that what they send can be
+        summed while it travels. Otherwise each draws its own, and the errors
+        of the workers average out.
 
     Returns:
-      An unbiased, linear compressor without state, with
-      :math:`\omega = \lceil d/k \rceil - 1`. On the scatter route the same coordinates
-      are drawn for the part of every worker.
+      An unbiased compressor without state, with
+      :math:`\omega = \lceil d/k \rceil - 1`; linear if ``shared``. On the
+      scatter route the same coordinates are drawn for the part of every worker.
 
     Raises:
-      ValueError: If ``density`` is outside (0, 1].
+      ValueError: If ``density`` is outside (0, 1] or ``shared`` is no bool.
 
     Communication:
       Payload of :math:`k` elements in the dtype of the leaf.
@@ -46,16 +48,25 @@ def random_k(density: float) -> _types.Compressor:
       Stratified here: the same first two moments, and no sort of :math:`d` numbers.
     """
     _checks.real("density", density, 0.0, 1.0, above=True)
+    _checks.one_of("shared", shared, (True, False))
+
+    def draw(keys, size):
+        return _draw(keys.common if shared else keys.own, size, density)
 
     def encode(leaf, state, keys, blocks):
         rows = _tree.to_blocks(leaf, blocks)
-        indices, _ = _draw(keys.common, rows.shape[1], density)
-        return rows[:, indices], state
+        indices, lengths = draw(keys, rows.shape[1])
+        longest = _longest(rows.shape[1], density)
+        if rows.shape[1] == longest * indices.size:
+            return rows[:, indices], state
+        # Relative, so that all are scaled by the same number when they are decoded.
+        relative = (lengths / longest).astype(rows.dtype)
+        return rows[:, indices] * relative[None], state
 
     def accumulate(total, payload, keys):
         rows = _tree.to_blocks(total, payload.shape[0])
-        indices, lengths = _draw(keys.common, rows.shape[1], density)
-        scaled = payload.astype(rows.dtype) * lengths[None].astype(rows.dtype)
+        indices, _ = draw(keys, rows.shape[1])
+        scaled = payload.astype(rows.dtype) * _longest(rows.shape[1], density)
         rows = rows.at[:, indices].add(scaled, unique_indices=True)
         return _tree.from_blocks(rows, total)
 
@@ -64,14 +75,20 @@ def random_k(density: float) -> _types.Compressor:
         return accumulate(zeros, payload, keys)
 
     def variance(size):
-        return math.ceil(size / _tree.kept(density, size)) - 1.0
+        return _longest(size, density) - 1.0
 
     contract = _types.Contract(
-        unbiased=True, variance=variance, linear=True, stochastic=True
+        unbiased=True, variance=variance, linear=shared, stochastic=True, aligned=shared
     )
+    name = f"random_k({density})" if shared else f"random_k({density}, shared=False)"
     return _types.Compressor(
-        lambda leaf: (), encode, decode, contract, f"random_k({density})", accumulate
+        lambda leaf: (), encode, decode, contract, name, accumulate
     )
+
+
+def _longest(size: int, density: float) -> int:
+    """Return the length of the longest run."""
+    return math.ceil(size / _tree.kept(density, size))
 
 
 def _draw(key: jax.Array, size: int, density: float) -> tuple[jax.Array, jax.Array]:

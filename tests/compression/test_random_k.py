@@ -44,6 +44,22 @@ def test_workers_keep_the_same_coordinates():
     np.testing.assert_array_equal(kept[0], kept[2])
 
 
+def test_workers_keep_coordinates_of_their_own_and_receivers_know_them():
+    compressor = jd.random_k(0.2, shared=False)
+    common = jax.random.key(3)
+    keys = [jd.Keys(common, jax.random.fold_in(common, worker)) for worker in range(2)]
+    leaf = 1 + jnp.arange(50.0)
+    seen = [
+        np.asarray(compressor.decode(compressor.encode(leaf, (), k, 1)[0], leaf, k))
+        for k in keys
+    ]
+    assert (np.flatnonzero(seen[0]) != np.flatnonzero(seen[1])).any()
+    for sent in seen:
+        np.testing.assert_allclose(sent[sent != 0], 5 * leaf[sent != 0])
+    assert jd.payload_nbytes(compressor, leaf) == 10 * 4
+    assert not compressor.contract.linear and not compressor.contract.aligned
+
+
 def test_density_has_a_range():
     with pytest.raises(ValueError, match=r"`density` must lie in \(0.0, 1.0\], got 2"):
         jd.random_k(2)

@@ -125,6 +125,18 @@ def test_deterministic_compressors_contract_any_leaf(row, data):
     assert error <= (contract.variance(8) + 1e-5) * squared(leaf)
 
 
+PROJECTIONS = [row for row in table.COMPRESSORS if row.compressor.contract.projection]
+
+
+@pytest.mark.parametrize("row", PROJECTIONS, ids=table.names(PROJECTIONS))
+def test_projections_are_orthogonal_to_what_they_drop(row):
+    leaf = jax.random.normal(KEY, (64,))  # nothing is padded
+    seen = np.asarray(jd.roundtrip(row.compressor, leaf)[0], np.float64)
+    dropped = np.asarray(leaf, np.float64) - seen
+    assert 0 < squared(dropped) < squared(leaf)
+    assert seen @ dropped == pytest.approx(0, abs=1e-5 * squared(leaf))
+
+
 @ROWS
 def test_payload_is_what_is_declared_and_what_is_made(row):
     leaf = jnp.arange(100.0)

@@ -1,0 +1,56 @@
+"""ATOMO: the unbiased sparsifier of least variance for its number of elements."""
+
+from jaxdist import _checks, _types
+from jaxdist.compression import _sampling
+
+
+def atomo(density: float, block_size: int = 4096) -> _types.Compressor:
+    r"""Keep elements with the probabilities of least variance, scaled up.
+
+    .. math:: C(x)_i = \frac{x_i}{p_i} \text{ with probability } p_i, \text{ else } 0,
+       \qquad p_i = \min(\lambda |x_i|, 1), \quad \textstyle\sum_i p_i = k
+       = \lceil \text{density} \cdot d \rceil
+
+    What is drawn never exceeds :math:`k` elements, and is :math:`k` or one less where
+    there are so many that are not zero: one uniform number for each block takes the
+    elements in whose interval of the summed probabilities an integer falls. Neighbours
+    are then not independent; the variance depends on the :math:`p_i` alone.
+
+    Args:
+      density: Kept share of the elements in (0, 1], no unit; at least one is kept.
+      block_size: Most elements that share :math:`\lambda`, at most 65 536. A leaf is
+        cut into equal blocks of at most this size.
+
+    Returns:
+      An unbiased compressor without state, with :math:`\omega = d/k - 1` in each block
+      (plus rounding, below 0.2 % up to blocks of 4096), which is attained where all
+      magnitudes are equal. Workers draw independently. NaN and infinities are drawn
+      like the largest finite element.
+
+    Raises:
+      ValueError: If ``density`` is outside (0, 1] or ``block_size`` outside
+        [1, 65 536].
+
+    Communication:
+      Payload of :math:`k` elements in the dtype of the leaf and :math:`k` indices
+      within the block: 8 bits each up to 256 elements, 12 up to 4096, else 16.
+
+    Example:
+      >>> sent, _ = jaxdist.roundtrip(
+      ...     jaxdist.atomo(density=0.5), jnp.array([4.0, 2, 1, 1]), jax.random.key(0)
+      ... )
+      >>> print(sent[0].round(2), sent.sum().round(2))
+      4.0 8.0
+
+    References:
+      Wang et al., `ATOMO: Communication-efficient Learning via Atomic Sparsification
+      <https://arxiv.org/abs/1806.04090>`_, 2018, Algorithm 1 on entries. There elements
+      are drawn independently, and their number varies.
+    """
+    _checks.real("density", density, 0.0, 1.0, above=True)
+
+    def level(sizes, sampler):
+        return _sampling.water_level(sizes, sampler.budget)
+
+    name = f"atomo({density}, {block_size})"
+    return _sampling.compressor(name, density, block_size, level)

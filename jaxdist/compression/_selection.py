@@ -1,0 +1,68 @@
+"""Selection of the largest elements, exactly and without a sort.
+
+The bits of a magnitude are a number that is ordered like it, so the smallest number
+that is kept is found bit by bit, by counting. The maxima of short runs first tell which
+runs may hold one of the largest, so that few elements remain to be counted.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist.compression import _sparse
+
+_RUN = 16  # elements whose maximum decides whether they are looked at
+
+
+def largest(chunks: jax.Array, kept: int) -> jax.Array:
+    """Return where the elements largest in magnitude stand along the last axis.
+
+    Args:
+      chunks: ``[..., length]``, floating. Ties keep the lower index; NaN counts as the
+        largest.
+      kept: How many, at most the length.
+
+    Returns:
+      int32 indices ``[..., kept]``, ascending.
+    """
+    ranks = _ranks(chunks)
+    length = ranks.shape[-1]
+    if 2 * kept * _RUN > length:
+        return _largest(ranks, kept)
+    padding = [(0, 0)] * (ranks.ndim - 1) + [(0, -length % _RUN)]
+    runs = jnp.pad(ranks, padding).reshape(*ranks.shape[:-1], -1, _RUN)
+    # A run that holds one of the largest has its own largest among them.
+    chosen = _largest(jnp.max(runs, axis=-1), kept)
+    candidates = jnp.take_along_axis(runs, chosen[..., None], axis=-2, mode="clip")
+    place = _largest(candidates.reshape(*ranks.shape[:-1], -1), kept)
+    return _sparse.gather(chosen, place // _RUN) * _RUN + place % _RUN
+
+
+def _ranks(values):
+    """Return unsigned integers in the order of the magnitudes."""
+    width = jnp.finfo(values.dtype).bits
+    bits = jax.lax.bitcast_convert_type(jnp.abs(values), jnp.dtype(f"uint{width}"))
+    infinity = jnp.asarray(jnp.inf, values.dtype)
+    return jnp.minimum(bits, jax.lax.bitcast_convert_type(infinity, bits.dtype) + 1)
+
+
+def _largest(ranks, kept):
+    """Return the ascending places of the ``kept`` largest along the last axis."""
+    least = _least_kept(ranks, kept)[..., None]
+    above = jnp.cumsum(ranks > least, axis=-1, dtype=jnp.int32)
+    equal = jnp.cumsum(ranks == least, axis=-1, dtype=jnp.int32)
+    # The first of those that are equal fill what room is left.
+    counts = above + jnp.minimum(equal, kept - above[..., -1:])
+    return _sparse.search(counts, jnp.arange(1, kept + 1, dtype=jnp.int32))
+
+
+def _least_kept(ranks, kept):
+    """Return the largest number that at least ``kept`` elements reach, ``[...]``."""
+    width = 8 * ranks.dtype.itemsize
+
+    def set_bit(i, least):
+        higher = least | (jnp.ones_like(least) << (width - 2 - i).astype(least.dtype))
+        reached = jnp.packbits(ranks >= higher[..., None], axis=-1)
+        count = jnp.sum(jax.lax.population_count(reached), axis=-1, dtype=jnp.int32)
+        return jnp.where(count >= kept, higher, least)
+
+    return jax.lax.fori_loop(0, width - 1, set_bit, jnp.zeros_like(ranks[..., 0]))

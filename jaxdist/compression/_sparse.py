@@ -1,0 +1,84 @@
+"""Sparse payloads: values, packed positions, and how receivers add them."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _tree
+
+
+def payload(
+    values: jax.Array, indices: jax.Array, length: int
+) -> tuple[jax.Array, jax.Array]:
+    """Return what travels of ``[blocks, chunks, kept]`` values and their indices.
+
+    Args:
+      values: The kept elements.
+      indices: Where they stand in their chunks; equal ones add up.
+      length: Of the chunks.
+    """
+    return values, pack(indices.reshape(indices.shape[0], -1), length)
+
+
+def accumulate(total: jax.Array, payload: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Add a payload whose chunks have as few elements as its shape allows."""
+    values, packed = payload
+    blocks, chunks, kept = values.shape
+    rows = _tree.to_blocks(total, blocks)
+    size = rows.shape[1]
+    length = math.ceil(size / chunks)
+    indices = unpack(packed, chunks * kept, length)
+    padded = jnp.pad(rows, ((0, 0), (0, chunks * length - size)))
+    lines = padded.reshape(blocks * chunks, length)
+    line = jnp.arange(blocks * chunks)[:, None]
+    added = lines.at[line, indices.reshape(-1, kept)].add(
+        values.reshape(-1, kept).astype(lines.dtype), mode="drop"
+    )
+    return _tree.from_blocks(added.reshape(blocks, -1)[:, :size], total)
+
+
+def decode(payload: tuple[jax.Array, jax.Array], like) -> jax.Array:
+    """Return the leaf of a payload."""
+    zeros = jnp.zeros_like(payload[0], shape=like.shape, dtype=like.dtype)
+    return accumulate(zeros, payload)
+
+
+def gather(chunks: jax.Array, indices: jax.Array) -> jax.Array:
+    """Return the elements at the indices along the last axis."""
+    return jnp.take_along_axis(chunks, indices, axis=-1, mode="clip")
+
+
+def search(ascending: jax.Array, targets: jax.Array) -> jax.Array:
+    """Return where each row ``[..., n]`` first reaches each target; n if never."""
+    rows = ascending.reshape(-1, ascending.shape[-1])
+    found = jax.vmap(lambda row: jnp.searchsorted(row, targets))(rows)
+    return found.astype(jnp.int32).reshape(*ascending.shape[:-1], -1)
+
+
+def pack(indices: jax.Array, length: int) -> jax.Array:
+    """Pack ``[blocks, count]`` numbers below ``length`` into few bytes.
+
+    One byte for each up to a length of 256, three bytes for two up to 4096, two bytes
+    up to 65 536, else four.
+    """
+    if length <= 2**8:
+        return indices.astype(jnp.uint8)
+    if length > 2**12:
+        return indices.astype(jnp.uint16 if length <= 2**16 else jnp.uint32)
+    blocks, count = indices.shape
+    pairs = jnp.pad(indices, ((0, 0), (0, count % 2))).reshape(blocks, -1, 2)
+    first, second = pairs[..., 0], pairs[..., 1]
+    triples = [first & 255, (first >> 8) | ((second & 15) << 4), second >> 4]
+    packed = jnp.stack(triples, axis=-1).astype(jnp.uint8)
+    return packed.reshape(blocks, -1)[:, : math.ceil(1.5 * count)]
+
+
+def unpack(packed: jax.Array, count: int, length: int) -> jax.Array:
+    """Invert :func:`pack`; int32."""
+    if length <= 2**8 or length > 2**12:
+        return packed.astype(jnp.int32)
+    padded = jnp.pad(packed, ((0, 0), (0, -packed.shape[1] % 3))).astype(jnp.int32)
+    low, middle, high = jnp.moveaxis(padded.reshape(padded.shape[0], -1, 3), -1, 0)
+    pairs = jnp.stack([low | ((middle & 15) << 8), (middle >> 4) | (high << 4)], -1)
+    return pairs.reshape(padded.shape[0], -1)[:, :count]
