@@ -1,6 +1,11 @@
 """Sphinx settings; warnings are errors (`make docs`)."""
 
+import pathlib
+import sys
+
 import jaxdist
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 project = "jaxdist"
 author = "The jaxdist authors"
@@ -15,8 +20,15 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 html_theme = "sphinx_book_theme"
 html_title = "jaxdist"
 html_static_path = ["_static"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_contracts.md"]
 add_module_names = False
 autodoc_typehints = "none"
 napoleon_custom_sections = ["Communication", "Shapes", "References"]
 nitpicky = False
+
+
+def setup(app):
+    """Write the table of contracts before any page is read."""
+    import contracts
+
+    contracts.write(pathlib.Path(app.srcdir) / "_contracts.md")

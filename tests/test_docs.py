@@ -1,5 +1,6 @@
 """Every public name is on a page, and the README's example runs."""
 
+import importlib.util
 import pathlib
 import re
 
@@ -7,6 +8,7 @@ import jax
 import pytest
 
 import jaxdist
+from tests.contract import table
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -40,3 +42,17 @@ def test_the_readme_example_runs(capsys):
     with jax.numpy_rank_promotion("allow"):
         exec(compile(example, "README.md", "exec"), {})
     assert "total" in capsys.readouterr().out
+
+
+def test_every_compressor_is_in_the_table_of_contracts():
+    path = ROOT / "docs" / "contracts.py"
+    spec = importlib.util.spec_from_file_location("contracts", path)
+    contracts = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(contracts)
+    wrappers = {
+        *("contractive", "ef21", "error_feedback", "measured", "momentum_correction"),
+    }
+    listed = {compressor.name.split("(")[0] for compressor in contracts.ROWS}
+    tested = {row.compressor.name.split("(")[0] for row in table.COMPRESSORS}
+    assert listed == tested - wrappers
+    assert contracts.table().count("\n") == len(contracts.ROWS) + 2

@@ -25,7 +25,7 @@ class CompressionMetrics(NamedTuple):
     contraction: jax.Array  # float32; 1 - |dropped|^2 / |wanted|^2 of the last step
     residual_ratio: jax.Array  # float32; |dropped| / |gradient| of the last step
     nbytes: jax.Array  # float32; bytes of payload encoded so far
-    overflow: jax.Array  # int32; elements that found no place in a payload so far
+    overflow: jax.Array  # int32; elements without room in the last payloads
 
 
 def measured(compressor: _types.Compressor) -> _types.Compressor:
