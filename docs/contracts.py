@@ -32,6 +32,8 @@ ROWS = [
     jd.random_k(0.01),
     jd.random_k(0.01, shared=False),
     jd.atomo(0.01),
+    jd.atomo(0.01, basis="dct"),
+    jd.atomo(0.01, basis="svd"),
     jd.gspar(0.01),
     jd.power_sgd(4),
 ]

@@ -1,16 +1,22 @@
 """ATOMO: the unbiased sparsifier of least variance for its number of elements."""
 
 from jaxdist import _checks, _types
-from jaxdist.compression import _sampling
+from jaxdist.compression import _cosine, _sampling, _spectral
+
+_TRANSFORM = 64  # elements of a cosine transform
 
 
-def atomo(density: float, block_size: int = 4096) -> _types.Compressor:
-    r"""Keep elements with the probabilities of least variance, scaled up.
+def atomo(
+    density: float, block_size: int = 4096, basis: str = "entry"
+) -> _types.Compressor:
+    r"""Keep atoms with the probabilities of least variance, scaled up.
 
-    .. math:: C(x)_i = \frac{x_i}{p_i} \text{ with probability } p_i, \text{ else } 0,
+    .. math:: x = \sum_i x_i a_i, \qquad
+       C(x)_i = \frac{x_i}{p_i} \text{ with probability } p_i, \text{ else } 0,
        \qquad p_i = \min(\lambda |x_i|, 1), \quad \textstyle\sum_i p_i = k
        = \lceil \text{density} \cdot d \rceil
 
+    The atoms :math:`a_i` are orthonormal: single elements, cosines or singular pairs.
     What is drawn never exceeds :math:`k` elements, and is :math:`k` or one less where
     there are so many that are not zero: one uniform number for each block takes the
     elements in whose interval of the summed probabilities an integer falls. Neighbours
@@ -19,21 +25,28 @@ def atomo(density: float, block_size: int = 4096) -> _types.Compressor:
     Args:
       density: Kept share of the elements in (0, 1], no unit; at least one is kept.
       block_size: Most elements that share :math:`\lambda`, at most 65 536. A leaf is
-        cut into equal blocks of at most this size.
+        cut into equal blocks of at most this size; not of use for ``"svd"``.
+      basis: ``"entry"``, the elements; ``"dct"``, cosine transforms of runs of 64; or
+        ``"svd"``, the singular triples of a leaf as a matrix whose columns are its
+        last axis. Of those as many travel as take ``density`` times the bytes of the
+        leaf, one at least; leaves that would not shrink travel as they are.
 
     Returns:
       An unbiased compressor without state, with :math:`\omega = d/k - 1` in each block
       (plus rounding, below 0.2 % up to blocks of 4096), which is attained where all
       magnitudes are equal. Workers draw independently. NaN and infinities are drawn
-      like the largest finite element.
+      like the largest finite element; with ``"svd"`` they make the leaf non-finite.
+      Singular vectors are exact to rounding only, and cannot be split for the route
+      scatter.
 
     Raises:
-      ValueError: If ``density`` is outside (0, 1] or ``block_size`` outside
-        [1, 65 536].
+      ValueError: If ``density`` is outside (0, 1], ``block_size`` outside
+        [1, 65 536] or ``basis`` is none of the three.
 
     Communication:
       Payload of :math:`k` elements in the dtype of the leaf and :math:`k` indices
-      within the block: 8 bits each up to 256 elements, 12 up to 4096, else 16.
+      within the block: 8 bits each up to 256 elements, 12 up to 4096, else 16. With
+      ``"svd"`` :math:`k(n + m)` elements for :math:`k` triples of :math:`n \times m`.
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(
@@ -44,13 +57,20 @@ def atomo(density: float, block_size: int = 4096) -> _types.Compressor:
 
     References:
       Wang et al., `ATOMO: Communication-efficient Learning via Atomic Sparsification
-      <https://arxiv.org/abs/1806.04090>`_, 2018, Algorithm 1 on entries. There elements
-      are drawn independently, and their number varies.
+      <https://arxiv.org/abs/1806.04090>`_, 2018, Algorithm 1. There atoms are drawn
+      independently, and their number varies.
     """
     _checks.real("density", density, 0.0, 1.0, above=True)
+    _checks.one_of("basis", basis, ("entry", "dct", "svd"))
 
     def level(sizes, sampler):
         return _sampling.water_level(sizes, sampler.budget)
 
-    name = f"atomo({density}, {block_size})"
-    return _sampling.compressor(name, density, block_size, level)
+    suffix = "" if basis == "entry" else f", {basis!r}"
+    name = f"atomo({density}, {block_size}{suffix})"
+    if basis == "svd":
+        return _spectral.compressor(f"atomo({density}, {basis!r})", density)
+    entries = _sampling.compressor(name, density, block_size, level)
+    if basis == "dct":
+        return _cosine.in_frequencies(entries, _TRANSFORM, name)
+    return entries

@@ -1,15 +1,7 @@
 """DCT top-k: the largest coefficients of short cosine transforms."""
 
-import math
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _sampling, _top_k
-
-_LARGEST_TRANSFORM = 512  # elements: the matrix is a constant of the program
+from jaxdist import _types
+from jaxdist.compression import _cosine, _top_k
 
 
 def dct_top_k(
@@ -54,54 +46,6 @@ def dct_top_k(
       <https://arxiv.org/abs/2411.19870>`_, 2024. There matrices are cut into squares
       whose sides divide theirs, and transformed along both.
     """
-    size_limit = _checks.integer(
-        "transform_size", transform_size, 1, _LARGEST_TRANSFORM
-    )
     inner = _top_k.top_k(density, block_size)
-
-    def encode(leaf, state, keys, blocks):
-        rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
-        length, padded = _lengths(rows.shape[1], size_limit)
-        runs = jnp.pad(rows, ((0, 0), (0, padded - rows.shape[1])))
-        coefficients = jnp.matmul(
-            runs.reshape(-1, length), _basis(length).T, precision="highest"
-        )
-        flat = _sampling.narrowed(coefficients.reshape(-1), leaf.dtype)
-        return inner.encode(flat, state, keys, blocks)
-
-    def decode(payload, like, keys):
-        blocks = payload[0].shape[0]
-        size = _tree.block_size(math.prod(like.shape), blocks)
-        length, padded = _lengths(size, size_limit)
-        flat = jax.ShapeDtypeStruct((blocks * padded,), jnp.float32)
-        coefficients = inner.decode(payload, flat, keys)
-        runs = jnp.matmul(
-            coefficients.reshape(-1, length), _basis(length), precision="highest"
-        )
-        return _tree.from_blocks(runs.reshape(blocks, padded)[:, :size], like)
-
-    def variance(size):
-        return inner.contract.variance(_lengths(size, size_limit)[1])
-
-    contract = _types.Contract(variance=variance, aligned=False, projection=True)
-    return _types.Compressor(
-        lambda leaf: (),
-        encode,
-        decode,
-        contract,
-        f"dct_{inner.name[:-1]}, transform_size={size_limit})",
-    )
-
-
-def _lengths(size: int, limit: int) -> tuple[int, int]:
-    """Return the length of a transform, and of all in a block of ``size`` elements."""
-    length = min(size, limit)
-    return length, math.ceil(size / length) * length
-
-
-def _basis(length: int) -> np.ndarray:
-    """Return the orthonormal DCT-II as a float32 matrix whose rows are frequencies."""
-    frequency, place = np.ogrid[:length, :length]
-    waves = np.cos(np.pi * frequency * (2 * place + 1) / (2 * length))
-    waves[0] /= np.sqrt(2)
-    return (waves * np.sqrt(2 / length)).astype(np.float32)
+    name = f"dct_{inner.name[:-1]}, transform_size={transform_size})"
+    return _cosine.in_frequencies(inner, transform_size, name)

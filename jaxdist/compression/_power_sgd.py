@@ -1,12 +1,12 @@
 """PowerSGD: a low-rank approximation that all workers refine together."""
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _tree, _types
+from jaxdist.compression import _matrix
 
 
 class PowerSgdState(NamedTuple):
@@ -61,7 +61,7 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _types.Compressor:
     columns = rank if max_rank is None else _checks.integer("max_rank", max_rank, rank)
 
     def init(leaf):
-        if not _shrinks(leaf.shape, rank):
+        if not _matrix.shrinks(leaf.shape, rank):
             return ()
         width = leaf.shape[-1]
         dtype = _tree.accumulator_dtype(leaf.dtype)
@@ -80,20 +80,20 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _types.Compressor:
 
     def ask_left(leaf, state, keys, means):
         del means
-        if not _shrinks(leaf.shape, rank):
+        if not _matrix.shrinks(leaf.shape, rank):
             return leaf[None]
         right = start(state, keys)
-        return (_matrix(leaf, right.dtype) @ right)[None].astype(leaf.dtype)
+        return (_matrix.of(leaf, right.dtype) @ right)[None].astype(leaf.dtype)
 
     def ask_right(leaf, state, keys, means):
         del keys
-        if not _shrinks(leaf.shape, rank):
+        if not _matrix.shrinks(leaf.shape, rank):
             return ()
         left = _orthonormal(means[0][0].astype(state.right.dtype))
-        return (_matrix(leaf, left.dtype).T @ left)[None].astype(leaf.dtype)
+        return (_matrix.of(leaf, left.dtype).T @ left)[None].astype(leaf.dtype)
 
     def finish(leaf, state, keys, means):
-        if not _shrinks(leaf.shape, rank):
+        if not _matrix.shrinks(leaf.shape, rank):
             return means[0][0], state
         left = _orthonormal(means[0][0].astype(state.right.dtype))
         right = means[1][0].astype(left.dtype)
@@ -111,7 +111,7 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _types.Compressor:
     def decode(payload, like, keys):
         del keys
         left, right = payload
-        if not _shrinks(like.shape, rank):
+        if not _matrix.shrinks(like.shape, rank):
             return left[0].astype(like.dtype)
         dtype = _tree.accumulator_dtype(like.dtype)
         product = _orthonormal(left[0].astype(dtype)) @ right[0].astype(dtype).T
@@ -129,19 +129,6 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _types.Compressor:
         f"power_sgd({rank}{suffix})",
         dialogue=_types.Dialogue((ask_left, ask_right), finish),
     )
-
-
-def _shrinks(shape: tuple[int, ...], rank: int) -> bool:
-    """Whether the factors have fewer elements than the leaf."""
-    if len(shape) < 2:
-        return False
-    rows, columns = math.prod(shape[:-1]), shape[-1]
-    return rank * (rows + columns) < rows * columns
-
-
-def _matrix(leaf: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """Return the leaf as ``[n, m]``."""
-    return leaf.reshape(-1, leaf.shape[-1]).astype(dtype)
 
 
 def _orthonormal(matrix: jax.Array) -> jax.Array:

@@ -73,6 +73,8 @@ COMPRESSORS = [
     CompressorRow(jd.ef21(jd.top_k(0.1)), 10 * (4 + 1)),
     CompressorRow(jd.ef21(jd.contractive(jd.random_k(0.1)), 0.9), 10 * 4),
     CompressorRow(jd.momentum_correction(jd.top_k(0.1)), 10 * (4 + 1)),
+    CompressorRow(jd.atomo(0.1, basis="dct"), 13 * (4 + 1)),
+    CompressorRow(jd.atomo(0.45, basis="svd"), 400),
     CompressorRow(jd.power_sgd(2), 400),
     CompressorRow(jd.measured(jd.error_feedback(jd.top_k(0.1))), 10 * (4 + 1)),
 ]

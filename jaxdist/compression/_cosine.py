@@ -1,0 +1,75 @@
+"""Short cosine transforms around a compressor."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdist import _checks, _tree, _types
+from jaxdist.compression import _sampling
+
+_LARGEST = 512  # elements: the matrix is a constant of the program
+
+
+def in_frequencies(
+    inner: _types.Compressor, transform_size: int, name: str
+) -> _types.Compressor:
+    """Return a compressor of the coefficients instead of the elements.
+
+    The transform is orthonormal: bias, variance and contraction are those of ``inner``.
+
+    Args:
+      inner: Compressor of the coefficients, without state.
+      transform_size: Elements that are transformed together, in [1, 512].
+      name: How reports call it.
+    """
+    limit = _checks.integer("transform_size", transform_size, 1, _LARGEST)
+
+    def encode(leaf, state, keys, blocks):
+        rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
+        length, padded = _lengths(rows.shape[1], limit)
+        runs = jnp.pad(rows, ((0, 0), (0, padded - rows.shape[1])))
+        coefficients = jnp.matmul(
+            runs.reshape(-1, length), basis(length).T, precision="highest"
+        )
+        flat = _sampling.narrowed(coefficients.reshape(-1), leaf.dtype)
+        return inner.encode(flat, state, keys, blocks)
+
+    def decode(payload, like, keys):
+        blocks = payload[0].shape[0]
+        size = _tree.block_size(math.prod(like.shape), blocks)
+        length, padded = _lengths(size, limit)
+        flat = jax.ShapeDtypeStruct((blocks * padded,), jnp.float32)
+        coefficients = inner.decode(payload, flat, keys)
+        runs = jnp.matmul(
+            coefficients.reshape(-1, length), basis(length), precision="highest"
+        )
+        return _tree.from_blocks(runs.reshape(blocks, padded)[:, :size], like)
+
+    def variance(size):
+        return inner.contract.variance(_lengths(size, limit)[1])
+
+    contract = inner.contract
+    contract = _types.Contract(
+        unbiased=contract.unbiased,
+        variance=variance,
+        stochastic=contract.stochastic,
+        aligned=False,
+        projection=contract.projection,
+    )
+    return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
+
+
+def _lengths(size: int, limit: int) -> tuple[int, int]:
+    """Return the length of a transform, and of all in a block of ``size`` elements."""
+    length = min(size, limit)
+    return length, math.ceil(size / length) * length
+
+
+def basis(length: int) -> np.ndarray:
+    """Return the orthonormal DCT-II as a float32 matrix whose rows are frequencies."""
+    frequency, place = np.ogrid[:length, :length]
+    waves = np.cos(np.pi * frequency * (2 * place + 1) / (2 * length))
+    waves[0] /= np.sqrt(2)
+    return (waves * np.sqrt(2 / length)).astype(np.float32)
