@@ -13,7 +13,7 @@ FLOORS = [
     {"_collectives", "_random", "_traffic", "_wire"},
     {"_leafwise", "_worker_state"},
     {"aggregation", "attack", "compression", "layout", "leader", "staleness"},
-    {"recipes"},
+    {"recipes", "testing"},
     {"__init__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

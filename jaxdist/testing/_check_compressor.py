@@ -100,8 +100,8 @@ def check_compressor(
     No range and no normal approximation enters. What is assumed is that the kurtosis of
     every statistic is at most :math:`n/(8L)`, about n/200: an error that matters for
     the mean happens in at least one of n/200 draws. The leaves vary from draw to draw,
-    so quantizers satisfy this; one that sends less than a share of 200/n of the
-    elements at random needs more draws.
+    so quantizers satisfy this; what keeps each element with a probability below 300/n
+    needs more draws. Statistics that are all zero but for rounding pass.
 
     Args:
       compressor: The compressor, ours or your own.

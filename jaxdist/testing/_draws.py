@@ -60,22 +60,27 @@ def _quarter(which: int):
     return _outward(where)
 
 
-def _fixed_direction(leaves: np.ndarray) -> np.ndarray:
+def _fixed_signs(leaves: np.ndarray) -> np.ndarray:
     size = leaves.shape[1]
-    direction = np.random.default_rng(size).standard_normal(size)
+    direction = np.random.default_rng(size).choice([-1.0, 1.0], size)
     return np.broadcast_to(direction, leaves.shape)
 
 
+_Weights = dict[str, Callable[[np.ndarray], np.ndarray]]
+ALONG = "along the leaf"
+
 # Pooled over the elements of a class, a bias that no single element shows is seen.
-POOLED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "along the leaf": lambda leaves: leaves,
+_BY_SIGN: _Weights = {
+    ALONG: lambda leaves: leaves,
     "of all elements": np.ones_like,
     "of all elements, outward": np.sign,
-    "along a random direction": _fixed_direction,
+    "with random signs": _fixed_signs,
     "of the negative elements": lambda leaves: leaves < 0,
     "of the positive elements": lambda leaves: leaves > 0,
     "of the elements that are zero": lambda leaves: leaves == 0,
     "of the largest element, outward": _outward(_largest),
+}
+_BY_SIZE_AND_PLACE: _Weights = {
     "of the elements above twice the root mean square, outward": _outward(
         lambda leaves: np.abs(leaves) > 2 * _root_mean_square(leaves)
     ),
@@ -89,11 +94,17 @@ POOLED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+def pooled(kind: str) -> _Weights:
+    """Return the weights with which errors are pooled."""
+    # Few of the leaves that are nearly all zero have an element in every class.
+    return _BY_SIGN if kind in _inputs.MOSTLY_ZERO else _BY_SIGN | _BY_SIZE_AND_PLACE
+
+
 def labels(size: int, kind: str) -> list[str]:
     """Return what the statistics of a kind of leaf are taken of."""
     alone = kind in _inputs.PER_ELEMENT
     names = [f"of element {i}" for i in range(size)] if alone else []
-    return [*POOLED, *names, *[f"{name}, outward" for name in names]]
+    return [*pooled(kind), *names, *[f"{name}, outward" for name in names]]
 
 
 def normed(leaves: np.ndarray, seen: np.ndarray) -> Errors:
@@ -119,16 +130,18 @@ def place(kind: str) -> int:
     return list(_inputs.EXTREME).index(kind)
 
 
-def _pooled(leaves: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, ...]:
+def _pool(weigh: _Weights, drawn: Errors) -> tuple[np.ndarray, ...]:
     """Return ``[m]`` totals, totals of squares, and weights of what is pooled."""
-    weights = [weigh(leaves).astype(np.float64) for weigh in POOLED.values()]
+    leaves, errors = drawn
+    weights = [weight(leaves).astype(np.float64) for weight in weigh.values()]
     samples = np.stack([np.einsum("ni,ni->n", w, errors) for w in weights])
     magnitudes = np.array([np.abs(w).sum() for w in weights])
     return samples.sum(axis=1), np.sum(samples**2, axis=1), magnitudes
 
 
-def _alone(leaves: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, ...]:
+def _alone(drawn: Errors) -> tuple[np.ndarray, ...]:
     """Return the same of each element, and of each element outward."""
+    leaves, errors = drawn
     totals = [errors.sum(axis=0), np.sum(np.sign(leaves) * errors, axis=0)]
     squares = np.sum(errors**2, axis=0)
     ones = np.full(2 * errors.shape[1], float(len(errors)))
@@ -139,9 +152,9 @@ def _sums_of(drawn: Errors, kind: str, blocks: int, *, bias: bool) -> Sums:
     """Sum up one chunk; the statistics of the errors only where bias is asked for."""
     groups = [(np.zeros(0),) * 3]
     if bias:
-        groups.append(_pooled(*drawn))
+        groups.append(_pool(pooled(kind), drawn))
     if bias and kind in _inputs.PER_ELEMENT:
-        groups.append(_alone(*drawn))
+        groups.append(_alone(drawn))
     totals, squares, weights = (np.concatenate(x) for x in zip(*groups, strict=True))
     ratios = _ratios(drawn, blocks)
     finite = np.where(np.isfinite(ratios), ratios, 0)
@@ -152,7 +165,7 @@ def _sums_of(drawn: Errors, kind: str, blocks: int, *, bias: bool) -> Sums:
         weights,
         error=finite.sum(axis=0),
         error_squares=np.sum(finite**2, axis=0),
-        largest=float(np.max(np.nan_to_num(ratios, nan=np.inf))),
+        largest=float(np.max(np.where(np.isnan(ratios), np.inf, ratios))),
     )
 
 

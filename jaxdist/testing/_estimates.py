@@ -14,6 +14,7 @@ from jaxdist import _checks, _leafwise, _random, _types
 from jaxdist.testing import _run
 
 _GROUPS = 100  # of draws, whose means are close to normal
+_ELEMENTS = 2**20  # that are encoded at once, or one group
 
 
 class Estimate(NamedTuple):
@@ -228,10 +229,14 @@ def _groups(
 ) -> Iterator[np.ndarray]:
     """Yield the errors of ``length`` draws at a time, ``[length, size]``."""
     exact = _run.exactly(leaf)
-    for group in range(_GROUPS):
-        keys = jax.random.split(jax.random.fold_in(key, group), length)
-        errors = _run.exactly(encode(leaf, keys)) - exact
-        yield errors.reshape(length, -1) / np.linalg.norm(exact)
+    most = _ELEMENTS // (leaf.size * length)
+    at_once = max(
+        n for n in range(1, _GROUPS + 1) if n <= max(1, most) and not _GROUPS % n
+    )
+    for step in range(_GROUPS // at_once):
+        keys = jax.random.split(jax.random.fold_in(key, step), at_once * length)
+        errors = (_run.exactly(encode(leaf, keys)) - exact) / np.linalg.norm(exact)
+        yield from errors.reshape(at_once, length, -1)
 
 
 @functools.lru_cache(maxsize=32)

@@ -106,8 +106,12 @@ def gradient_trees(
 
 def _shapes(max_size: int) -> st.SearchStrategy[tuple[int, ...]]:
     """Draw shapes of up to four axes."""
-    shapes = hnp.array_shapes(min_dims=0, max_dims=4, max_side=max_size)
-    return shapes.filter(lambda shape: np.prod(shape, dtype=int) <= max_size)
+
+    def of_rank(rank: int) -> st.SearchStrategy[tuple[int, ...]]:
+        longest = int(max_size ** (1 / max(1, rank)) + 1e-9)
+        return st.tuples(*[st.integers(1, longest)] * rank)
+
+    return st.integers(0, 4).flatmap(of_rank)
 
 
 def _arrays(
@@ -132,7 +136,7 @@ def _arrays(
         st.builds(scaled, one_hot, powers),
         st.builds(scaled, st.just(np.ones(shape, np.float32)), powers),
     )
-    return drawn.map(lambda array: jnp.asarray(array).astype(dtype))
+    return drawn.map(lambda array: jnp.asarray(array.astype(jnp.dtype(dtype))))
 
 
 def _elements(finite: bool) -> st.SearchStrategy[float]:

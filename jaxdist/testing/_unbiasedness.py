@@ -12,13 +12,12 @@ _EPSILON = float(np.finfo(np.float32).eps)
 def _of_kind(setting: _run.Setting, kind: str, blocks: int) -> _mean_test.Means:
     """Return the statistics of one kind of leaf."""
     drawn = _draws.sums(setting, kind, blocks)
-    arrives = (
-        1 + drawn.totals[list(_draws.POOLED).index("along the leaf")] / drawn.num_draws
-    )
+    labels = _draws.labels(setting.size, kind)
+    arrives = 1 + drawn.totals[labels.index(_draws.ALONG)] / drawn.num_draws
     # Sums over a norm lose a few units in the last place; so does every level of it.
     unit = 4 * _EPSILON * np.sqrt(setting.size)
     return _mean_test.Means(
-        _draws.labels(setting.size, kind),
+        labels,
         drawn.totals,
         drawn.squares,
         unit * drawn.weights / drawn.num_draws,

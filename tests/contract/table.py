@@ -17,6 +17,7 @@ class CompressorRow(NamedTuple):
 
     compressor: jd.Compressor
     nbytes: int
+    shared_randomness: bool = False  # workers may draw together, though not linear
 
 
 COMPRESSORS = [
