@@ -13,8 +13,11 @@ from tests.contract import table
 ROWS = pytest.mark.parametrize(
     "row", table.COMPRESSORS, ids=table.names(table.COMPRESSORS)
 )
+# The properties of a compressor share compiled programs: one process runs them.
 CASES = [
-    case
+    pytest.param(
+        case, id=str(case), marks=pytest.mark.xdist_group(case.compressor.name)
+    )
     for row in table.COMPRESSORS
     for case in testing.compressor_cases(
         [row.compressor],
@@ -25,7 +28,7 @@ CASES = [
 KEY = jax.random.key(7)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CASES)
 def test_promise(case):
     case.check()
 
