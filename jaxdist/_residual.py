@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxdist import _tree
+
 DTYPES = (None, "float32", "bfloat16", "int8")
 
 
@@ -23,7 +25,8 @@ def zeros(leaf: Any, dtype: str | None) -> Stored:
     if dtype != "int8":
         return jnp.zeros_like(leaf, dtype=dtype)
     values = jnp.zeros_like(leaf, dtype=jnp.int8)
-    return Int8Residual(values, jnp.zeros_like(_largest(values), dtype=jnp.float32))
+    scales = (*leaf.shape[:-1], 1) if leaf.shape else ()
+    return Int8Residual(values, jnp.zeros_like(leaf, shape=scales, dtype=jnp.float32))
 
 
 def load(stored: Stored, dtype: Any) -> jax.Array:
@@ -50,7 +53,7 @@ def _largest(leaf: jax.Array) -> jax.Array:
     """Return the largest magnitude along the last axis, which is kept."""
     if leaf.ndim == 0:
         return jnp.abs(leaf)
-    return jnp.max(jnp.abs(leaf), axis=-1, keepdims=True)
+    return _tree.largest(leaf)[..., None]
 
 
 def _to_bfloat16(residual: jax.Array, key: jax.Array) -> jax.Array:

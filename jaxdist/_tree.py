@@ -43,6 +43,14 @@ def nbytes(leaf: Any) -> int:
     return math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize
 
 
+def largest(leaf: jax.Array, axis: int | None = -1) -> jax.Array:
+    """Return the largest magnitude along the axis; NaN where one is not finite.
+
+    XLA's reduction on CPU drops NaN, in rows of a few hundred elements or more.
+    """
+    return jnp.max(jnp.abs(leaf), axis=axis) + jnp.sum(leaf * 0, axis=axis)
+
+
 def block_size(size: int, blocks: int) -> int:
     """Return the length of ``blocks`` equal runs that hold ``size`` elements."""
     return math.ceil(size / blocks)

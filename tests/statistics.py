@@ -1,10 +1,11 @@
-"""A test of unbiasedness whose false alarms are counted."""
+"""Draws of a compressor on one leaf, and the kit's test of means on them."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jaxdist as jd
+from jaxdist.testing import _mean_test
 
 FALSE_ALARM = 1e-6  # probability that an unbiased compressor fails one call
 
@@ -25,20 +26,22 @@ def draws(compressor, leaf, num_draws, blocks=1, seed=0):
 def bias_over_bound(compressor, leaf, num_draws=20_000, **kwargs):
     """Return the worst mean error over the bound that an unbiased one keeps.
 
-    One test for each coordinate and for a few fixed directions, the leaf's own among
-    them. By the empirical Bernstein inequality (Maurer and Pontil, 2009, Theorem 4) the
-    mean of n independent draws within a range B exceeds its bound with probability at
-    most p, here ``FALSE_ALARM`` over the number of tests; B is taken from the draws.
+    One test for each element of this one leaf, and for the directions of ones and of
+    the leaf. An element whose error has a kurtosis above ``num_draws / 160`` (one that
+    is rounded up more rarely than that) may alarm falsely.
     """
-    size = leaf.size
     exact = np.asarray(leaf, np.float64).reshape(-1)
     unit = np.abs(exact).max()
     errors = draws(compressor, leaf, num_draws, **kwargs) / unit - exact / unit
-    rng = np.random.default_rng(0)
-    directions = np.stack([np.ones(size), exact / unit, rng.standard_normal(size)])
+    directions = np.stack([np.ones(leaf.size), exact / unit])
     samples = np.concatenate([errors, errors @ directions.T], axis=1)
-    log = np.log(4 * samples.shape[1] / FALSE_ALARM)
-    bound = np.sqrt(2 * samples.var(axis=0, ddof=1) * log / num_draws)
-    bound += 7 * np.ptp(samples, axis=0) * log / (3 * (num_draws - 1))
-    rounding = 1e-6 * np.sqrt(size)  # of float32
-    return (np.abs(samples.mean(axis=0)) / (bound + rounding)).max()
+    means = _mean_test.Means(
+        [""] * samples.shape[1],
+        samples.sum(axis=0),
+        np.sum(samples**2, axis=0),
+        np.full(samples.shape[1], 1e-6 * np.sqrt(leaf.size)),  # of float32
+        num_draws,
+        "one leaf",
+    )
+    log = _mean_test.level(FALSE_ALARM, samples.shape[1])
+    return _mean_test.worst(means, log).ratio

@@ -14,7 +14,7 @@ FLOORS = [
     {"_leafwise", "_stages", "_worker_state"},
     {"_bundle"},
     {"aggregation", "attack", "compression", "layout", "leader", "staleness"},
-    {"recipes"},
+    {"recipes", "testing"},
     {"__init__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -71,3 +71,12 @@ def test_count_stays_at_its_largest():
     last = jnp.asarray(2**31 - 1, jnp.int32)
     assert _tree.next_count(last) == last
     assert jax.eval_shape(_tree.next_count, last).dtype == jnp.int32
+
+
+@pytest.mark.parametrize("size", [1, 7, 300, 5000])
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_the_largest_does_not_hide_what_is_not_finite(size, bad):
+    rows = jnp.ones((3, size)).at[1, size // 2].set(bad)
+    largest = jax.jit(_tree.largest)(rows)
+    np.testing.assert_array_equal(np.isfinite(largest), [True, False, True])
+    assert not np.isfinite(jax.jit(lambda x: _tree.largest(x, None))(rows))

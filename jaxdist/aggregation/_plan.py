@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxdist import _collectives, _leafwise, _traffic, _tree, _types
 
 ROUTES = ("psum", "gather", "scatter")
+_STEADY = ROUTES  # in this order `auto` prefers them for incremental compressors
 
 
 class LeafPlan(NamedTuple):
@@ -68,6 +69,9 @@ def plan_leaf(
         LeafPlan(name, _tree.like(leaf), up, down, candidate, num_workers)
         for candidate in _possible(rule, up, downlink is not None)
     ]
+    if route == "auto" and up.incremental:
+        # Where estimates are kept must not depend on W: specs are made without it.
+        return min(plans, key=lambda plan: _STEADY.index(plan.route))
     if route == "auto":
         return min(plans, key=bytes_sent)
     for plan in plans:

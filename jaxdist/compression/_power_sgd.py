@@ -72,8 +72,8 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _types.Compressor:
         """Return Q of this step: what is known of it, and the rest drawn."""
         right = state.right[:, :rank]
         drawn = jax.random.normal(keys.common, right.shape, right.dtype)
-        largest = jnp.max(jnp.abs(right), axis=0)
-        usable = jnp.isfinite(largest) & (largest > 0)
+        largest = _tree.largest(right, axis=0)
+        usable = largest > 0
         # Only its span matters: in units of its largest element M Q cannot overflow.
         unit = right / jnp.where(usable, largest, 1.0)[None]
         return jnp.where(usable[None], unit, drawn)
@@ -98,7 +98,9 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _types.Compressor:
         left = _orthonormal(means[0][0].astype(state.right.dtype))
         right = means[1][0].astype(left.dtype)
         product = (left @ right.T).reshape(leaf.shape)
-        kept = jax.lax.dynamic_update_slice(state.right, right, (0, 0))
+        finite = jnp.isfinite(right).all(axis=0)
+        kept = jnp.where(finite[None], right, 0)
+        kept = jax.lax.dynamic_update_slice(state.right, kept, (0, 0))
         return product, PowerSgdState(kept)
 
     def encode(leaf, state, keys, blocks):
@@ -137,7 +139,7 @@ def _orthonormal(matrix: jax.Array) -> jax.Array:
     Gram-Schmidt, twice for every column: once is not orthogonal enough in float32.
     """
     # The unit keeps squares of huge and tiny gradients in range.
-    largest = jnp.max(jnp.abs(matrix))
+    largest = _tree.largest(matrix, axis=None)
     matrix = matrix / jnp.where(largest > 0, largest, 1.0)
     tiny = 10 * jnp.finfo(matrix.dtype).eps
 

@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 
+from jaxdist import _tree
+
 _SMALL = 2.0**-3  # brings every finite number into the range that has reciprocals
 
 
 def max_norms(chunks: jax.Array) -> jax.Array:
-    """Return the largest magnitudes over the last axis."""
-    return jnp.max(jnp.abs(chunks), axis=-1)
+    """Return the largest magnitudes over the last axis; NaN if not finite."""
+    return _tree.largest(chunks)
 
 
 def l2_norms(chunks: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _types
+from jaxdist import _tree, _types
 from jaxdist.compression import _matrix, _sampling
 
 
@@ -25,11 +25,15 @@ def compressor(name: str, density: float) -> _types.Compressor:
             return leaf[None], state
         # In units of the largest element no square overflows or vanishes.
         matrix = _matrix.of(leaf, jnp.float32)
-        largest = jnp.max(jnp.abs(matrix))
+        largest = _tree.largest(matrix, axis=None)
         unit = jnp.where(largest > 0, largest, 1.0)
-        left, values, right = jnp.linalg.svd(matrix / unit, full_matrices=False)
+        # LAPACK may never return from a matrix with NaN, so it gets none.
+        finite = jnp.isfinite(largest)
+        safe = jnp.where(finite, matrix / unit, 0)
+        left, values, right = jnp.linalg.svd(safe, full_matrices=False)
         drawn, indices = _draw(keys.own, values, rank)
         weighted = left[:, indices] * (drawn * unit)[None]
+        weighted = jnp.where(finite, weighted, jnp.nan)
         pair = (_sampling.narrowed(weighted, leaf.dtype), right[indices])
         return tuple(factor[None].astype(leaf.dtype) for factor in pair), state
 

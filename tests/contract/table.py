@@ -17,6 +17,8 @@ class CompressorRow(NamedTuple):
 
     compressor: jd.Compressor
     nbytes: int
+    shared_randomness: bool = False  # workers may draw together, though not linear
+    shape: tuple[int, ...] = (61,)  # of most leaves that the kit tries
 
 
 COMPRESSORS = [
@@ -41,10 +43,12 @@ COMPRESSORS = [
     CompressorRow(jd.random_k(0.3, shared=False), 30 * 4),
     CompressorRow(jd.dct_top_k(0.1, transform_size=16), 12 * (4 + 1)),
     CompressorRow(jd.dct_top_k(0.1, 40), 4 * 4 * (4 + 1)),
-    CompressorRow(jd.quantized(jd.top_k(0.1), jd.qsgd(8)), 8 * 2 + 4 + 10),
+    CompressorRow(jd.quantized(jd.top_k(0.1), jd.qsgd(8)), 10 + 4 + 10),
     CompressorRow(jd.quantized(jd.top_k(0.1), jd.cast(jnp.bfloat16)), 10 * (2 + 1)),
-    CompressorRow(jd.quantized(jd.atomo(0.1), jd.qsgd(4)), 4 * 2 + 4 + 10),
-    CompressorRow(jd.quantized(jd.random_k(0.3), jd.qsgd(8)), 8 * 4 + 4),
+    CompressorRow(jd.quantized(jd.atomo(0.1), jd.qsgd(4)), 5 + 4 + 10),
+    CompressorRow(
+        jd.quantized(jd.random_k(0.3), jd.qsgd(8)), 30 + 4, shared_randomness=True
+    ),
     CompressorRow(jd.scaled_sign(), 13 + 4),
     CompressorRow(jd.scaled_sign(block_size=30), 13 + 4 * 4),
     CompressorRow(jd.scaled_sign(block_size=30, scale="l2"), 13 + 4 * 4),
@@ -74,8 +78,8 @@ COMPRESSORS = [
     CompressorRow(jd.ef21(jd.contractive(jd.random_k(0.1)), 0.9), 10 * 4),
     CompressorRow(jd.momentum_correction(jd.top_k(0.1)), 10 * (4 + 1)),
     CompressorRow(jd.atomo(0.1, basis="dct"), 13 * (4 + 1)),
-    CompressorRow(jd.atomo(0.45, basis="svd"), 400),
-    CompressorRow(jd.power_sgd(2), 400),
+    CompressorRow(jd.atomo(0.5, basis="svd"), 400, shape=(9, 8)),
+    CompressorRow(jd.power_sgd(2), 400, shape=(9, 8)),
     CompressorRow(jd.measured(jd.error_feedback(jd.top_k(0.1))), 10 * (4 + 1)),
 ]
 

@@ -1,0 +1,284 @@
+"""Check compressor: every promise of a contract, tried."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import NamedTuple
+
+from jaxdist import _checks, _leafwise, _types
+from jaxdist.testing import (
+    _agreement,
+    _independence,
+    _mean_test,
+    _payload,
+    _programs,
+    _run,
+    _shapes,
+    _unbiasedness,
+    _values,
+    _variance,
+)
+
+_EXACT: dict[str, Callable[[_run.Setting], str]] = {
+    "shape_and_dtype": _shapes.shape_and_dtype,
+    "state": _shapes.state,
+    "payload": _payload.payload,
+    "blocks": _payload.blocks,
+    "accumulate": _payload.accumulate,
+    "determinism": _programs.determinism,
+    "transformations": _programs.transformations,
+    "zeros": _values.zeros,
+    "extremes": _values.extremes,
+    "not_finite": _values.not_finite,
+    "linearity": _agreement.linearity,
+    "alignment": _agreement.alignment,
+}
+_STATISTICAL: dict[str, ModuleType] = {
+    "variance": _variance,
+    "unbiasedness": _unbiasedness,
+    "independence": _independence,
+}
+
+PROPERTIES = (*_EXACT, *_STATISTICAL)
+"""What :func:`check_compressor` can check, in the order in which it does."""
+
+
+class PropertyReport(NamedTuple):
+    """What was found about one property."""
+
+    property: str
+    promised: bool
+    """Whether the contract promises it at all; what it does not is not checked."""
+    detail: str
+    """On what it was tried, and how close it came to its bound."""
+
+
+class CompressorReport(NamedTuple):
+    """What :func:`check_compressor` returns; ``print`` shows a table."""
+
+    compressor: str
+    properties: tuple[PropertyReport, ...]
+    false_alarm: float
+    """The probability that a compressor that keeps its promises fails such a call."""
+
+    def __str__(self):
+        rows = [(name, detail) for name, _, detail in self.properties]
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{name:<{width}}  {detail}" for name, detail in rows]
+        head = (
+            f"{self.compressor} keeps its contract (false alarm {self.false_alarm:g})"
+        )
+        return "\n".join([head, *lines])
+
+
+def check_compressor(
+    compressor: _types.Compressor,
+    *,
+    properties: Iterable[str] = PROPERTIES,
+    shape: tuple[int, ...] = (61,),
+    nbytes: Mapping[int, int] | None = None,
+    variance: float | Callable[[int], float] | None = None,
+    contraction: float | Callable[[int], float] | None = None,
+    shared_randomness: bool = False,
+    num_draws: int = 10_000,
+    false_alarm: float = 1e-6,
+    seed: int = 0,
+) -> CompressorReport:
+    r"""Raise unless a compressor keeps every promise of its contract.
+
+    Properties without randomness are tried on fixed leaves: ordinary, heavy-tailed,
+    flat, sparse, one-hot, zero, denormal, from 1e-30 to 1e30, and with NaN or infinity.
+    Three more are tested with statistics over random leaves and keys: ``unbiasedness``
+    (the mean error of each element, of the negative, the zero, the largest elements
+    and others, and along several directions), ``variance`` (which is the contraction
+    too) and ``independence``. With S the sum and V the sum of squares of a statistic
+    over n draws, the alarm is
+
+    .. math:: |S| > \tfrac{11}{6\sqrt 2} \sqrt{2LV}, \qquad
+       L = \log(14 \cdot \text{statistics of this call} / \text{false_alarm}).
+
+    No range and no normal approximation enters. What is assumed is that the kurtosis of
+    every statistic is at most :math:`n/(8L)`, about n/200: an error that matters for
+    the mean happens in at least one of n/200 draws. The leaves vary from draw to draw,
+    so quantizers satisfy this; what keeps each element with a probability below 300/n
+    needs more draws. Statistics that are all zero but for rounding pass.
+
+    Args:
+      compressor: The compressor, ours or your own.
+      properties: Which of :data:`PROPERTIES` to check; what the contract does not
+        promise passes.
+      shape: Shape of the leaves of most properties, of at least 8 elements.
+      nbytes: Maps numbers of float32 elements to the bytes that the payload must have.
+      variance: Bound :math:`\omega` on the squared error, instead of the contract's: a
+        number, or a function of the number of elements in a block.
+      contraction: :math:`\delta`, in place of ``variance``: the bound is
+        :math:`1-\delta`.
+      shared_randomness: Whether workers may draw the same random numbers although the
+        compressor is not linear; one that is may anyway.
+      num_draws: Leaves, each with its own keys, per kind of leaf; at least 1000. Half
+        the bias is detected with four times as many.
+      false_alarm: Probability in [1e-9, 0.5] that a compressor that keeps its promises
+        fails this call, over all its statistics.
+      seed: Of leaves and keys.
+
+    Returns:
+      What was checked, to print.
+
+    Raises:
+      AssertionError: If a promise is broken: which one, on which input, by how much.
+      ValueError: If an argument is out of range.
+      TypeError: If ``compressor`` is none.
+
+    Communication:
+      None.
+
+    Example:
+      >>> import jaxdist.testing
+      >>> report = jaxdist.testing.check_compressor(
+      ...     jaxdist.top_k(0.1), properties=["payload", "linearity"], nbytes={100: 50}
+      ... )
+      >>> print(report)
+      top_k(0.1) keeps its contract (false alarm 1e-06)
+      payload    35 bytes for 61 elements
+      linearity  not promised
+
+    References:
+      Delyon, `Exponential inequalities for sums of weakly dependent variables
+      <https://doi.org/10.1214/EJP.v14-636>`_, 2009. Maurer, `A bound on the deviation
+      probability for sums of non-negative random variables
+      <https://www.emis.de/journals/JIPAM/article251.html>`_, 2003.
+    """
+    _leafwise.check("compressor", compressor)
+    chosen, contract = _chosen(properties), compressor.contract
+    num_draws = _checks.integer("num_draws", num_draws, 1000)
+    setting = _run.Setting(
+        compressor,
+        _shape(shape),
+        num_draws if contract.stochastic else 1000,
+        _checks.integer("seed", seed, 0),
+        variance=_bound(contract, variance, contraction),
+        independent=not (shared_randomness or contract.linear),
+        nbytes=dict(nbytes or {}),
+    )
+    _checks.real("false_alarm", false_alarm, 1e-9, 0.5)
+    details = dict(_exact_details(setting, chosen))
+    details |= _statistical_details(setting, chosen, false_alarm)
+    rows = [
+        PropertyReport(name, name in details, details.get(name, "not promised"))
+        for name in chosen
+    ]
+    return CompressorReport(compressor.name, tuple(rows), false_alarm)
+
+
+def _chosen(properties: Iterable[str]) -> list[str]:
+    """Return the properties in the order in which they are checked."""
+    asked = [properties] if isinstance(properties, str) else list(properties)
+    for name in asked:
+        _checks.one_of("properties", name, PROPERTIES)
+    return [name for name in PROPERTIES if name in asked]
+
+
+def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape that is large enough for the inputs to differ."""
+    _checks.integer("shape", math.prod(shape), 8)
+    return tuple(shape)
+
+
+def _bound(
+    contract: _types.Contract,
+    variance: float | Callable[[int], float] | None,
+    contraction: float | Callable[[int], float] | None,
+) -> Callable[[int], float]:
+    """Return the bound on the squared error as a function of the size of a block."""
+    if variance is not None and contraction is not None:
+        raise ValueError(
+            "`variance` and `contraction` bound the same: give one of them."
+        )
+    if contraction is not None:
+        delta = _as_function("contraction", contraction)
+        return lambda size: 1.0 - delta(size)
+    return _as_function("variance", contract.variance if variance is None else variance)
+
+
+def _as_function(
+    name: str, value: float | Callable[[int], float]
+) -> Callable[[int], float]:
+    """Return a function of the size, from a number or a function."""
+    if callable(value):
+        return value
+    _checks.real(name, value, -math.inf)
+    return lambda size: value
+
+
+def _is_promised(setting: _run.Setting, name: str) -> bool:
+    """Whether the contract promises it."""
+    contract = setting.compressor.contract
+    promised = {
+        "blocks": contract.splittable,
+        "accumulate": setting.compressor.accumulate is not None,
+        "linearity": contract.linear,
+        "alignment": contract.aligned,
+        "variance": math.isfinite(setting.variance(setting.size)),
+        "unbiasedness": contract.unbiased,
+        "independence": contract.stochastic and setting.independent,
+    }
+    return promised.get(name, True)
+
+
+def _exact_details(
+    setting: _run.Setting, chosen: list[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield what the properties without statistics were tried on."""
+    for name in chosen:
+        if name in _EXACT and _is_promised(setting, name):
+            try:
+                yield name, _EXACT[name](setting)
+            except AssertionError as error:
+                raise _broken(setting, name, str(error)) from error.__cause__
+
+
+def _statistical_details(
+    setting: _run.Setting, chosen: list[str], false_alarm: float
+) -> dict[str, str]:
+    """Take all statistics first: their number decides the bound of each."""
+    means = {}
+    for name in chosen:
+        if name in _STATISTICAL and _is_promised(setting, name):
+            try:
+                means[name] = list(_STATISTICAL[name].means(setting))
+            except AssertionError as error:
+                raise _broken(setting, name, str(error)) from error.__cause__
+    taken = [group for groups in means.values() for group in groups]
+    log = _mean_test.level(false_alarm, sum(len(group.labels) for group in taken))
+    details = {}
+    for name, groups in means.items():
+        verdicts = [_mean_test.worst(group, log) for group in groups]
+        worst = max(verdicts, key=lambda verdict: verdict.ratio)
+        if worst.ratio > 1:
+            raise _broken(
+                setting,
+                name,
+                _STATISTICAL[name].sentence(worst)
+                + _assurance(worst, log, false_alarm),
+            )
+        count = sum(len(group.labels) for group in groups)
+        details[name] = (
+            f"{count} statistics over {worst.means.num_draws} draws each, the worst at "
+            f"{max(0.0, worst.ratio):.2f} of its bound"
+        )
+    return details
+
+
+def _assurance(verdict: _mean_test.Verdict, log: float, false_alarm: float) -> str:
+    """Say how sure an alarm is."""
+    rarest = _mean_test.largest_kurtosis(verdict.means.num_draws, log)
+    return (
+        f"A compressor that keeps its contract fails this call with a probability of "
+        f"at most {false_alarm:g}, unless what makes up for this error happens in less "
+        f"than one of {rarest:.0f} draws (then raise `num_draws`)."
+    )
+
+
+def _broken(setting: _run.Setting, name: str, sentence: str) -> AssertionError:
+    """Return the error of a broken promise."""
+    return AssertionError(f"{setting.compressor.name} breaks {name!r}: {sentence}")

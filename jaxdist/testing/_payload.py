@@ -1,0 +1,135 @@
+"""The payload: exactly the bytes that travel, and what receivers do with them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdist import _leafwise, _tree, _types, _wire
+from jaxdist.testing import _run
+
+_TOLERANCE = 1e-5  # of float32, in units of the largest element
+
+
+def payload(setting: _run.Setting) -> str:
+    """Check the leading axis, the bytes, and that nothing else is needed to decode."""
+    for blocks in setting.blocks:
+        _require_bytes(setting, blocks)
+    leaf = setting.leaf("normal")
+    what = _run.describe("normal", leaf)
+    with _run.on(what):
+        made = _run.first(setting.compressor, leaf, setting.keys())
+        arrived = _travelled(setting, made.payload)
+    _require_close(
+        arrived,
+        made.seen,
+        f"on {what} a receiver who has the bytes of the payload decodes something else "
+        "than the sender",
+    )
+    for size, expected in setting.nbytes.items():
+        like = jax.ShapeDtypeStruct((size,), jnp.float32)
+        with _run.on(_run.describe("normal", like)):
+            actual = _leafwise.payload_nbytes(setting.compressor, like)
+        _run.require(
+            actual == expected,
+            f"the payload of {size} float32 has {actual} bytes, not {expected}.",
+        )
+    nbytes = _leafwise.payload_nbytes(setting.compressor, leaf)
+    return f"{nbytes} bytes for {leaf.size} elements"
+
+
+def _require_bytes(setting: _run.Setting, blocks: int) -> None:
+    """Raise unless the payload has rows of blocks, and the bytes that shapes say."""
+    leaf = setting.leaf("normal")
+    what = _run.describe("normal", leaf, blocks)
+    with _run.on(what):
+        made = _run.first(setting.compressor, leaf, setting.keys(), blocks)
+        declared = _leafwise.payload_nbytes(setting.compressor, leaf, blocks)
+    arrays = jax.tree.leaves(made.payload)
+    _run.require(arrays, f"on {what} the payload holds no array.")
+    for array in arrays:
+        _run.require(
+            array.ndim >= 1 and array.shape[0] == blocks,
+            f"on {what} the payload holds {array.dtype}{list(array.shape)}, whose "
+            f"leading axis is not `blocks`, {blocks}.",
+        )
+    actual = sum(array.nbytes for array in arrays)
+    _run.require(
+        actual == declared,
+        f"on {what} the payload has {actual} bytes, but shapes alone say {declared}.",
+    )
+
+
+def _travelled(setting: _run.Setting, sent: _types.Payload) -> jax.Array:
+    """Decode the payload in another program, from its bytes."""
+    arrays, treedef = jax.tree.flatten(sent)
+    arrived = treedef.unflatten(_wire.unpack(_wire.pack(arrays), arrays))
+    decode = jax.jit(lambda p, k: setting.compressor.decode(p, setting.like(), k))
+    return decode(arrived, setting.keys())
+
+
+def blocks(setting: _run.Setting) -> str:
+    """Check that each block decodes alone, to its part of the whole."""
+    cases = [(setting.leaf("normal"), _run.BLOCKS), (jnp.arange(1.0, 6), 8)]
+    for leaf, num in cases:
+        what = _run.describe("normal", leaf, num)
+        with _run.on(what):
+            whole = _run.first(setting.compressor, leaf, setting.keys(), num)
+            parts = _decoded_alone(setting, whole.payload, leaf, num)
+        _require_close(
+            parts.reshape(-1)[: leaf.size],
+            whole.seen.reshape(-1),
+            f"on {what} the blocks, each decoded alone, do not join to the whole",
+        )
+        finite = _run.is_finite(parts)
+        _run.require(finite, f"on {what} the padding of a block is not finite.")
+    return " and ".join(f"{num} blocks of {leaf.size}" for leaf, num in cases)
+
+
+def _decoded_alone(setting, sent, leaf, num) -> jax.Array:
+    """Return ``[num, size]``, each row decoded from its own rows of the payload."""
+    part = jax.ShapeDtypeStruct((_tree.block_size(leaf.size, num),), leaf.dtype)
+
+    def decode(rows, keys):
+        alone = jax.tree.map(lambda array: array[None], rows)
+        return setting.compressor.decode(alone, part, keys)
+
+    return jax.jit(jax.vmap(decode, in_axes=(0, None)))(sent, setting.keys())
+
+
+def accumulate(setting: _run.Setting) -> str:
+    """Check that ``accumulate`` adds what ``decode`` gives."""
+    add = setting.compressor.accumulate
+    assert add is not None
+    leaf, total, keys = setting.leaf("normal"), setting.leaf("flat"), setting.keys()
+    what = _run.describe("normal", leaf)
+    with _run.on(what):
+        made = _run.first(setting.compressor, leaf, keys)
+        added = jax.jit(add)(total, made.payload, keys)
+    _require_close(
+        added,
+        _run.exactly(total) + _run.exactly(made.seen),
+        f"on {what} `accumulate` does not add what `decode` gives",
+    )
+    narrow = setting.like(jnp.bfloat16)
+    what = _run.describe("normal", narrow)
+    with _run.on(what):
+        sent = _leafwise.payload_like(
+            setting.compressor, setting.shape, jnp.bfloat16, 1
+        )
+        added = jax.eval_shape(add, total, sent, keys)
+    _run.require(
+        (added.shape, added.dtype) == (total.shape, total.dtype),
+        f"on {what} `accumulate` turns a total of {total.dtype}{list(total.shape)} "
+        f"into {added.dtype}{list(added.shape)}.",
+    )
+    return "a total of float32, payloads of float32 and bfloat16"
+
+
+def _require_close(made, wanted, sentence: str) -> None:
+    """Raise unless two arrays agree up to the rounding of float32."""
+    made, wanted = _run.exactly(made), _run.exactly(wanted)
+    difference = float(np.max(np.abs(made - wanted), initial=0.0))
+    limit = _TOLERANCE * float(np.max(np.abs(wanted), initial=0.0))
+    _run.require(
+        difference <= limit, f"{sentence}: they differ by up to {difference:.3g}."
+    )

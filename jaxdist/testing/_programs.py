@@ -1,0 +1,114 @@
+"""Programs: the same numbers however, and however often, the compressor is run."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdist.testing import _run
+
+_LEAVES = 5
+_KEYS = 16
+_TOLERANCE = 1e-5  # of float32, in units of the norm of the leaf
+
+
+def transformations(setting: _run.Setting) -> str:
+    """Check that jit, vmap and scan change nothing."""
+    compressor, leaves = setting.compressor, setting.leaves("normal", _LEAVES)
+    what = _run.describe("normal", setting.like())
+    steps = [setting.keys(step) for step in range(_LEAVES)]
+    keys = jax.tree.map(lambda *x: jnp.stack(x), *steps)
+    one = _run.compiled(compressor)
+    with _run.on(f"{what} under jit"):
+        start = compressor.init(leaves[0])
+        jitted = [
+            one(leaf, start, k).seen for leaf, k in zip(leaves, steps, strict=True)
+        ]
+        looped, state = [], start
+        for leaf, step in zip(leaves, steps, strict=True):
+            _, seen, state = one(leaf, state, step)
+            looped.append(seen)
+    with _run.on(f"{what} without jit"):
+        eager = [
+            _run.trip(compressor, leaf, start, k).seen
+            for leaf, k in zip(leaves, steps, strict=True)
+        ]
+    with _run.on(f"{what} under vmap"):
+        mapped = _run.seen(compressor, leaves, keys)
+    with _run.on(f"{what} under scan"):
+        scanned = _scanned(setting, start, leaves, keys)
+    _require_same(jitted, eager, f"on {what} jit changes what arrives")
+    _require_same(mapped, jitted, f"on {what} vmap changes what arrives")
+    _require_same(
+        scanned, looped, f"on {what} scan changes what arrives over the steps"
+    )
+    return "jit, vmap and scan"
+
+
+def _scanned(setting: _run.Setting, start, leaves, keys) -> jax.Array:
+    """Return what arrives over the steps of one program."""
+
+    def step(state, inputs):
+        leaf, key = inputs
+        _, seen, state = _run.trip(setting.compressor, leaf, state, key)
+        return state, seen
+
+    return jax.jit(lambda *inputs: jax.lax.scan(step, start, inputs)[1])(leaves, keys)
+
+
+def _require_same(made, wanted, sentence: str) -> None:
+    """Raise unless two stacks agree but for one row.
+
+    Programs round differently, and where a number stands on the edge between two
+    levels the last bit decides: that is rare, and no defect.
+    """
+    made, wanted = (
+        np.stack([_run.exactly(x) for x in y]).reshape(_LEAVES, -1)
+        for y in (made, wanted)
+    )
+    differences = np.linalg.norm(made - wanted, axis=1)
+    limits = _TOLERANCE * np.linalg.norm(wanted, axis=1)
+    differ = np.flatnonzero(~(differences <= limits))
+    _run.require(
+        len(differ) <= 1,
+        f"{sentence}: {len(differ)} of {_LEAVES} leaves differ, by up to "
+        f"{differences.max():.3g}.",
+    )
+
+
+def determinism(setting: _run.Setting) -> str:
+    """Check that the keys decide everything, and that a step's keys are used."""
+    leaf = setting.leaf("normal")
+    what = _run.describe("normal", leaf)
+    fresh = jax.jit(lambda *x: _run.trip(setting.compressor, *x))
+    with _run.on(what):
+        start = setting.compressor.init(leaf)
+        seen = [
+            _result(_run.first(setting.compressor, leaf, setting.keys(i)))
+            for i in range(_KEYS)
+        ]
+        again = _result(fresh(leaf, start, setting.keys(0)))
+    _run.require(
+        np.array_equal(seen[0], again, equal_nan=True),
+        f"on {what} the same keys give another result when it is traced again: "
+        "something random does not come from the keys.",
+    )
+    varies = any(not np.array_equal(seen[0], x, equal_nan=True) for x in seen)
+    if setting.compressor.contract.stochastic:
+        sentence = (
+            f"on {what} the keys of {_KEYS} steps all give the same: the contract says "
+            "`stochastic`, so either it is not, or it reuses a key of its own."
+        )
+        _run.require(varies, sentence)
+    else:
+        sentence = (
+            f"on {what} other keys give another result, but the contract does not say "
+            "`stochastic`; without it, it gets no key of its own."
+        )
+        _run.require(not varies, sentence)
+    return f"{_KEYS} steps"
+
+
+def _result(trip: _run.Trip) -> np.ndarray:
+    """Return all numbers that came of a leaf: what is seen, and the state."""
+    arrays = jax.tree.leaves((trip.seen, trip.state))
+    return np.concatenate([np.asarray(x, np.float64).ravel() for x in arrays])

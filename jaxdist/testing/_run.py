@@ -1,0 +1,194 @@
+"""Running a compressor: what every property is checked on, and with which keys."""
+
+import contextlib
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdist import _random, _tree, _types
+from jaxdist.testing import _inputs
+
+BLOCKS = 4  # into how many blocks a leaf is cut where the compressor splits
+_ELEMENTS = 2**16  # that are encoded at once: what numpy then does stays in cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A compressor under test, and how it is tested."""
+
+    compressor: _types.Compressor
+    shape: tuple[int, ...]
+    num_draws: int
+    seed: int
+    # What is left out of comparisons does not change what is drawn.
+    variance: Callable[[int], float] = dataclasses.field(compare=False)
+    independent: bool = dataclasses.field(compare=False)
+    nbytes: Mapping[int, int] = dataclasses.field(compare=False)
+
+    @property
+    def size(self) -> int:
+        """The number of elements of the leaves."""
+        return math.prod(self.shape)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Into how many blocks the leaves are cut, one after the other."""
+        return (1, BLOCKS) if self.compressor.contract.splittable else (1,)
+
+    def rng(self, *stream: int) -> np.random.Generator:
+        """Return the generator of one purpose."""
+        return np.random.default_rng([self.seed, *stream])
+
+    def keys(self, *stream: int, worker: int = 0) -> _types.Keys:
+        """Return the keys of a worker at the step of one purpose."""
+        common = jax.random.key(self.seed)
+        for index in stream:
+            common = jax.random.fold_in(common, index)
+        return _random.keys_of(common, worker)
+
+    def leaf(self, kind: str, dtype: Any = np.float32) -> jax.Array:
+        """Return one leaf of a kind."""
+        return self.leaves(kind, 1, dtype)[0]
+
+    def leaves(self, kind: str, num: int, dtype: Any = np.float32) -> jax.Array:
+        """Return ``[num, *shape]`` leaves of a kind."""
+        drawn = _inputs.draw(kind, self.rng(num), num, self.shape)
+        return jnp.asarray(drawn).astype(dtype)
+
+    def like(self, dtype: Any = np.float32) -> jax.ShapeDtypeStruct:
+        """Return the shape and dtype of the leaves."""
+        return jax.ShapeDtypeStruct(self.shape, dtype)
+
+
+class Trip(NamedTuple):
+    """What one worker sends of one leaf, and what the others see of it."""
+
+    payload: Any
+    seen: jax.Array
+    state: Any
+
+
+def trip(
+    compressor: _types.Compressor,
+    leaf: jax.Array,
+    state: _types.CompressorState,
+    keys: _types.Keys,
+    blocks: int = 1,
+) -> Trip:
+    """Encode a leaf, and decode it."""
+    payload, state = compressor.encode(leaf, state, keys, blocks)
+    return Trip(payload, compressor.decode(payload, _tree.like(leaf), keys), state)
+
+
+# Compiling takes longer than anything else here: all properties share few programs.
+@functools.lru_cache(maxsize=32)
+def compiled(compressor: _types.Compressor, blocks: int = 1) -> Callable[..., Trip]:
+    """Return :func:`trip` of a leaf, a state and keys, compiled."""
+    return jax.jit(functools.partial(trip, compressor, blocks=blocks))
+
+
+def first(
+    compressor: _types.Compressor, leaf: jax.Array, keys: _types.Keys, blocks: int = 1
+) -> Trip:
+    """Return the compiled trip of the first leaf that a compressor meets."""
+    return compiled(compressor, blocks)(leaf, compressor.init(leaf), keys)
+
+
+@functools.lru_cache(maxsize=32)
+def _batched(compressor: _types.Compressor, blocks: int) -> Callable[..., jax.Array]:
+    """Return what is seen of ``leaves [n, ...]`` with ``keys [n]``, compiled."""
+
+    def seen(leaf, keys):
+        return trip(compressor, leaf, compressor.init(leaf), keys, blocks).seen
+
+    return jax.jit(jax.vmap(seen))
+
+
+def batch_size(size: int) -> int:
+    """Return how many leaves of this many elements are encoded at once."""
+    return min(1024, max(16, _ELEMENTS // size))
+
+
+def seen(
+    compressor: _types.Compressor, leaves: Any, keys: _types.Keys, blocks: int = 1
+) -> np.ndarray:
+    """Return what is seen of ``leaves [n, ...]``, each with its own keys.
+
+    All batches have the same length, so that they share one program.
+    """
+    encode, num = _batched(compressor, blocks), len(leaves)
+    length = batch_size(leaves[0].size)
+    if num == length:
+        return np.asarray(encode(leaves, keys))
+    # Rows beyond the last repeat earlier ones.
+    rows = np.arange(math.ceil(num / length) * length) % num
+    parts = [
+        np.asarray(encode(leaves[part], jax.tree.map(lambda k, p=part: k[p], keys)))
+        for part in rows.reshape(-1, length)
+    ]
+    return np.concatenate(parts)[:num]
+
+
+@functools.partial(jax.jit, static_argnames=("num", "worker"))
+def many_steps(
+    keys: _types.Keys, num: int, chunk: int = 0, worker: int = 0
+) -> _types.Keys:
+    """Return the keys of a worker at as many steps, ``[num]``, other in each chunk."""
+    common = jax.random.split(jax.random.fold_in(keys.common, chunk), num)
+    return jax.vmap(lambda key: _random.keys_of(key, worker))(common)
+
+
+@functools.partial(jax.jit, static_argnames="num")
+def many_workers(keys: _types.Keys, num: int) -> _types.Keys:
+    """Return the keys of as many workers in the same step, ``[num]``."""
+    workers = jnp.arange(num, dtype=jnp.uint32)
+    return jax.vmap(lambda index: _random.keys_of(keys.common, index))(workers)
+
+
+@contextlib.contextmanager
+def on(inputs: str) -> Iterator[None]:
+    """Name the input on which the compressor raised."""
+    try:
+        yield
+    except Exception as error:
+        kind = type(error).__name__
+        raise AssertionError(f"on {inputs} it raised {kind}: {error}") from error
+
+
+def require(condition: Any, sentence: str) -> None:
+    """Raise the sentence unless the condition holds."""
+    if not condition:
+        raise AssertionError(sentence)
+
+
+def describe(kind: str, leaf: Any, blocks: int = 1) -> str:
+    """Return how a sentence names a leaf."""
+    cut = "" if blocks == 1 else f" in {blocks} blocks"
+    return f"a {kind} leaf of {leaf.dtype}{list(leaf.shape)}{cut}"
+
+
+def exactly(array: Any) -> np.ndarray:
+    """Return the values in float64."""
+    return np.asarray(array).astype(np.float64)
+
+
+def is_finite(tree: Any) -> bool:
+    """Whether all numbers of the tree are finite."""
+    return all(
+        np.isfinite(exactly(array)).all()
+        for array in jax.tree.leaves(tree)
+        if jnp.issubdtype(array.dtype, jnp.inexact)
+    )
+
+
+def block_rows(flat: np.ndarray, blocks: int) -> np.ndarray:
+    """Cut the last axis into ``[..., blocks, size]``, padded with zeros."""
+    size = _tree.block_size(flat.shape[-1], blocks)
+    padding = [(0, 0)] * (flat.ndim - 1) + [(0, blocks * size - flat.shape[-1])]
+    return np.pad(flat, padding).reshape(*flat.shape[:-1], blocks, size)

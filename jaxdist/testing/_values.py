@@ -1,0 +1,69 @@
+"""Values: zeros, the edges of the range, and what is not finite."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdist.testing import _inputs, _run
+
+_KEYS = 8
+
+
+def zeros(setting: _run.Setting) -> str:
+    """Check that a leaf of zeros comes back as zeros."""
+    for blocks in setting.blocks:
+        leaf = jnp.zeros(setting.shape, jnp.float32)
+        what = _run.describe("zero", leaf, blocks)
+        with _run.on(what):
+            seen = _of_several_keys(setting, leaf, blocks)
+        _run.require(not seen.any(), f"on {what} not all that arrives is zero.")
+    narrow = jnp.zeros(setting.shape, jnp.bfloat16)
+    what = _run.describe("zero", narrow)
+    with _run.on(what):
+        seen = _run.first(setting.compressor, narrow, setting.keys()).seen
+    arrives = _run.exactly(seen).any()
+    _run.require(not arrives, f"on {what} not all that arrives is zero.")
+    return f"{_KEYS} keys"
+
+
+def extremes(setting: _run.Setting) -> str:
+    """Check that what is finite stays finite, from denormal to huge."""
+    for blocks in setting.blocks:
+        for kind in _inputs.EXTREME:
+            leaf = setting.leaf(kind)
+            what = _run.describe(kind, leaf, blocks)
+            with _run.on(what):
+                seen = _of_several_keys(setting, leaf, blocks)
+            finite = np.isfinite(seen).all()
+            _run.require(finite, f"on {what} not all that arrives is finite.")
+    return f"{len(_inputs.EXTREME)} kinds of leaves"
+
+
+def not_finite(setting: _run.Setting) -> str:
+    """Check that what is not finite arrives as it is or not at all; the state heals."""
+    values = (jnp.nan, jnp.inf, -jnp.inf)
+    place = setting.size // 3
+    for blocks in setting.blocks:
+        for value in values:
+            flat = setting.leaf("normal").reshape(-1).at[place].set(value)
+            leaf = flat.reshape(setting.shape)
+            what = f"{_run.describe('normal', leaf, blocks)} with {value} at {place}"
+            with _run.on(what):
+                seen = _of_several_keys(setting, leaf, blocks)[:, place]
+                made = _run.first(setting.compressor, leaf, setting.keys(), blocks)
+            looks_finite = np.isfinite(seen) & (seen != 0)
+            _run.require(
+                not looks_finite.any(),
+                f"on {what} that element arrives as {seen[looks_finite][:1]}; it must "
+                "not look finite: send it as it is, or not at all.",
+            )
+            finite = _run.is_finite(made.state)
+            _run.require(finite, f"on {what} the new state is not finite.")
+    return "NaN, inf and -inf"
+
+
+def _of_several_keys(setting: _run.Setting, leaf: jax.Array, blocks: int) -> np.ndarray:
+    """Return ``[keys, size]``, what arrives of one leaf."""
+    leaves = np.repeat(np.asarray(leaf)[None], _KEYS, axis=0)
+    keys = _run.many_steps(setting.keys(), _KEYS)
+    return _run.seen(setting.compressor, leaves, keys, blocks).reshape(_KEYS, -1)
