@@ -1,9 +1,12 @@
 # Every target makes its own environment in .venv; only git, make and Python are needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# The environment of what the benchmarks are measured against.
+PEERS ?= .venv-peers
 JOBS ?= auto
 
-.PHONY: demo test lint types unit doctest docs benchmark demo-test clean
+.PHONY: demo test lint types unit doctest docs benchmark \
+	benchmark-peers peers demo-test clean
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -39,8 +42,14 @@ benchmark: .venv/dev
 		--benchmark-columns=min,median --benchmark-json=out/benchmarks.json
 	$(BIN)/python benchmarks/table.py out/benchmarks.json
 
+# Encode and decode beside hivemind and torch, in the same minutes.
+benchmark-peers: .venv/dev peers
+	$(BIN)/python benchmarks/peers/compare.py $(PEERS)/bin/python
+
+peers: $(PEERS)/installed
+
 clean:
-	rm -rf .venv out docs/_build
+	rm -rf .venv $(PEERS) out docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -52,4 +61,9 @@ clean:
 
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(PEERS)/installed: benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement $<
 	touch $@
