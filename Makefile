@@ -42,9 +42,10 @@ benchmark: .venv/dev
 		--benchmark-columns=min,median --benchmark-json=out/benchmarks.json
 	$(BIN)/python benchmarks/table.py out/benchmarks.json
 
-# Encode and decode beside hivemind and torch, in the same minutes.
+# Beside hivemind and torch: encode and decode, and PowerSGD in two processes.
 benchmark-peers: .venv/dev peers
 	$(BIN)/python benchmarks/peers/compare.py $(PEERS)/bin/python
+	$(BIN)/python benchmarks/peers/power_sgd.py $(PEERS)/bin/python
 
 peers: $(PEERS)/installed
 
