@@ -6,7 +6,7 @@ PEERS ?= .venv-peers
 JOBS ?= auto
 
 .PHONY: demo test lint types unit doctest docs benchmark \
-	benchmark-peers peers demo-test clean
+	benchmark-bytes benchmark-peers peers demo-test clean
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -47,10 +47,16 @@ benchmark-peers: .venv/dev peers
 	$(BIN)/python benchmarks/peers/compare.py $(PEERS)/bin/python
 	$(BIN)/python benchmarks/peers/power_sgd.py $(PEERS)/bin/python
 
+# Pictures and tables of bytes, in ten minutes; times do not matter here.
+benchmark-bytes: .venv/dev
+	PYTHONPATH=examples $(BIN)/python benchmarks/entropy.py
+	PYTHONPATH=examples $(BIN)/python benchmarks/error_bytes.py out/error_bytes.png
+	PYTHONPATH=examples $(BIN)/python benchmarks/loss_bytes.py out/loss_bytes.png
+
 peers: $(PEERS)/installed
 
 clean:
-	rm -rf .venv $(PEERS) out docs/_build
+	rm -rf .venv .venv-peers out docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

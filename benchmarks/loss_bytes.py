@@ -86,7 +86,7 @@ def main() -> None:
     """Train all runs, and draw them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", nargs="?", default="out/loss_bytes.png")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     options = parser.parse_args()
     curves = {}
     for name in RUNS:
