@@ -1,7 +1,7 @@
-# Every target makes its own environment in .venv; only git, make and Python are needed.
+# Every target makes its own environment in .venv (and one in .venv-peers for what ours is
+# measured against); only git, make and Python are needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# The environment of what the benchmarks are measured against.
 PEERS ?= .venv-peers
 JOBS ?= auto
 

@@ -22,6 +22,8 @@ COMPRESSORS = {
 
 def main(rounds: int) -> None:
     """Measure a copy, and encode and decode of all compressors, in turn."""
+    # As torch does: the caller's thread computes, and nothing waits to be woken.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     leaf = jax.random.normal(jax.random.key(0), (timing.SIZE,))
     functions = {"copy": _timed(jnp.copy, leaf)}
     results = {}
