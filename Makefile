@@ -1,9 +1,12 @@
-# Every target makes its own environment in .venv; only git, make and Python are needed.
+# Every target makes its own environment in .venv (and one in .venv-peers for what ours is
+# measured against); only git, make and Python are needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+PEERS ?= .venv-peers
 JOBS ?= auto
 
-.PHONY: demo test lint types unit doctest docs benchmark demo-test clean
+.PHONY: demo test lint types unit doctest docs benchmark \
+	benchmark-bytes benchmark-peers peers demo-test clean
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -39,8 +42,21 @@ benchmark: .venv/dev
 		--benchmark-columns=min,median --benchmark-json=out/benchmarks.json
 	$(BIN)/python benchmarks/table.py out/benchmarks.json
 
+# Beside hivemind and torch: encode and decode, and PowerSGD in two processes.
+benchmark-peers: .venv/dev peers
+	$(BIN)/python benchmarks/peers/compare.py $(PEERS)/bin/python
+	$(BIN)/python benchmarks/peers/power_sgd.py $(PEERS)/bin/python
+
+# Pictures and tables of bytes, in ten minutes; times do not matter here.
+benchmark-bytes: .venv/dev
+	PYTHONPATH=examples $(BIN)/python benchmarks/entropy.py
+	PYTHONPATH=examples $(BIN)/python benchmarks/error_bytes.py out/error_bytes.png
+	PYTHONPATH=examples $(BIN)/python benchmarks/loss_bytes.py out/loss_bytes.png
+
+peers: $(PEERS)/installed
+
 clean:
-	rm -rf .venv out docs/_build
+	rm -rf .venv .venv-peers out docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -52,4 +68,9 @@ clean:
 
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(PEERS)/installed: benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement $<
 	touch $@

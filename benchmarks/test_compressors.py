@@ -19,6 +19,12 @@ COMPRESSORS = [
     jd.random_k(0.01),
     jd.qsgd(bits=8),
     jd.qsgd(bits=4),
+    jd.blockwise_int(bits=8),
+    jd.terngrad(),
+    jd.natural(),
+    jd.drive(),
+    jd.eden(bits=4),
+    jd.quantized(jd.top_k(0.01, block_size=4096), jd.qsgd(bits=8)),
 ]
 
 

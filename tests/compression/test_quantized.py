@@ -11,12 +11,20 @@ from tests import statistics
 VECTOR = jnp.asarray(np.random.default_rng(0).standard_normal(200), jnp.float32)
 
 
-def test_demo_layout_of_10_million_parameters():
+@pytest.mark.parametrize(
+    ("sparsifier", "quantizer", "scales"),
+    [
+        (jd.top_k, jd.qsgd(8), 160),
+        (jd.top_k, jd.blockwise_int(8), 320),
+        (jd.dct_top_k, jd.blockwise_int(8), 320),
+    ],
+)
+def test_demo_layout_of_10_million_parameters(sparsifier, quantizer, scales):
     """32 of each 4096: DeMo sends 983 040 bytes, with indices of eight."""
     leaf = jax.ShapeDtypeStruct((2560, 4096), jnp.float32)
-    compressor = jd.quantized(jd.top_k(32 / 4096, 4096), jd.qsgd(8))
+    compressor = jd.quantized(sparsifier(32 / 4096, 4096), quantizer)
     nbytes = jd.payload_nbytes(compressor, leaf)
-    assert nbytes == 81_920 + 81_920 * 3 // 2 + 160 * 4
+    assert nbytes == 81_920 + 81_920 * 3 // 2 + scales * 4
     assert nbytes <= 0.21 * 983_040
 
 

@@ -1,0 +1,110 @@
+"""Print bits per coordinate of every compressor beside the entropy of its message.
+
+PYTHONPATH=examples python benchmarks/entropy.py
+
+The message is the whole gradient of a small transformer. Bytes of levels and signs are
+counted at their empirical entropy, the places of k among d elements at log2 C(d, k),
+and floating-point numbers at their width: what an entropy coder of those would send.
+"""
+
+import math
+
+import gradients
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxdist as jd
+
+TOP = jd.top_k(0.01, 4096)
+DEMO = jd.top_k(32 / 4096, 4096)
+# Each with the sparsifier whose places it sends, if any.
+COMPRESSORS = [
+    (jd.cast(jnp.bfloat16), None),
+    (jd.natural(), None),
+    (jd.blockwise_float8(), None),
+    (jd.blockwise_int(8), None),
+    (jd.blockwise_int(4), None),
+    (jd.qsgd(8), None),
+    (jd.qsgd(4), None),
+    (jd.qsgd(2), None),
+    (jd.eden(4), None),
+    (jd.eden(3), None),
+    (jd.eden(2), None),
+    (jd.terngrad(), None),
+    (jd.drive(), None),
+    (jd.scaled_sign(), None),
+    (jd.one_bit(), None),
+    (TOP, TOP),
+    (jd.top_k(0.01), jd.top_k(0.01)),
+    (jd.dct_top_k(0.01), TOP),
+    (jd.atomo(0.01), jd.atomo(0.01)),
+    (jd.random_k(0.01), None),
+    (DEMO, DEMO),
+    (jd.quantized(DEMO, jd.cast(jnp.bfloat16)), DEMO),
+    (jd.quantized(DEMO, jd.blockwise_int(8, 512)), DEMO),
+    (jd.quantized(DEMO, jd.qsgd(4)), DEMO),
+]
+
+
+def main() -> None:
+    """Print the table."""
+    tree = gradients.all_of_them()["transformer on bytes"][-1]
+    leaf = gradients.flat(tree)
+    print(f"d = {leaf.size}\n")
+    print(
+        "| compressor | bits per coordinate | entropy | over it |\n|---|---:|---:|---:|"
+    )
+    for compressor, sparsifier in COMPRESSORS:
+        sent = 8 * jd.payload_nbytes(compressor, leaf) / leaf.size
+        bound = entropy(compressor, sparsifier, leaf) / leaf.size
+        print(
+            f"| `{compressor.name}` | {sent:.4f} | {bound:.4f} "
+            f"| {(sent / bound - 1):.1%} |"
+        )
+    _demo()
+
+
+def entropy(compressor, sparsifier, leaf) -> float:
+    """Return the bits of one message, see above."""
+    keys = jd.Keys(jax.random.key(1), jax.random.key(2))
+    payload, _ = compressor.encode(leaf, compressor.init(leaf), keys, 1)
+    arrays = [np.asarray(array) for array in jax.tree.leaves(payload)]
+    bits = 0.0
+    if sparsifier:
+        arrays.pop()  # the packed places
+        values, _ = sparsifier.encode(leaf, sparsifier.init(leaf), keys, 1)
+        _, blocks, kept = jax.tree.leaves(values)[0].shape
+        bits += blocks * _log2_choose(-(-leaf.size // blocks), kept)
+    for array in arrays:
+        narrow = array.dtype.itemsize == 1
+        bits += _empirical(array.view(np.uint8)) if narrow else 8 * array.nbytes
+    return bits
+
+
+def _empirical(array):
+    """Return the bits of all bytes at the entropy of their frequencies."""
+    counts = np.bincount(array.ravel(), minlength=256)
+    counts = counts[counts > 0]
+    return float(-(counts * np.log2(counts / counts.sum())).sum())
+
+
+def _log2_choose(size, kept):
+    parts = math.lgamma(size + 1) - math.lgamma(kept + 1) - math.lgamma(size - kept + 1)
+    return parts / math.log(2)
+
+
+def _demo():
+    """Print the layout of DeMo: 10.49M elements, 32 of each block of 4096."""
+    leaf = jax.ShapeDtypeStruct((2560, 4096), jnp.float32)
+    demo = 2560 * 32 * (4 + 8)
+    print(f"\n| 2560 x 4096, 32 of each block | bytes | of DeMo's {demo} |")
+    print("|---|---:|---:|")
+    quantizers = [jd.cast(jnp.bfloat16), jd.blockwise_int(8), jd.qsgd(8)]
+    for compressor in [DEMO, *(jd.quantized(DEMO, q) for q in quantizers)]:
+        nbytes = jd.payload_nbytes(compressor, leaf)
+        print(f"| `{compressor.name}` | {nbytes} | {nbytes / demo:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
