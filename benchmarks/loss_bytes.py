@@ -28,18 +28,14 @@ AXIS, WORKERS, BATCH, EVALUATIONS = "worker", 8, 16, 12
 TOP = jd.top_k(0.01, 4096)
 SIGN = jd.error_feedback(jd.scaled_sign())
 INT8 = jd.error_feedback(jd.blockwise_int(8))
-# How the gradients travel; the route of ef21 is named because what the receivers
-# remember, and so the shape of the state, depends on it.
+# How the gradients travel.
 RUNS = {
     "dense": {},
     "PowerSGD, rank 1": {"compressor": jd.error_feedback(jd.power_sgd(1))},
     "PowerSGD, rank 4": {"compressor": jd.error_feedback(jd.power_sgd(4))},
     "top-1 %, error_feedback": {"compressor": jd.error_feedback(TOP)},
-    "top-1 %, ef21": {"compressor": jd.ef21(TOP), "route": "gather"},
-    "top-1 %, ef21 with momentum": {
-        "compressor": jd.ef21(TOP, momentum=0.9),
-        "route": "gather",
-    },
+    "top-1 %, ef21": {"compressor": jd.ef21(TOP)},
+    "top-1 %, ef21 with momentum": {"compressor": jd.ef21(TOP, momentum=0.9)},
     "signs both ways": {"compressor": SIGN, "downlink": SIGN},
     "int8 both ways": {"compressor": INT8, "downlink": INT8},
     "as DeMo: DCT, 32 of 4096": {
@@ -50,10 +46,7 @@ RUNS = {
 
 def optimizer(name, steps):
     """Return the optimizer of a run; DeMo takes the sign of what arrives."""
-    options = {
-        key: value if key == "route" else jd.by_leaf(value)
-        for key, value in RUNS[name].items()
-    }
+    options = {key: jd.by_leaf(value) for key, value in RUNS[name].items()}
     demo = name.startswith("as DeMo")
     then = optax.scale_by_sign() if demo else optax.scale_by_adam()
     rate = 1e-3 if demo else 3e-3

@@ -64,8 +64,9 @@ def aggregate(
       compressor: What each worker sends: a compressor for every leaf, or a policy from
         :func:`by_leaf` or :func:`by_step`. None sends the updates as they are.
       route: ``"psum"``, ``"gather"``, ``"scatter"``, or ``"auto"``, which takes the
-        one with the fewest bytes for each leaf. Robust rules keep W decoded gradients
-        on the route gather, and about one on the route scatter.
+        one with the fewest bytes for each leaf; for incremental compressors, whose
+        receivers remember, it is the first possible of the three. Robust rules keep W
+        decoded gradients on the route gather, and about one on the route scatter.
       downlink: What travels back on the route scatter, with a state of its own:
         compressor or policy. None sends the result in the dtype of the leaf. Implies
         ``"scatter"``.

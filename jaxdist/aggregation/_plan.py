@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxdist import _collectives, _leafwise, _traffic, _tree, _types
 
 ROUTES = ("psum", "gather", "scatter")
-_STEADY = ROUTES  # in this order `auto` prefers them for incremental compressors
 
 
 class LeafPlan(NamedTuple):
@@ -71,7 +70,7 @@ def plan_leaf(
     ]
     if route == "auto" and up.incremental:
         # Where estimates are kept must not depend on W: specs are made without it.
-        return min(plans, key=lambda plan: _STEADY.index(plan.route))
+        return min(plans, key=lambda plan: ROUTES.index(plan.route))
     if route == "auto":
         return min(plans, key=bytes_sent)
     for plan in plans:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxdist as jd
@@ -58,6 +59,31 @@ def test_receivers_hold_no_more_than_they_need(rule, route, whole, part):
     for tree, shape in ((received.whole, whole), (received.part.inner_state, part)):
         arrays = [array.shape[1:] for array in jax.tree.leaves(tree)]
         assert arrays == ([] if shape is None else [shape])
+
+
+@pytest.mark.parametrize("more", [{}, {"downlink": jd.ef21(jd.top_k(0.1))}])
+def test_the_recipes_choose_a_route(more):
+    """Specs are made without W, so the choice must not depend on it."""
+    tx = optax.chain(
+        jd.aggregate("data", compressor=jd.ef21(jd.top_k(0.1)), **more), optax.sgd(0.3)
+    )
+    inputs = jax.random.normal(jax.random.key(0), (64, 30))
+    batch = (inputs, inputs @ jnp.ones((30, 10)))
+
+    def loss(weights, batch):
+        return jnp.mean((batch[0] @ weights - batch[1]) ** 2)
+
+    recipes = [
+        jd.simulate(loss, tx, num_workers=8, axis_name="data"),
+        jd.data_parallel(loss, tx, jax.make_mesh((8,), ("data",)), "data"),
+    ]
+    losses = []
+    for init, step in recipes:
+        state = init(jnp.zeros((30, 10)))
+        for _ in range(30):
+            state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0] < 5
 
 
 def test_without_workers_the_state_cannot_be_made_and_says_so():

@@ -79,7 +79,7 @@ COMPRESSORS = [
     CompressorRow(jd.momentum_correction(jd.top_k(0.1)), 10 * (4 + 1)),
     CompressorRow(jd.atomo(0.1, basis="dct"), 13 * (4 + 1)),
     CompressorRow(jd.atomo(0.5, basis="svd"), 400, shape=(9, 8)),
-    CompressorRow(jd.power_sgd(2), 400, shape=(9, 8)),
+    CompressorRow(jd.power_sgd(2), 400, shared_randomness=True, shape=(9, 8)),
     CompressorRow(jd.measured(jd.error_feedback(jd.top_k(0.1))), 10 * (4 + 1)),
 ]
 
