@@ -43,7 +43,7 @@ def gspar(
       is room, :math:`\omega = d/k - 1` in each block (plus rounding, as in
       :func:`atomo`); with a ``variance``, the larger of this and :math:`\epsilon`.
       Workers draw independently. NaN and infinities are drawn like the largest finite
-      element.
+      element. In float16, what exceeds 65 504 once it is scaled up becomes that.
 
     Raises:
       ValueError: If not exactly one of ``density`` and ``variance`` is given, if
