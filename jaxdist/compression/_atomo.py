@@ -35,9 +35,9 @@ def atomo(
       An unbiased compressor without state, with :math:`\omega = d/k - 1` in each block
       (plus rounding, below 0.2 % up to blocks of 4096), which is attained where all
       magnitudes are equal; with ``"svd"`` it is :math:`\min(n, m)/k - 1` of the worst
-      shape with as many elements. Workers draw independently. NaN and infinities are drawn
-      like the largest finite element. In float16, what exceeds 65 504 once it is scaled
-      up becomes that. With ``"svd"`` what is not finite makes the leaf non-finite.
+      shape with as many elements. Workers draw independently. NaN and infinities are
+      drawn like the largest finite element; with ``"svd"`` they make the leaf
+      non-finite. In float16, what exceeds 65 504 once it is scaled up becomes that.
       Singular vectors are exact to rounding only, and cannot be split for the route
       scatter.
 
