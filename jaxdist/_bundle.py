@@ -1,8 +1,7 @@
 """Bundles: several leaves that are compressed as if they were one."""
 
-import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -16,19 +15,28 @@ def is_joint(policy: Any) -> bool:
     return isinstance(policy, _types.LeafPolicy) and policy.joint is not None
 
 
-def bundle(policy: Any, tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+class Bundle(NamedTuple):
+    """A tree in which some leaves are one vector."""
+
+    tree: Any
+    unbundle: Callable[[Any], Any]  # takes such a tree apart again
+    policy_of: Callable[[Any], Any]  # compressor or policy -> the same for this tree
+
+
+def _unchanged(anything: Any) -> Any:
+    return anything
+
+
+def bundle(policy: Any, tree: Any) -> Bundle:
     """Join the leaves that a joint policy compresses; other policies change nothing.
 
     Args:
       policy: Compressor or policy.
       tree: Gradients or parameters.
-
-    Returns:
-      A tree of one vector and of all other leaves, and the function that takes such a
-      tree apart again.
     """
+    untouched = Bundle(tree, _unchanged, _unchanged)
     if not is_joint(policy):
-        return tree, lambda bundled: bundled
+        return untouched
     names, leaves, treedef = _tree.flatten(tree)
     chosen = [
         i
@@ -36,29 +44,28 @@ def bundle(policy: Any, tree: Any) -> tuple[Any, Callable[[Any], Any]]:
         if _leafwise.select(policy, name, leaf) is policy.joint
     ]
     if not chosen:
-        return tree, lambda bundled: bundled
+        return untouched
     separate = list(leaves)
     for i in chosen:
         separate[i] = None
-    dtypes = {leaf.dtype for leaf in (leaves[i] for i in chosen)}
+    dtypes = {leaves[i].dtype for i in chosen}
     dtype = dtypes.pop() if len(dtypes) == 1 else _tree.accumulator_dtype(*dtypes)
     joint = jnp.concatenate([leaves[i].reshape(-1).astype(dtype) for i in chosen])
-    bundled = {_JOINT: joint, _SEPARATE: treedef.unflatten(separate)}
 
     def unbundle(bundled):
         results = treedef.flatten_up_to(bundled[_SEPARATE])
-        ends = itertools.accumulate(leaves[i].size for i in chosen)
-        parts = jnp.split(bundled[_JOINT], list(ends)[:-1])
+        parts = _tree.split(bundled[_JOINT], (leaves[i].size for i in chosen))
         for i, part in zip(chosen, parts, strict=True):
             results[i] = part.reshape(leaves[i].shape).astype(leaves[i].dtype)
         return treedef.unflatten(results)
 
-    return bundled, unbundle
+    bundled = {_JOINT: joint, _SEPARATE: treedef.unflatten(separate)}
+    return Bundle(bundled, unbundle, _policy_inside)
 
 
-def policy_of(policy: Any, uplink: Any) -> Any:
-    """Return the policy for the trees that ``bundle(uplink, ...)`` makes."""
-    if not is_joint(uplink) or not isinstance(policy, _types.LeafPolicy):
+def _policy_inside(policy: Any) -> Any:
+    """Return the policy for the names that leaves have in a bundle."""
+    if not isinstance(policy, _types.LeafPolicy):
         return policy
 
     def select(path, leaf):

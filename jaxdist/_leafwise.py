@@ -120,18 +120,18 @@ def arrays_of(names: Sequence[str], likes: Sequence[Any], tree: Any) -> list[Any
       tree: Where to look.
     """
     found = {_tree.path_name(path): x for path, x in jax.tree.leaves_with_path(tree)}
-    for name, like in zip(names, likes, strict=True):
+
+    def array_of(name, like):
         if like == ():
-            continue
+            return ()
         if name not in found or found[name].shape != like.shape:
             raise ValueError(
                 f"`state` has no estimate of shape {like.shape} for {name!r}: it was "
                 "made for other parameters, another number of workers or another route."
             )
-    return [
-        () if like == () else found[name]
-        for name, like in zip(names, likes, strict=True)
-    ]
+        return found[name]
+
+    return [array_of(*item) for item in zip(names, likes, strict=True)]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,6 +1,8 @@
 """Trees and leaves: names of leaves, and leaves cut into equal blocks."""
 
+import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -41,6 +43,17 @@ def like(leaf: Any, dtype: Any = None) -> jax.ShapeDtypeStruct:
 def nbytes(leaf: Any) -> int:
     """Return the bytes that the leaf, or a leaf of this shape and dtype, takes."""
     return math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize
+
+
+def split(joined: jax.Array, sizes: Iterable[int]) -> list[jax.Array]:
+    """Cut what was concatenated along the first axis into parts of these sizes."""
+    ends = list(itertools.accumulate(sizes))
+    return jnp.split(joined, ends[:-1])
+
+
+def add_finite(total: jax.Array, change: jax.Array) -> jax.Array:
+    """Add what is finite of a change: the rest would stay in the total for ever."""
+    return total + jnp.where(jnp.isfinite(change), change, 0)
 
 
 def largest(leaf: jax.Array, axis: int | None = -1) -> jax.Array:

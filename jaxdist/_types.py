@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import math
 import operator
 from collections.abc import Callable
@@ -268,8 +267,7 @@ class AggregationRule:
         key = jax.random.key(0) if key is None else key
         geometry = None if self.mix is None else Geometry.of(rows)
         merged = self.apply(rows, geometry, key)
-        ends = itertools.accumulate(math.prod(leaf.shape[1:]) for leaf in leaves)
-        parts = jnp.split(merged, list(ends)[:-1])
+        parts = _tree.split(merged, (math.prod(leaf.shape[1:]) for leaf in leaves))
         return treedef.unflatten(
             part.reshape(leaf.shape[1:]).astype(leaf.dtype)
             for part, leaf in zip(parts, leaves, strict=True)

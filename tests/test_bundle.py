@@ -17,7 +17,7 @@ WHOLE = jd.by_leaf(jd.top_k(0.5), min_ndim=0, min_size=0, joint=True)
 
 
 def test_apart_it_is_what_it_was():
-    bundled, unbundle = _bundle.bundle(WHOLE, TREE)
+    bundled, unbundle, _ = _bundle.bundle(WHOLE, TREE)
     assert bundled["joint"].shape == (11,) and bundled["joint"].dtype == jnp.float32
     assert [x.shape for x in jax.tree.leaves(bundled["separate"])] == [(0, 2)]
     back = unbundle(bundled)
@@ -29,18 +29,19 @@ def test_apart_it_is_what_it_was():
 
 def test_other_policies_change_nothing():
     for policy in (jd.top_k(0.5), jd.by_leaf(jd.top_k(0.5)), None):
-        bundled, unbundle = _bundle.bundle(policy, TREE)
+        bundled, unbundle, policy_of = _bundle.bundle(policy, TREE)
         assert bundled is TREE and unbundle(TREE) is TREE
+        assert policy_of(policy) is policy
 
 
 def test_leaves_of_patterns_and_small_ones_stay_alone():
     policy = jd.by_leaf(
         jd.top_k(0.5), {"a": jd.top_k(0.5)}, min_ndim=1, min_size=0, joint=True
     )
-    bundled, _ = _bundle.bundle(policy, TREE)
+    bundled, _, policy_of = _bundle.bundle(policy, TREE)
     assert bundled["joint"].dtype == jnp.bfloat16
     assert set(bundled["separate"]) == {"a", "b", "c"}
-    inside = _bundle.policy_of(policy, policy)
+    inside = policy_of(policy)
     assert inside.select("joint", bundled["joint"]) is policy.joint
     assert inside.select("separate/c", TREE["c"]).name == "identity()"
 
@@ -48,6 +49,15 @@ def test_leaves_of_patterns_and_small_ones_stay_alone():
 def test_nothing_to_join_is_no_bundle():
     policy = jd.by_leaf(jd.top_k(0.5), min_size=1000, joint=True)
     assert _bundle.bundle(policy, TREE)[0] is TREE
+
+
+def test_a_small_parameter_called_joint_is_no_bundle():
+    """It travels as it is, like all that are small."""
+    policy = jd.by_leaf(jd.top_k(0.5), min_size=1000, joint=True)
+    tx = jd.compress(policy)
+    updates = {"joint": jnp.arange(1.0, 5.0)}
+    seen, _ = tx.update(updates, tx.init(updates))
+    np.testing.assert_array_equal(seen["joint"], updates["joint"])
 
 
 def test_top_k_of_the_whole_gradient():

@@ -73,6 +73,20 @@ def test_count_stays_at_its_largest():
     assert jax.eval_shape(_tree.next_count, last).dtype == jnp.int32
 
 
+@pytest.mark.parametrize("sizes", [[3], [0, 2, 0], [4, 1, 2]])
+def test_split_inverts_concatenation(sizes):
+    parts = [np.full(size, i) for i, size in enumerate(sizes)]
+    cut = _tree.split(jnp.asarray(np.concatenate(parts)), iter(sizes))
+    assert len(cut) == len(parts)
+    for left, right in zip(cut, parts, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_add_finite_leaves_out_the_rest():
+    change = jnp.array([1.0, jnp.nan, jnp.inf, -jnp.inf])
+    np.testing.assert_array_equal(_tree.add_finite(jnp.ones(4), change), [2, 1, 1, 1])
+
+
 @pytest.mark.parametrize("size", [1, 7, 300, 5000])
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
 def test_the_largest_does_not_hide_what_is_not_finite(size, bad):

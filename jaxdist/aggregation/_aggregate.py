@@ -145,9 +145,8 @@ def aggregate(
         return _stages.init(stages, init_stage, params)
 
     def init_stage(compressor, downlink, params):
-        params, _ = _bundle.bundle(compressor, params)
-        downlink = _bundle.policy_of(downlink, compressor)
-        compressor = _bundle.policy_of(compressor, compressor)
+        params, _, policy_of = _bundle.bundle(compressor, params)
+        compressor, downlink = policy_of(compressor), policy_of(downlink)
 
         def plan(names, leaves):
             return plan_all(compressor, downlink, names, leaves)
@@ -168,9 +167,8 @@ def aggregate(
 
     def update_stage(compressor, downlink, updates, state):
         _check_updates(updates, axis_name)
-        updates, unbundle = _bundle.bundle(compressor, updates)
-        downlink = _bundle.policy_of(downlink, compressor)
-        compressor = _bundle.policy_of(compressor, compressor)
+        updates, unbundle, policy_of = _bundle.bundle(compressor, updates)
+        compressor, downlink = policy_of(compressor), policy_of(downlink)
         names, leaves, treedef = _tree.flatten(updates)
         rule.check(_collectives.size(axis_name))
         plans = plan_all(compressor, downlink, names, leaves)

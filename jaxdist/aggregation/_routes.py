@@ -13,7 +13,6 @@ The leaves of one route travel as one message.
 """
 
 import functools
-import itertools
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -166,8 +165,8 @@ def _all_reduce_as_one(arrays, axis_name):
         chosen = [i for i, array in enumerate(arrays) if array.dtype == dtype]
         message = jnp.concatenate([arrays[i].reshape(-1) for i in chosen])
         mean = _all_reduce([message[None]], axis_name)[0][0]
-        ends = itertools.accumulate(arrays[i].size for i in chosen)
-        for i, part in zip(chosen, jnp.split(mean, list(ends)[:-1]), strict=True):
+        parts = _tree.split(mean, (arrays[i].size for i in chosen))
+        for i, part in zip(chosen, parts, strict=True):
             means[i] = part.reshape(arrays[i].shape)
     return means
 
@@ -215,8 +214,7 @@ def merge(
     geometry = _geometry(joined, axis_name) if rule.mix and joined else None
     for route, indices in chosen.items():
         whole = rule.apply(joined[route], geometry, key)
-        ends = itertools.accumulate(part.shape[1] for part in rows[route])
-        parts = jnp.split(whole, list(ends)[:-1])
+        parts = _tree.split(whole, (part.shape[1] for part in rows[route]))
         for i, part in zip(indices, parts, strict=True):
             merged[i] = part
     return merged, estimates
@@ -246,8 +244,7 @@ def _decode_rows(sent: Sent) -> jax.Array:
     rows = _decode_payloads(sent)
     if not sent.plan.compressor.incremental:
         return rows
-    # What is not finite would stay in the estimate for ever.
-    return sent.estimate + jnp.where(jnp.isfinite(rows), rows, 0)
+    return _tree.add_finite(sent.estimate, rows)
 
 
 def _decode_payloads(sent: Sent) -> jax.Array:
@@ -267,8 +264,7 @@ def _decode_mean(sent: Sent, rule: _types.AggregationRule) -> jax.Array:
     if sent.mean is not None:
         return sent.mean.reshape(-1)
     if sent.plan.compressor.incremental:
-        increment = _decode_mean_payload(sent, rule)
-        return sent.estimate + jnp.where(jnp.isfinite(increment), increment, 0)
+        return _tree.add_finite(sent.estimate, _decode_mean_payload(sent, rule))
     return _decode_mean_payload(sent, rule)
 
 

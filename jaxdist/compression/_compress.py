@@ -60,8 +60,8 @@ def compress(
         return _stages.init(stages, init_stage, params)
 
     def init_stage(compressor, params):
-        params, _ = _bundle.bundle(compressor, params)
-        compressor = _bundle.policy_of(compressor, compressor)
+        params, _, policy_of = _bundle.bundle(compressor, params)
+        compressor = policy_of(compressor)
 
         def init_received(path, leaf):
             chosen = _leafwise.select(compressor, _tree.path_name(path), leaf)
@@ -81,8 +81,8 @@ def compress(
         return _stages.run(stages, update_stage, state.count, updates, state)
 
     def update_stage(compressor, updates, state):
-        updates, unbundle = _bundle.bundle(compressor, updates)
-        compressor = _bundle.policy_of(compressor, compressor)
+        updates, unbundle, policy_of = _bundle.bundle(compressor, updates)
+        compressor = policy_of(compressor)
         names, leaves, treedef = _tree.flatten(updates)
         step = _random.step_key(state.key, state.count)
         compressors = [
@@ -103,7 +103,7 @@ def compress(
             payload, states[i] = chosen.encode(leaf, states[i], keys, 1)
             if chosen.incremental:
                 change = chosen.decode(payload, likes[i], keys)
-                received[i] += jnp.where(jnp.isfinite(change), change, 0)
+                received[i] = _tree.add_finite(received[i], change)
                 seen.append(received[i].astype(leaf.dtype))
             else:
                 seen.append(chosen.decode(payload, _tree.like(leaf), keys))

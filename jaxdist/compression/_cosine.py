@@ -1,5 +1,6 @@
 """Short cosine transforms around a compressor."""
 
+import dataclasses
 import math
 
 import jax
@@ -50,14 +51,7 @@ def in_frequencies(
     def variance(size):
         return inner.contract.variance(_lengths(size, limit)[1])
 
-    contract = inner.contract
-    contract = _types.Contract(
-        unbiased=contract.unbiased,
-        variance=variance,
-        stochastic=contract.stochastic,
-        aligned=False,
-        projection=contract.projection,
-    )
+    contract = dataclasses.replace(inner.contract, variance=variance, aligned=False)
     return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
 
 

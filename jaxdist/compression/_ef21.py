@@ -95,7 +95,7 @@ def ef21(
             change, state.inner_state, keys, blocks
         )
         seen = compressor.decode(payload, _tree.like(estimate), keys)
-        estimate = estimate + jnp.where(jnp.isfinite(seen), seen, 0)
+        estimate = _tree.add_finite(estimate, seen)
         kept = ()
         if momentum is not None:
             kept = jnp.where(finite, wanted, state.momentum)

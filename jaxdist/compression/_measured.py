@@ -1,6 +1,5 @@
 """Measured: what a compressor achieves on the gradients it really sees."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -172,7 +171,7 @@ def _squared_norm(leaf: jax.Array) -> jax.Array:
 
 
 def _nbytes_of(payload: Any) -> int:
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(payload))
+    return sum(map(_tree.nbytes, jax.tree.leaves(payload)))
 
 
 def _added(words: jax.Array, nbytes: int) -> jax.Array:

@@ -99,10 +99,10 @@ def compressor(
     return _types.Compressor(
         lambda leaf: (),
         encode,
-        lambda payload, like, keys: _sparse.decode(payload, like),
+        _sparse.decode,
         contract,
         name,
-        lambda total, payload, keys: _sparse.accumulate(total, payload),
+        _sparse.accumulate,
     )
 
 

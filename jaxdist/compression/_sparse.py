@@ -1,6 +1,7 @@
 """Sparse payloads: values, packed positions, and how receivers add them."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +22,11 @@ def payload(
     return values, pack(indices.reshape(indices.shape[0], -1), length)
 
 
-def accumulate(total: jax.Array, payload: tuple[jax.Array, jax.Array]) -> jax.Array:
+def accumulate(
+    total: jax.Array, payload: tuple[jax.Array, jax.Array], keys: Any = None
+) -> jax.Array:
     """Add a payload whose chunks have as few elements as its shape allows."""
+    del keys  # positions travel
     values, packed = payload
     blocks, chunks, kept = values.shape
     rows = _tree.to_blocks(total, blocks)
@@ -38,10 +42,12 @@ def accumulate(total: jax.Array, payload: tuple[jax.Array, jax.Array]) -> jax.Ar
     return _tree.from_blocks(added.reshape(blocks, -1)[:, :size], total)
 
 
-def decode(payload: tuple[jax.Array, jax.Array], like) -> jax.Array:
+def decode(
+    payload: tuple[jax.Array, jax.Array], like: Any, keys: Any = None
+) -> jax.Array:
     """Return the leaf of a payload."""
     zeros = jnp.zeros_like(payload[0], shape=like.shape, dtype=like.dtype)
-    return accumulate(zeros, payload)
+    return accumulate(zeros, payload, keys)
 
 
 def gather(chunks: jax.Array, indices: jax.Array) -> jax.Array:

@@ -118,12 +118,12 @@ def threshold(
     return _types.Compressor(
         init,
         encode,
-        lambda payload, like, keys: _sparse.decode(payload, like),
+        _sparse.decode,
         _types.Contract(
             variance=variance, stochastic=density is not None, aligned=False
         ),
         f"threshold({rule}, max_density={max_density}, block_size={block_size})",
-        lambda total, payload, keys: _sparse.accumulate(total, payload),
+        _sparse.accumulate,
     )
 
 

@@ -62,8 +62,8 @@ def top_k(density: float, block_size: int | None = None) -> _types.Compressor:
     return _types.Compressor(
         lambda leaf: (),
         encode,
-        lambda payload, like, keys: _sparse.decode(payload, like),
+        _sparse.decode,
         contract,
         name,
-        lambda total, payload, keys: _sparse.accumulate(total, payload),
+        _sparse.accumulate,
     )
