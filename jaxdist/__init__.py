@@ -2,12 +2,13 @@
 
 import importlib.metadata
 
-from jaxdist._types import AggregationRule as AggregationRule
+from jaxdist._geometry import Geometry as Geometry
+from jaxdist._rule import AggregationRule as AggregationRule
+from jaxdist._rule import RuleContract as RuleContract
 from jaxdist._types import AxisName as AxisName
 from jaxdist._types import Compressor as Compressor
 from jaxdist._types import Contract as Contract
 from jaxdist._types import Dialogue as Dialogue
-from jaxdist._types import Geometry as Geometry
 from jaxdist._types import Keys as Keys
 from jaxdist._types import LeafPolicy as LeafPolicy
 from jaxdist._types import StepPolicy as StepPolicy
@@ -15,6 +16,12 @@ from jaxdist._worker_state import PerWorkerState as PerWorkerState
 from jaxdist.aggregation._aggregate import AggregateState as AggregateState
 from jaxdist.aggregation._aggregate import Received as Received
 from jaxdist.aggregation._aggregate import aggregate as aggregate
+from jaxdist.aggregation._aggregation_metrics import (
+    AggregationMetrics as AggregationMetrics,
+)
+from jaxdist.aggregation._aggregation_metrics import (
+    aggregation_metrics as aggregation_metrics,
+)
 from jaxdist.aggregation._communication_report import (
     CommunicationReport as CommunicationReport,
 )
@@ -24,7 +31,9 @@ from jaxdist.aggregation._communication_report import (
 from jaxdist.aggregation._krum import krum as krum
 from jaxdist.aggregation._mean import mean as mean
 from jaxdist.aggregation._median import median as median
+from jaxdist.aggregation._nnm import nnm as nnm
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
+from jaxdist.aggregation._rule_state import RuleState as RuleState
 from jaxdist.aggregation._trimmed_mean import trimmed_mean as trimmed_mean
 from jaxdist.attack._gaussian import gaussian as gaussian
 from jaxdist.attack._inject_attack import Attack as Attack

@@ -12,13 +12,14 @@ from jaxdist import (
     _collectives,
     _leafwise,
     _random,
+    _rule,
     _stages,
     _traffic,
     _tree,
     _types,
     _worker_state,
 )
-from jaxdist.aggregation import _mean, _plan, _routes
+from jaxdist.aggregation import _mean, _plan, _routes, _rule_state
 
 
 class Received(NamedTuple):
@@ -40,15 +41,17 @@ class AggregateState(NamedTuple):
     uplink: _worker_state.PerWorkerState  # tree of compressor states; varies
     downlink: _worker_state.PerWorkerState  # the same for the way back; varies
     received: Received
+    rule: _rule_state.RuleState
 
 
 def aggregate(
     axis_name: _types.AxisName,
-    rule: _types.AggregationRule | None = None,
+    rule: _rule.AggregationRule | None = None,
     compressor: _types.AnyCompressor | None = None,
     route: str = "auto",
     *,
     downlink: _types.AnyCompressor | None = None,
+    metrics: bool = False,
     key: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Turn the updates of W workers into one, the same on all of them.
@@ -70,24 +73,31 @@ def aggregate(
       downlink: What travels back on the route scatter, with a state of its own:
         compressor or policy. None sends the result in the dtype of the leaf. Implies
         ``"scatter"``.
+      metrics: Note for :func:`aggregation_metrics` what a robust rule did with whom.
       key: Seed or key of everything random; the same on all workers.
 
     Returns:
       A transformation that keeps structure, shapes and dtypes. Its updates are equal
       on all workers, and typed so. Sums are in float32 or wider. NaN and infinity of
-      one worker make the mean non-finite, but not a robust rule.
+      one worker make the mean non-finite, but not a robust rule: it counts the worker
+      as Byzantine. When more are not finite than the rule tolerates, the update is 0;
+      ``state.rule.num_nonfinite`` says how many were. Rules with a reference gradient
+      take it as ``tx.update(updates, state, params, reference=...)``, a tree like the
+      updates that is equal on all workers.
 
     Raises:
       TypeError: If ``rule``, ``compressor`` or ``downlink`` is none.
       ValueError: If ``route`` is unknown; if a coordinate-wise rule meets a compressor
-        whose workers keep different coordinates; when applied, if rule, compressor
-        and route cannot go together, if the rule cannot work with so few workers, or
-        if the updates are already equal on all workers.
+        whose workers keep different coordinates; if ``metrics`` are asked of the mean,
+        which sees no single worker; when applied, if rule, compressor and route cannot
+        go together, if the rule cannot work with so few workers, if its ``reference``
+        is missing, or if the updates are already equal on all workers.
 
     Communication:
       With b bytes of payload and c bytes back: psum 2(W-1)/W · b, gather (W-1) · b,
       scatter (W-1)/W · (b + c), and there 2(W-1)/W · 4W² more for rules that need
-      distances. :func:`communication_report` lists them leaf by leaf.
+      distances, 4W instead of 4W² for other robust rules.
+      :func:`communication_report` lists them leaf by leaf.
 
     Example:
       >>> tx = optax.chain(
@@ -109,7 +119,7 @@ def aggregate(
     rule = _mean.mean() if rule is None else rule
     compressor = _leafwise.DENSE if compressor is None else compressor
     _checks.axis_name(axis_name)
-    _checks.instance("rule", rule, _types.AggregationRule, "jaxdist.mean()")
+    _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.mean()")
     _leafwise.check("compressor", compressor, policies=True, steps=True)
     _checks.one_of("route", route, ("auto", *_plan.ROUTES))
     if downlink is not None:
@@ -118,6 +128,11 @@ def aggregate(
         raise ValueError(
             f"`downlink` compresses the way back of the route 'scatter'; the route "
             f"{route!r} has none. Use `route='scatter'` or no downlink."
+        )
+    if metrics and rule.linear:
+        raise ValueError(
+            "`metrics` say what a rule did with each worker, but mean() only sees "
+            "their sum. Use a robust rule, or read compression_metrics instead."
         )
     stages = _stages.of(compressor, downlink)
     for stage in stages:
@@ -159,20 +174,24 @@ def aggregate(
                 _init_downlink(downlink, params, axis_name), axis_name
             ),
             _init_received(plan, rule, [compressor, downlink], params, axis_name),
+            _rule_state.init(plan, rule, metrics, params, axis_name),
         )
 
-    def update(updates, state, params=None, **extra_args):
+    def update(updates, state, params=None, *, reference=None, **extra_args):
         del params, extra_args
-        return _stages.run(stages, update_stage, state.count, updates, state)
+        reference = _rule_state.checked_reference(rule, reference, updates)
+        return _stages.run(stages, update_stage, state.count, updates, state, reference)
 
-    def update_stage(compressor, downlink, updates, state):
+    def update_stage(compressor, downlink, updates, state, reference):
         _check_updates(updates, axis_name)
+        reference = _bundle.bundle(compressor, reference).tree
         updates, unbundle, policy_of = _bundle.bundle(compressor, updates)
         compressor, downlink = policy_of(compressor), policy_of(downlink)
         names, leaves, treedef = _tree.flatten(updates)
         rule.check(_collectives.size(axis_name))
         plans = plan_all(compressor, downlink, names, leaves)
-        for shipment in _plan.shipments(plans, rule, f"aggregate({axis_name!r})"):
+        name = f"aggregate({axis_name!r})"
+        for shipment in _plan.shipments(plans, rule, name, metrics):
             _traffic.record(init, shipment)
         step = _random.step_key(state.key, state.count)
         uplink = _leafwise.states_of(
@@ -188,6 +207,9 @@ def aggregate(
             _worker_state.detach(state.downlink),
         )
         known, known_back = _received_of(plans, rule, names, state.received)
+        anchors = _rule_state.anchors(
+            plans, rule, names, state.rule, reference, axis_name
+        )
         keys = [_random.leaf_key(step, stage) for stage in range(3)]
         with jax.named_scope("jaxdist.encode"):
             sent, uplink = _routes.encode(plans, leaves, uplink, keys[0], axis_name)
@@ -196,20 +218,22 @@ def aggregate(
             arrived, uplink = _routes.converse(arrived, leaves, uplink, axis_name)
         with jax.named_scope("jaxdist.merge"):
             arrived = [
-                item._replace(estimate=estimate)
-                for item, estimate in zip(arrived, known, strict=True)
+                item._replace(estimate=estimate, anchor=anchor)
+                for item, estimate, anchor in zip(arrived, known, anchors, strict=True)
             ]
-            merged, known = _routes.merge(arrived, rule, keys[1], axis_name)
+            merged = _routes.merge(arrived, rule, keys[1], state.rule.memory, axis_name)
+        judged = _rule_state.after(plans, rule, metrics, merged, treedef, axis_name)
         with jax.named_scope("jaxdist.send_back"):
-            merged, backlink, known_back = _routes.send_back(
-                merged, plans, backlink, known_back, keys[2], axis_name
+            leaves, backlink, known_back = _routes.send_back(
+                merged.leaves, plans, backlink, known_back, keys[2], axis_name
             )
-        return unbundle(treedef.unflatten(merged)), AggregateState(
+        return unbundle(treedef.unflatten(leaves)), AggregateState(
             _tree.next_count(state.count),
             state.key,
             _worker_state.attach(treedef.unflatten(uplink), axis_name),
             _worker_state.attach(treedef.unflatten(backlink), axis_name),
-            _to_received(plans, known, known_back, treedef, axis_name),
+            _to_received(plans, merged.estimates, known_back, treedef, axis_name),
+            judged,
         )
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _types
+from jaxdist import _checks, _rule
 
 
-def krum(num_byzantine: int) -> _types.AggregationRule:
+def krum(num_byzantine: int) -> _rule.AggregationRule:
     r"""Choose the worker whose nearest neighbours are nearest.
 
     .. math:: F(x_1, \dots, x_W) = x_{i^*}, \qquad i^* = \arg\min_i
@@ -43,18 +43,20 @@ def krum(num_byzantine: int) -> _types.AggregationRule:
     num_byzantine = _checks.integer("num_byzantine", num_byzantine, 0)
     name = f"krum({num_byzantine})"
 
-    def check(num_workers):
-        largest = (num_workers - 3) // 2
-        _checks.byzantine_count(name, num_byzantine, num_workers, largest)
-
-    def mix(geometry, key):
+    def mix(geometry, key, memory):
         del key
         scores = _scores(geometry.squared_distances, num_byzantine)
         chosen = jnp.arange(scores.shape[0]) == jnp.argmin(scores)
         trusted = jnp.isfinite(jnp.min(scores))
-        return (chosen & trusted)[None].astype(scores.dtype)
+        return (chosen & trusted)[None].astype(scores.dtype), memory
 
-    return _types.AggregationRule(name, lambda rows: rows[0], mix, check)
+    contract = _rule.RuleContract(
+        _rule.always(num_byzantine),
+        largest=lambda num_workers: (num_workers - 3) // 2,
+        limit="f <= (W-3)/2",
+        kappa=lambda num_workers, f: 6 * (num_workers - f) / (num_workers - 2 * f),
+    )
+    return _rule.AggregationRule(name, mix=mix, contract=contract)
 
 
 def _scores(squared_distances: jax.Array, num_byzantine: int) -> jax.Array:

@@ -1,9 +1,9 @@
 """Mean: the average of all workers."""
 
-from jaxdist import _collectives, _types
+from jaxdist import _collectives, _rule
 
 
-def mean() -> _types.AggregationRule:
+def mean() -> _rule.AggregationRule:
     r"""Average the contributions.
 
     .. math:: F(x_1, \dots, x_W) = \frac{1}{W} \sum_i x_i
@@ -18,7 +18,7 @@ def mean() -> _types.AggregationRule:
       >>> print(jaxdist.mean()(jnp.array([[1.0], [3.0]])))
       [2.]
     """
-    return _types.AggregationRule("mean()", _mean, linear=True)
+    return _rule.AggregationRule("mean()", _mean, linear=True)
 
 
 def _mean(rows):

@@ -2,11 +2,11 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _types
+from jaxdist import _rule
 from jaxdist.aggregation import _sorting
 
 
-def median() -> _types.AggregationRule:
+def median() -> _rule.AggregationRule:
     r"""Take the coordinate-wise median; the mean of the two middles for even W.
 
     .. math:: F(x_1, \dots, x_W)_j = \mathrm{median}(x_{1j}, \dots, x_{Wj})
@@ -29,7 +29,12 @@ def median() -> _types.AggregationRule:
       Yin et al., `Byzantine-Robust Distributed Learning: Towards Optimal Statistical
       Rates <https://arxiv.org/abs/1803.01498>`_, 2018, Option I.
     """
-    return _types.AggregationRule("median()", _median, needs_aligned=True)
+    contract = _rule.RuleContract(
+        lambda num_workers: (num_workers - 1) // 2, kappa=_kappa, in_hull=True
+    )
+    return _rule.AggregationRule(
+        "median()", _median, contract=contract, needs_aligned=True
+    )
 
 
 def _median(rows):
@@ -42,3 +47,8 @@ def _median(rows):
         times = (lower == i).astype(rows.dtype) + (upper == i).astype(rows.dtype)
         middles += jnp.where(times > 0, times * ordered[i], 0)
     return jnp.where(2 * num_bad < num_workers, middles / 2, 0)
+
+
+def _kappa(num_workers, num_byzantine):
+    """Return the constant of Allouah et al., 2023, Table 1."""
+    return 4 * ((num_workers - num_byzantine) / (num_workers - 2 * num_byzantine)) ** 2

@@ -1,12 +1,14 @@
 """The plan: which leaf travels how, and what each worker sends for it."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _leafwise, _traffic, _tree, _types
+from jaxdist import _collectives, _leafwise, _rule, _traffic, _tree, _types
+from jaxdist.aggregation import _aggregation_metrics
 
 ROUTES = ("psum", "gather", "scatter")
 
@@ -49,7 +51,7 @@ def plan_leaf(
     leaf: Any,
     num_workers: int,
     *,
-    rule: _types.AggregationRule,
+    rule: _rule.AggregationRule,
     compressor: _types.Compressor | _types.LeafPolicy,
     downlink: _types.Compressor | _types.LeafPolicy | None,
     route: str,
@@ -68,6 +70,8 @@ def plan_leaf(
         LeafPlan(name, _tree.like(leaf), up, down, candidate, num_workers)
         for candidate in _possible(rule, up, downlink is not None)
     ]
+    if route == "auto" and rule.anchor == "previous":
+        return plans[0]
     if route == "auto" and up.incremental:
         # Where estimates are kept must not depend on W: specs are made without it.
         return min(plans, key=lambda plan: ROUTES.index(plan.route))
@@ -84,7 +88,7 @@ def plan_leaf(
     )
 
 
-def check_pair(rule: _types.AggregationRule, compressor: _types.Compressor) -> None:
+def check_pair(rule: _rule.AggregationRule, compressor: _types.Compressor) -> None:
     """Raise when the rule would compare coordinates that others did not keep."""
     if rule.needs_aligned and not compressor.contract.aligned:
         raise ValueError(
@@ -99,7 +103,7 @@ def check_pair(rule: _types.AggregationRule, compressor: _types.Compressor) -> N
 def _check_real(
     name: str,
     leaf: Any,
-    rule: _types.AggregationRule,
+    rule: _rule.AggregationRule,
     up: _types.Compressor,
     down: _types.Compressor,
 ) -> None:
@@ -115,7 +119,7 @@ def _check_real(
 
 
 def _possible(
-    rule: _types.AggregationRule, compressor: _types.Compressor, has_downlink: bool
+    rule: _rule.AggregationRule, compressor: _types.Compressor, has_downlink: bool
 ) -> list[str]:
     """Return the routes that can work, the lightest on memory first."""
     routes = []
@@ -140,7 +144,7 @@ def _can_add(compressor: _types.Compressor) -> bool:
 
 
 def _why_not(
-    route: str, rule: _types.AggregationRule, compressor: _types.Compressor
+    route: str, rule: _rule.AggregationRule, compressor: _types.Compressor
 ) -> str:
     """Say why the route is impossible."""
     if route == "scatter":
@@ -152,13 +156,20 @@ def _why_not(
     return "only scatter has a way back to compress."
 
 
-def estimate_like(plan: LeafPlan, rule: _types.AggregationRule) -> Any:
+def estimate_like(plan: LeafPlan, rule: _rule.AggregationRule) -> Any:
     """Return what a receiver remembers of the leaf, or ``()``."""
     if not plan.compressor.incremental:
         return ()
     size = (plan.part.size,)
     shape = size if rule.linear else (plan.num_workers, *size)
     return jax.ShapeDtypeStruct(shape, plan.part.dtype)
+
+
+def previous_like(plan: LeafPlan, rule: _rule.AggregationRule) -> Any:
+    """Return what a worker remembers of the last result for the leaf, or ``()``."""
+    if rule.anchor != "previous":
+        return ()
+    return jax.ShapeDtypeStruct((plan.part.size,), plan.part.dtype)
 
 
 def back_estimate_like(plan: LeafPlan) -> Any:
@@ -206,7 +217,10 @@ def _bytes_of_padding(plan: LeafPlan) -> float:
 
 
 def shipments(
-    plans: Sequence[LeafPlan], rule: _types.AggregationRule, transformation: str
+    plans: Sequence[LeafPlan],
+    rule: _rule.AggregationRule,
+    transformation: str,
+    metrics: bool = False,
 ) -> Iterator[_traffic.Shipment]:
     """Yield what the report should say of this step."""
     for plan in plans:
@@ -225,19 +239,40 @@ def shipments(
             dense,
         )
     scattered = [plan for plan in plans if plan.route == "scatter"]
-    if rule.mix is not None and scattered:
+    if scattered:
         num_workers = scattered[0].num_workers
-        nbytes = num_workers**2 * jnp.dtype(row_dtype(plans)).itemsize
+        dtype = row_dtype(plans)
+        shapes = _judged(rule, num_workers, metrics)
+        yield from _judging(shapes, num_workers, dtype, transformation)
+
+
+def _judging(shapes, num_workers, dtype, transformation):
+    """Yield what workers tell each other of their parts, so that all judge alike."""
+    for name, shape in shapes.items():
+        nbytes = math.prod(shape) * jnp.dtype(dtype).itemsize
         yield _traffic.Shipment(
             transformation,
-            "(distances)",
-            (num_workers, num_workers),
+            f"({name})",
+            shape,
             "-",
             "psum",
             _traffic.all_reduce_bytes(nbytes, num_workers),
             0.0,
             0.0,
         )
+
+
+def _judged(
+    rule: _rule.AggregationRule, num_workers: int, metrics: bool
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what is summed over all parts on the route scatter."""
+    shapes = {}
+    if rule.mix is not None:
+        num_rows = num_workers + (rule.anchor is not None)
+        shapes["distances"] = (num_rows, num_rows)
+    elif rule.contract.num_byzantine is not None:
+        shapes["not finite"] = (num_workers,)
+    return shapes | (_aggregation_metrics.shapes(num_workers) if metrics else {})
 
 
 def row_dtype(plans: Sequence[LeafPlan]) -> Any:

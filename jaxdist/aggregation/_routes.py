@@ -12,16 +12,14 @@ scatter    all-to-all of W blocks, decode, rule on my part,    (W-1)/W · (b + b
 The leaves of one route travel as one message.
 """
 
-import functools
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _random, _tree, _types, _wire
-from jaxdist.aggregation import _plan
+from jaxdist import _collectives, _random, _rule, _tree, _types, _wire
+from jaxdist.aggregation import _judgement, _plan
 
 
 class Sent(NamedTuple):
@@ -32,6 +30,7 @@ class Sent(NamedTuple):
     key: jax.Array  # that all workers share for this leaf
     estimate: Any = ()  # of incremental compressors: what all payloads so far sum to
     mean: Any = None  # that a dialogue found
+    anchor: Any = None  # of rules that have one: my part of the leaf, flat
 
     def keys_of(self, worker_index: jax.Array | int) -> _types.Keys:
         """Return a sender's keys; none is derived for compressors that do not draw."""
@@ -183,41 +182,49 @@ def _all_to_all(arrays, axis_name):
     return _wire.unpack(message, arrays)
 
 
+class Merged(NamedTuple):
+    """What the rule made of all leaves."""
+
+    leaves: list[jax.Array]  # each flat, or my part of it on the route scatter
+    estimates: list[Any]  # () for compressors that are not incremental
+    rows: _judgement.Rows  # what it was made of; empty for the mean
+    verdict: _judgement.Verdict
+
+
 def merge(
     arrived: Sequence[Sent],
-    rule: _types.AggregationRule,
+    rule: _rule.AggregationRule,
     key: jax.Array,
+    memory: Any,
     axis_name: _types.AxisName,
-) -> tuple[list[jax.Array], list[Any]]:
-    """Apply the rule.
-
-    Returns:
-      Each leaf flat, or my part of it on the route scatter; and the new estimates,
-      ``()`` for compressors that are not incremental.
-    """
+) -> Merged:
+    """Apply the rule."""
     if rule.linear:
-        merged = [_decode_mean(item, rule) for item in arrived]
-        return merged, _estimates(arrived, merged)
-    merged = [jnp.zeros(0)] * len(arrived)
-    estimates: list[Any] = [()] * len(arrived)
+        leaves = [_decode_mean(item, rule) for item in arrived]
+        nobody = jnp.zeros((), jnp.int32)
+        verdict = _judgement.Verdict({}, None, memory, nobody)
+        return Merged(leaves, _estimates(arrived, leaves), {}, verdict)
     dtype = _plan.row_dtype([item.plan for item in arrived])
+    decoded = [_decode_rows(item).astype(dtype) for item in arrived]
+    estimates = _estimates(arrived, decoded)
+    if rule.anchor is not None:
+        decoded = [
+            jnp.concatenate([rows, item.anchor.reshape(1, -1).astype(dtype)])
+            for rows, item in zip(decoded, arrived, strict=True)
+        ]
     chosen = _indices_by_route([item.plan for item in arrived])
-    rows = {
-        route: [_decode_rows(arrived[i]).astype(dtype) for i in indices]
+    joined = {
+        route: jnp.concatenate([decoded[i] for i in indices], axis=1)
         for route, indices in chosen.items()
     }
+    verdict = _judgement.judge(joined, rule, key, memory, axis_name)
+    leaves = [jnp.zeros(0)] * len(arrived)
     for route, indices in chosen.items():
-        known = _estimates([arrived[i] for i in indices], rows[route])
-        for i, estimate in zip(indices, known, strict=True):
-            estimates[i] = estimate
-    joined = {route: jnp.concatenate(rows[route], axis=1) for route in rows}
-    geometry = _geometry(joined, axis_name) if rule.mix and joined else None
-    for route, indices in chosen.items():
-        whole = rule.apply(joined[route], geometry, key)
-        parts = _tree.split(whole, (part.shape[1] for part in rows[route]))
+        sizes = (decoded[i].shape[1] for i in indices)
+        parts = _tree.split(verdict.merged[route], sizes)
         for i, part in zip(indices, parts, strict=True):
-            merged[i] = part
-    return merged, estimates
+            leaves[i] = part
+    return Merged(leaves, estimates, joined, verdict)
 
 
 def _estimates(sent: Sequence[Sent], values: Sequence[jax.Array]) -> list[Any]:
@@ -226,17 +233,6 @@ def _estimates(sent: Sequence[Sent], values: Sequence[jax.Array]) -> list[Any]:
         value.astype(item.estimate.dtype) if item.plan.compressor.incremental else ()
         for item, value in zip(sent, values, strict=True)
     ]
-
-
-def _geometry(
-    rows: Mapping[str, jax.Array], axis_name: _types.AxisName
-) -> _types.Geometry:
-    """Measure the whole gradient: what all have seen, and the parts of all workers."""
-    matrices = {route: _types.Geometry.of(rows[route]).as_matrix() for route in rows}
-    if "scatter" in matrices:
-        matrices["scatter"] = _collectives.psum(matrices["scatter"], axis_name)
-    total = functools.reduce(operator.add, matrices.values())
-    return _types.Geometry.from_matrix(total)
 
 
 def _decode_rows(sent: Sent) -> jax.Array:
@@ -259,7 +255,7 @@ def _decode_payloads(sent: Sent) -> jax.Array:
     return jax.vmap(decode)(sent.payload, jnp.arange(plan.num_workers))
 
 
-def _decode_mean(sent: Sent, rule: _types.AggregationRule) -> jax.Array:
+def _decode_mean(sent: Sent, rule: _rule.AggregationRule) -> jax.Array:
     """Return the mean over the senders of my part of the leaf, ``[s]``."""
     if sent.mean is not None:
         return sent.mean.reshape(-1)
@@ -268,7 +264,7 @@ def _decode_mean(sent: Sent, rule: _types.AggregationRule) -> jax.Array:
     return _decode_mean_payload(sent, rule)
 
 
-def _decode_mean_payload(sent: Sent, rule: _types.AggregationRule) -> jax.Array:
+def _decode_mean_payload(sent: Sent, rule: _rule.AggregationRule) -> jax.Array:
     """Decode the mean of what was sent in this step."""
     plan, like = sent.plan, sent.plan.part
     accumulate = plan.compressor.accumulate

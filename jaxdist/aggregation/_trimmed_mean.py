@@ -2,11 +2,11 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _types
+from jaxdist import _checks, _rule
 from jaxdist.aggregation import _sorting
 
 
-def trimmed_mean(num_byzantine: int) -> _types.AggregationRule:
+def trimmed_mean(num_byzantine: int) -> _rule.AggregationRule:
     r"""Drop the ``num_byzantine`` largest and smallest of each coordinate, average.
 
     .. math:: F(x_1, \dots, x_W)_j = \frac{1}{W - 2f} \sum_{i=f+1}^{W-f} x_{(i)j}
@@ -41,10 +41,6 @@ def trimmed_mean(num_byzantine: int) -> _types.AggregationRule:
     num_trimmed = _checks.integer("num_byzantine", num_byzantine, 0)
     name = f"trimmed_mean({num_trimmed})"
 
-    def check(num_workers):
-        largest = (num_workers - 1) // 2
-        _checks.byzantine_count(name, num_trimmed, num_workers, largest)
-
     def reduce(rows):
         num_workers = rows.shape[0]
         ordered, num_bad = _sorting.sort_finite(rows)
@@ -55,4 +51,11 @@ def trimmed_mean(num_byzantine: int) -> _types.AggregationRule:
         count = (num_workers - 2 * num_trimmed + num_bad).astype(rows.dtype)
         return jnp.where(num_bad <= num_trimmed, total / count, 0)
 
-    return _types.AggregationRule(name, reduce, check=check, needs_aligned=True)
+    contract = _rule.RuleContract(_rule.always(num_trimmed), kappa=_kappa, in_hull=True)
+    return _rule.AggregationRule(name, reduce, contract=contract, needs_aligned=True)
+
+
+def _kappa(num_workers, num_byzantine):
+    """Return the constant of Allouah et al., 2023, Table 1."""
+    share = num_byzantine / (num_workers - 2 * num_byzantine)
+    return 6 * share * (1 + share)

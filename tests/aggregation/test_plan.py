@@ -107,7 +107,8 @@ def test_padding_is_counted():
         downlink=None,
         route="scatter",
     )
-    (shipment,) = _plan.shipments([odd], jd.median(), "aggregate")
+    shipment, flags = _plan.shipments([odd], jd.median(), "aggregate")
+    assert flags.nbytes == 2 * 7 / 8 * 8 * 4
     assert shipment.nbytes == 2 * 7 / 8 * 16 * 4  # two elements for each of eight
     assert shipment.padding == 2 * 7 / 8 * 7 * 4
 

@@ -83,7 +83,7 @@ def test_mean_of_gathered_top_k_decodes_into_one_accumulator():
         ),
         (
             jd.aggregate(harness.AXIS, jd.median(), jd.scaled_sign(), "scatter"),
-            ["all-to-all", "all-gather"],
+            ["all-to-all", "all-reduce", "all-gather"],
         ),
         (
             jd.aggregate(harness.AXIS, jd.krum(2), route="scatter"),

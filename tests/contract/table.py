@@ -1,13 +1,16 @@
 """One row per public factory; every row buys all the properties of this folder."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import jaxdist as jd
 from tests import harness
+from tests.contract import oracles
 
 AXIS = harness.AXIS
 
@@ -83,7 +86,23 @@ COMPRESSORS = [
     CompressorRow(jd.measured(jd.error_feedback(jd.top_k(0.1))), 10 * (4 + 1)),
 ]
 
-RULES = [jd.mean(), jd.median(), jd.trimmed_mean(2), jd.krum(2)]
+
+class RuleRow(NamedTuple):
+    """A rule for up to two Byzantine workers, and the same in float64."""
+
+    rule: jd.AggregationRule
+    oracle: Callable[[np.ndarray], np.ndarray]
+
+
+RULES = [
+    RuleRow(jd.mean(), oracles.mean),
+    RuleRow(jd.median(), oracles.median),
+    RuleRow(jd.trimmed_mean(2), oracles.trimmed_mean(2)),
+    RuleRow(jd.krum(2), oracles.krum(2)),
+    RuleRow(
+        jd.nnm(2, then=jd.trimmed_mean(2)), oracles.nnm(2, oracles.trimmed_mean(2))
+    ),
+]
 
 
 class TransformationRow(NamedTuple):
@@ -147,6 +166,8 @@ TRANSFORMATIONS = [
         symmetry=None,
     ),
     _aggregate("krum-scatter", jd.krum(2), route="scatter"),
+    _aggregate("metrics", jd.krum(2), metrics=True, symmetry=None),
+    _aggregate("nnm", jd.nnm(2, then=jd.median()), _SIGN, metrics=True, symmetry=None),
     TransformationRow(
         "compress",
         jd.per_worker(AXIS, jd.compress(jd.error_feedback(jd.top_k(0.2)))),
@@ -198,6 +219,7 @@ TRANSFORMATIONS = [
 
 NOT_IN_A_TABLE = {
     "AggregateState": "a state",
+    "AggregationMetrics": "a result",
     "AggregationRule": "the type of RULES",
     "Attack": "a type",
     "AxisName": "a type",
@@ -221,9 +243,12 @@ NOT_IN_A_TABLE = {
     "PowerSgdState": "a state",
     "PullToLeaderState": "a state",
     "Received": "a state",
+    "RuleContract": "a type",
+    "RuleState": "a state",
     "StepPolicy": "a type",
     "ThresholdState": "a state",
     "TrainState": "a state",
+    "aggregation_metrics": "a function; tests/aggregation/test_aggregation_metrics.py",
     "compression_metrics": "a function; tests/compression/test_measured.py",
     "communication_report": "a function; tests/contract/test_bytes.py runs it",
     "data_parallel": "a recipe; tests/recipes",
@@ -240,7 +265,7 @@ NOT_IN_A_TABLE = {
 
 def names(rows):
     """Return the ids of parametrized tests."""
-    return [getattr(row, "name", None) or row.compressor.name for row in rows]
+    return [getattr(row, "name", None) or row[0].name for row in rows]
 
 
 def inputs(row, steps=3):

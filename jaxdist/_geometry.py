@@ -1,0 +1,178 @@
+"""Geometry: how W contributions lie to each other, in W² numbers instead of W·d."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+_CACHED = 4096  # columns whose W rows stay in cache while all pairs are compared
+_RECENTRE = 0.01  # squared distance per squared norm, below which digits would cancel
+_ROUNDS = 4  # each finds what was merely large beside what was huge in the one before
+
+
+class Geometry(NamedTuple):
+    """How W contributions lie to each other, over the whole gradient.
+
+    Whatever a rule can do by adding workers up with weights, it can find out from this
+    alone. Workers that are not finite are infinitely far away from all, themselves
+    included.
+    """
+
+    squared_distances: jax.Array  # [W, W], float; inf where a worker is not finite
+    squared_norms: jax.Array  # [W], float; inf where a worker is not finite
+
+    @classmethod
+    def of(cls, rows: jax.Array) -> "Geometry":
+        """Measure the ``[W, n]`` rows, or this shard's part of them.
+
+        Distances come from inner products around a point in the midst of most rows,
+        chosen anew for every few thousand columns: around 0 they would cancel when all
+        share a large mean, and around the mean when one row is huge.
+        """
+        whole = rows.shape[1] // _CACHED * _CACHED
+
+        def add(i, total):
+            part = jax.lax.dynamic_slice_in_dim(rows, i * _CACHED, _CACHED, axis=1)
+            return jax.tree.map(jnp.add, total, _measured(part))
+
+        total = _measured(rows[:, whole:])
+        if whole:
+            total = jax.lax.fori_loop(0, whole // _CACHED, add, total)
+        return cls(*total)
+
+    @property
+    def finite(self) -> jax.Array:
+        """Which workers are finite, bool ``[W]``."""
+        return jnp.isfinite(self.squared_norms)
+
+    def as_matrix(self) -> jax.Array:
+        """Return ``[W, W]``: the distances, with the norms on their zero diagonal."""
+        itself = jnp.eye(self.squared_norms.shape[0], dtype=bool)
+        return jnp.where(itself, self.squared_norms, self.squared_distances)
+
+    @classmethod
+    def from_matrix(cls, matrix: jax.Array) -> "Geometry":
+        """Invert :meth:`as_matrix`."""
+        norms = jnp.diagonal(matrix)
+        apart = jnp.where(jnp.eye(matrix.shape[0], dtype=bool), 0, matrix)
+        return cls(_far_away(apart, jnp.isfinite(norms)), norms)
+
+    def centred(self, weights: jax.Array | None = None) -> jax.Array:
+        """Return the inner products ``[W, W]`` of the deviations from a mean.
+
+        Args:
+          weights: Of the mean, ``[W]`` with sum 1 and 0 for workers that are not
+            finite; equal ones for all that are finite when None. Rows and columns of
+            workers that are not finite are 0.
+        """
+        finite = self.finite
+        distances = jnp.where(finite[:, None] & finite[None], self.squared_distances, 0)
+        weights = self._uniform() if weights is None else weights
+        to_mean = distances @ weights
+        spread = weights @ to_mean
+        products = (to_mean[:, None] + to_mean[None] - distances - spread) / 2
+        return jnp.where(finite[:, None] & finite[None], products, 0)
+
+    def inner_products(self) -> jax.Array:
+        """Return the inner products ``[W, W]``; 0 for workers that are not finite."""
+        norms = jnp.where(self.finite, self.squared_norms, 0)
+        products = (norms[:, None] + norms[None] - self.squared_distances) / 2
+        return jnp.where(self.finite[:, None] & self.finite[None], products, 0)
+
+    def mixed(self, weights: jax.Array) -> "Geometry":
+        """Return the geometry of ``weights [m, W] @ rows`` without the rows.
+
+        A row of NaN in ``weights`` stands for a contribution that is not finite.
+        """
+        valid = jnp.isfinite(weights).all(axis=1)
+        weights = jnp.where(valid[:, None], weights, 0)
+        mean = self._uniform()
+        products = self.centred(mean)
+        norms = jnp.where(self.finite, self.squared_norms, 0)
+        squared_mean = mean @ (norms - jnp.diagonal(products))
+        along_mean = (norms - jnp.diagonal(products) - squared_mean) / 2
+        total, along = jnp.sum(weights, axis=1), weights @ along_mean
+        among = weights @ products @ weights.T
+        itself = jnp.diagonal(among)
+        more = total[:, None] - total[None]
+        distances = itself[:, None] + itself[None] - 2 * among
+        distances += more * (2 * (along[:, None] - along[None]) + more * squared_mean)
+        norms = itself + total * (2 * along + total * squared_mean)
+        same = jnp.eye(weights.shape[0], dtype=bool)
+        distances = jnp.where(same, 0, jnp.maximum(distances, 0))
+        norms = jnp.where(valid, jnp.maximum(norms, 0), jnp.inf)
+        return Geometry(_far_away(distances, valid), norms)
+
+    def _uniform(self) -> jax.Array:
+        """Return equal weights ``[W]`` for all that are finite."""
+        finite = self.finite.astype(self.squared_norms.dtype)
+        return finite / jnp.maximum(jnp.sum(finite), 1)
+
+
+def _far_away(distances: jax.Array, finite: jax.Array) -> jax.Array:
+    """Put workers that are not finite infinitely far away from all, and themselves."""
+    return jnp.where(finite[:, None] & finite[None], distances, jnp.inf)
+
+
+def _measured(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return distances ``[W, W]`` and norms ``[W]`` of a few columns."""
+    everyone = jnp.ones_like(rows, shape=rows.shape[:1], dtype=bool)
+    first = _around(rows, jnp.mean(rows, axis=0), everyone)
+
+    def is_unfinished(carry):
+        round_index, measured = carry
+        return ~_is_exact(measured) & (round_index < _ROUNDS)
+
+    def recentre(carry):
+        round_index, measured = carry
+        return round_index + 1, _around_the_midst(rows, measured)
+
+    # A loop, not a branch: under vmap a branch would always be taken.
+    _, last = jax.lax.while_loop(is_unfinished, recentre, (0, first))
+    return last.distances, jnp.where(last.finite, last.norms, jnp.inf)
+
+
+class _Measured(NamedTuple):
+    """Of a few columns: squared distances, squared norms around a centre, and norms."""
+
+    distances: jax.Array  # [W, W]
+    radii: jax.Array  # [W]
+    norms: jax.Array  # [W]
+    finite: jax.Array  # [W], bool
+
+
+def _around(rows, centre, finite):
+    """Measure around a centre; rows that are not finite should be 0 already."""
+    # The centre itself is one row more, for the norms.
+    moved = jnp.concatenate([rows - centre[None], centre[None]])
+    products = jnp.matmul(moved, moved.T, precision="highest")
+    among, along, itself = products[:-1, :-1], products[-1, :-1], products[-1, -1]
+    radii = jnp.diagonal(among)
+    distances = jnp.maximum(radii[:, None] + radii[None] - 2 * among, 0)
+    norms = jnp.maximum(radii + 2 * along + itself, 0)
+    return _Measured(_far_away(distances, finite), radii, norms, finite)
+
+
+def _is_exact(measured):
+    """Whether the sums are finite, and most rows no crowd far from the centre.
+
+    If a majority is, at least so many pairs are near; a minority of copies of one row
+    has fewer, and may lie anywhere.
+    """
+    distances, radii, norms, finite = measured
+    majority = norms.shape[0] // 2 + 1
+    near = distances < _RECENTRE / 2 * (radii[:, None] + radii[None])
+    crowded = jnp.sum(near) >= majority * (majority - 1)
+    return jnp.isfinite(jnp.sum(jnp.where(finite, norms, 0))) & ~crowded
+
+
+def _around_the_midst(rows, measured):
+    """Measure around the mean of the half that is nearest to the most central row."""
+    # What cannot be squared counts as infinite, and must not spoil the others.
+    finite = jnp.isfinite(jnp.sum(rows**2, axis=1))
+    distances = _far_away(measured.distances, finite)
+    distances = jnp.where(jnp.isnan(distances), 0, distances)
+    to_central = distances[jnp.argmin(jnp.median(distances, axis=1))]
+    near = ((to_central <= jnp.median(to_central)) & finite).astype(rows.dtype)
+    rows = jnp.where(finite[:, None], rows, 0)
+    return _around(rows, near @ rows / jnp.maximum(jnp.sum(near), 1), finite)

@@ -1,0 +1,267 @@
+"""Aggregation rules: how W contributions become one."""
+
+import dataclasses
+import functools
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _checks, _geometry, _tree
+
+_CACHED = 4096  # columns that are mixed and reduced before the next are looked at
+
+
+def _less_than_half(num_workers: int) -> int:
+    """Return the largest minority."""
+    return (num_workers - 1) // 2
+
+
+def _unbounded(num_workers: int, num_byzantine: int) -> float:
+    """A constant of robustness that nobody has proved."""
+    del num_workers, num_byzantine
+    return math.inf
+
+
+def always(number: int) -> Callable[[int], int]:
+    """Return the function of the number of workers that does not depend on it."""
+    return lambda num_workers: number
+
+
+Mix = Callable[[_geometry.Geometry, jax.Array, Any], tuple[jax.Array, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleContract:
+    r"""What a rule :math:`F` promises of W workers, f of them Byzantine.
+
+    Attributes:
+      num_byzantine: ``(num_workers) -> f`` tolerated, or None where nothing is
+        promised. When more workers than that are not finite, the result is 0.
+      largest: ``(num_workers) -> f``, the most for which the rule is defined.
+      limit: ``largest`` in words, for tables.
+      kappa: ``(num_workers, num_byzantine) -> kappa`` that is proved, no unit: for
+        every set :math:`S` of :math:`W - f` workers
+        :math:`\|F(x) - \bar{x}_S\|^2 \le \frac{\kappa}{|S|}\sum_{i\in S}
+        \|x_i - \bar{x}_S\|^2`.
+      translation_equivariant: The same vector added to all workers is added to the
+        result.
+      scale_equivariant: A positive number that multiplies all workers multiplies the
+        result.
+      in_hull: Each coordinate of the result lies between those of any
+        :math:`W - f` workers.
+    """
+
+    num_byzantine: Callable[[int], int] | None = None
+    largest: Callable[[int], int] = _less_than_half
+    limit: str = "f < W/2"
+    kappa: Callable[[int, int], float] = _unbounded
+    translation_equivariant: bool = True
+    scale_equivariant: bool = True
+    in_hull: bool = False
+
+    def tolerated(self, num_workers: int) -> int:
+        """Return how many of the workers may be Byzantine."""
+        return self.num_byzantine(num_workers) if self.num_byzantine else 0
+
+
+def _first_row(rows: jax.Array) -> jax.Array:
+    """Take the only row that is left after mixing."""
+    return rows[0]
+
+
+def no_memory(num_workers: int) -> Any:
+    """Remember nothing."""
+    del num_workers
+    return ()
+
+
+def _nothing(num_workers: int) -> None:
+    """Accept every number of workers."""
+
+
+# No tuple: `jax.jit(rule)` needs an object that can be hashed and weakly referenced.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class AggregationRule:
+    """How W contributions become one: mix the rows, then reduce them.
+
+    Call it on stacked gradients ``[W, ...]`` without any mesh, or give it to
+    :func:`jaxdist.aggregate`.
+
+    Attributes:
+      name: How reports and errors call it.
+      reduce: ``rows [m, s] -> [s]``, coordinate by coordinate.
+      mix: ``(geometry, key, memory) -> (weights [m, W], memory)`` with which the rows
+        are mixed first, or None. Workers that are not finite get weight 0. All
+        weights 0 mean that nothing can be trusted; NaN, that this row is not finite.
+      contract: What the rule promises.
+      linear: The rule is the plain mean.
+      needs_aligned: The rule compares coordinates between workers, which is void when
+        each of them keeps other coordinates.
+      anchor: What ``mix`` sees besides the workers, as the last row: ``"previous"``,
+        the result of the step before (0 at first), ``"reference"``, an extra argument
+        of ``update``, or None.
+      init: ``(num_workers) -> memory``, small and equal on all workers.
+      requires: ``(num_workers) -> None``; raises for what ``contract`` does not say.
+    """
+
+    name: str
+    reduce: Callable[[jax.Array], jax.Array] = _first_row
+    mix: Mix | None = None
+    contract: RuleContract = RuleContract()
+    linear: bool = False
+    needs_aligned: bool = False
+    anchor: str | None = None
+    init: Callable[[int], Any] = no_memory
+    requires: Callable[[int], None] = _nothing
+
+    def __repr__(self):
+        return self.name
+
+    def check(self, num_workers: int) -> None:
+        """Raise when the rule cannot work with so few workers."""
+        if self.contract.num_byzantine is not None:
+            _checks.byzantine_count(
+                self.name,
+                self.contract.num_byzantine(num_workers),
+                num_workers,
+                self.contract.largest(num_workers),
+            )
+        self.requires(num_workers)
+
+    def __call__(
+        self, stacked: Any, key: jax.Array | None = None, *, anchor: Any = None
+    ) -> Any:
+        """Aggregate stacked gradients.
+
+        Args:
+          stacked: Pytree of arrays ``[W, ...]``.
+          key: Typed key for rules that draw; a fixed one when None.
+          anchor: Pytree of arrays ``[...]``: the previous result or the reference of
+            rules that have one. Zeros when None, for a previous result.
+
+        Returns:
+          Pytree of arrays ``[...]`` with the dtypes of ``stacked``.
+
+        Raises:
+          ValueError: If the leaves disagree on W, if the rule cannot work with W, or
+            if ``anchor`` is given or missing against what the rule needs.
+        """
+        leaves, treedef = jax.tree.flatten(stacked)
+        if not leaves:
+            return stacked
+        num_workers = _shared_leading_axis(leaves)
+        self.check(num_workers)
+        dtype = _tree.accumulator_dtype(*(leaf.dtype for leaf in leaves))
+
+        def joined(parts, num_rows):
+            flat = [part.reshape(num_rows, -1).astype(dtype) for part in parts]
+            return jnp.concatenate(flat, axis=1)
+
+        rows = joined(leaves, num_workers)
+        if self._has_anchor(anchor):
+            parts = [jnp.asarray(part) for part in treedef.flatten_up_to(anchor)]
+            rows = jnp.concatenate([rows, joined(parts, 1)])
+        elif self.anchor:
+            rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
+        key = jax.random.key(0) if key is None else key
+        merged = self._apply(rows, num_workers, key)
+        parts = _tree.split(merged, (math.prod(leaf.shape[1:]) for leaf in leaves))
+        return treedef.unflatten(
+            part.reshape(leaf.shape[1:]).astype(leaf.dtype)
+            for part, leaf in zip(parts, leaves, strict=True)
+        )
+
+    def _has_anchor(self, anchor):
+        """Whether an anchor was given; raise if it must or must not be."""
+        if anchor is not None and self.anchor is None:
+            raise ValueError(f"`anchor` must be None for {self.name}, which has none.")
+        if anchor is None and self.anchor == "reference":
+            raise ValueError(
+                f"`anchor` must be the reference gradient that {self.name} compares "
+                "all workers with, got None."
+            )
+        return anchor is not None
+
+    def _apply(self, rows, num_workers, key):
+        """Turn all rows, the anchor last, into one."""
+        weights = None
+        if self.mix is None:
+            finite = jnp.isfinite(rows).all(axis=1)
+        else:
+            geometry = _geometry.Geometry.of(rows)
+            finite = geometry.finite
+            weights, _ = self.mix(geometry, key, self.init(num_workers))
+        merged = self.combine(rows, weights)
+        num_nonfinite = jnp.sum(~finite[:num_workers])
+        return jnp.where(self.trusts(num_nonfinite, num_workers), merged, 0)
+
+    def combine(self, rows: jax.Array, weights: jax.Array | None) -> jax.Array:
+        """Turn the rows ``[W, s]`` of one shard into one ``[s]``.
+
+        Args:
+          rows: The workers' contributions to this shard, at least float32.
+          weights: ``[m, W]`` of ``mix`` for the whole gradient; None for rules that do
+            not mix.
+        """
+        if weights is None:
+            return self.reduce(rows)
+        weights = weights.astype(rows.dtype)
+        if weights.shape[0] == 1:
+            return _weighted_sum(weights[0], rows)
+        return _mixed_and_reduced(weights, rows, self.reduce)
+
+    def trusts(
+        self, num_nonfinite: jax.Array | int, num_workers: int
+    ) -> jax.Array | bool:
+        """Whether a result can be trusted although some workers are not finite."""
+        if self.contract.num_byzantine is None:
+            return True
+        return num_nonfinite <= self.contract.num_byzantine(num_workers)
+
+
+def _weighted_sum(weights: jax.Array, rows: jax.Array) -> jax.Array:
+    """Return ``weights [W] @ rows [W, s]``, deaf to rows without weight."""
+    # A weight of zero does not silence a NaN; rows that hold one have no weight. A sum
+    # of terms fuses, where a product would copy all rows first.
+    terms = (
+        weights[i] * jnp.where(jnp.isfinite(row), row, 0) for i, row in enumerate(rows)
+    )
+    return functools.reduce(operator.add, terms)
+
+
+def _mixed_and_reduced(weights, rows, reduce):
+    """Mix and reduce few columns at a time: all mixed rows at once need not exist."""
+
+    def part(columns):
+        finite = jnp.where(jnp.isfinite(columns), columns, 0)
+        return reduce(jnp.matmul(weights, finite, precision="highest"))
+
+    size = rows.shape[1]
+    whole = size // _CACHED * _CACHED
+    rest = part(rows[:, whole:])
+    if not whole:
+        return rest
+
+    def body(i, merged):
+        columns = jax.lax.dynamic_slice_in_dim(rows, i * _CACHED, _CACHED, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(
+            merged, part(columns), i * _CACHED, axis=0
+        )
+
+    merged = jnp.concatenate([jnp.zeros_like(rows[0, :whole]), rest])
+    return jax.lax.fori_loop(0, whole // _CACHED, body, merged)
+
+
+def _shared_leading_axis(leaves: list[jax.Array]) -> int:
+    """Return W, the number of rows that all leaves have."""
+    sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in leaves}
+    if len(sizes) != 1 or 0 in sizes:
+        raise ValueError(
+            "`stacked` must hold arrays [W, ...] that agree on W, the number of "
+            f"workers; the leaves have leading axes {sorted(sizes)}."
+        )
+    return sizes.pop()

@@ -1,0 +1,127 @@
+"""What the rule of an aggregation remembers from step to step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _collectives, _leafwise, _rule, _tree, _worker_state
+from jaxdist.aggregation import _aggregation_metrics, _plan
+
+
+class RuleState(NamedTuple):
+    """What the rule of :func:`aggregate` remembers."""
+
+    memory: Any  # its own; equal on all workers
+    whole: Any  # tree of [d]: last result, routes psum and gather; equal on all workers
+    part: _worker_state.PerWorkerState  # tree of [d/W]: last result, scatter; varies
+    num_nonfinite: jax.Array  # int32, shape (): workers that were not finite
+    metrics: Any  # AggregationMetrics, equal on all workers; () when not asked for
+
+
+def init(plan, rule, metrics, params, axis_name):
+    """Return the state before the first step: the last result was 0."""
+    names, leaves, treedef = _tree.flatten(params)
+    num_workers = _size(rule, metrics, axis_name)
+    plans = plan(names, leaves) if rule.anchor == "previous" else []
+    likes = [_plan.previous_like(item, rule) for item in plans]
+    previous = [jnp.zeros(like.shape, like.dtype) for like in likes]
+    return RuleState(
+        rule.init(num_workers),
+        *_sorted_by_holder(plans, previous, treedef, axis_name),
+        jnp.zeros((), jnp.int32),
+        _aggregation_metrics.nothing_yet(num_workers) if metrics else (),
+    )
+
+
+def after(plans, rule, metrics, merged, treedef, axis_name):
+    """Return the state after a step."""
+    verdict = merged.verdict
+    keeps = rule.anchor == "previous"
+    previous = [
+        leaf.astype(plan.part.dtype)
+        for plan, leaf in zip(plans, merged.leaves, strict=True)
+        if keeps
+    ]
+    return RuleState(
+        verdict.memory,
+        *_sorted_by_holder(plans if keeps else [], previous, treedef, axis_name),
+        verdict.num_nonfinite,
+        _aggregation_metrics.measure(merged.rows, verdict, rule, axis_name)
+        if metrics
+        else (),
+    )
+
+
+def anchors(plans, rule, names, state, reference, axis_name):
+    """Return my part of the anchor of each leaf, flat; None for rules without."""
+    if rule.anchor is None:
+        return [None] * len(plans)
+    if rule.anchor == "reference":
+        me = _collectives.index(axis_name)
+        _, leaves, _ = _tree.flatten(reference)
+        return [
+            _tree.to_blocks(leaf, plan.blocks)[me if plan.blocks > 1 else 0]
+            for plan, leaf in zip(plans, leaves, strict=True)
+        ]
+    likes = [_plan.previous_like(plan, rule) for plan in plans]
+    scattered = [plan.route == "scatter" for plan in plans]
+
+    def find(tree, is_part):
+        wanted = [
+            like if here == is_part else ()
+            for like, here in zip(likes, scattered, strict=True)
+        ]
+        return _leafwise.arrays_of(names, wanted, tree)
+
+    whole = find(state.whole, False)
+    part = find(_worker_state.detach(state.part), True)
+    return [p if here else w for w, p, here in zip(whole, part, scattered, strict=True)]
+
+
+def checked_reference(rule, reference, updates):
+    """Return the reference like the updates, or None for rules without; or raise."""
+    if rule.anchor != "reference":
+        return None
+    if reference is None:
+        raise ValueError(
+            f"`reference` must be the gradient with which {rule.name} compares all "
+            "workers, got None: call tx.update(updates, state, params, reference=...)."
+        )
+    names, leaves, treedef = _tree.flatten(updates)
+    if jax.tree.structure(reference) != treedef:
+        raise ValueError("`reference` must have the structure of `updates`.")
+    for name, leaf, like in zip(names, jax.tree.leaves(reference), leaves, strict=True):
+        if leaf.shape != like.shape:
+            raise ValueError(
+                f"`reference` must have the shapes of `updates`, but leaf {name!r} has "
+                f"{leaf.shape} instead of {like.shape}."
+            )
+    return reference
+
+
+def _sorted_by_holder(plans, previous, treedef, axis_name):
+    """Return what all workers hold, and what each holds of its part."""
+    nothing = [()] * treedef.num_leaves
+    whole, part = list(nothing), list(nothing)
+    for i, (plan, leaf) in enumerate(zip(plans, previous, strict=True)):
+        (part if plan.route == "scatter" else whole)[i] = leaf
+    return (
+        treedef.unflatten(whole),
+        _worker_state.attach(treedef.unflatten(part), axis_name),
+    )
+
+
+def _size(rule, metrics, axis_name):
+    """Return W, or say how to make a state whose shape depends on it."""
+    if not metrics and rule.anchor is None and rule.init is _rule.no_memory:
+        return 0
+    try:
+        return _collectives.size(axis_name)
+    except NameError as error:
+        raise NameError(
+            f"{error} The state of {rule.name} holds something for each worker or its "
+            "part of a leaf, so the number of workers must be known: make the state "
+            "with jaxdist.init(tx, params, mesh, axis_name), or call tx.init inside "
+            "shard_map, pmap or vmap."
+        ) from None

@@ -1,0 +1,101 @@
+"""Distances that no attacker can spoil, and what follows from them alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdist as jd
+
+
+@pytest.mark.parametrize("size", [5, 4096, 10_000])
+def test_geometry_is_exact_around_a_large_mean(size):
+    rows = 100 + 0.01 * np.random.default_rng(0).standard_normal((6, size))
+    rows = rows.astype(np.float32)
+    geometry = jd.Geometry.of(jnp.asarray(rows))
+    exact = ((rows[:, None].astype(np.float64) - rows[None]) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(geometry.squared_distances, exact, rtol=1e-4)
+    norms = (rows.astype(np.float64) ** 2).sum(axis=1)
+    np.testing.assert_allclose(geometry.squared_norms, norms, rtol=1e-5)
+
+
+def test_geometry_travels_as_one_matrix():
+    geometry = jd.Geometry.of(jax.random.normal(jax.random.key(0), (4, 7)))
+    matrix = geometry.as_matrix()
+    assert matrix.shape == (4, 4)
+    for given, back in zip(geometry, jd.Geometry.from_matrix(matrix), strict=True):
+        np.testing.assert_array_equal(given, back)
+
+
+def test_bad_workers_are_infinitely_far_away():
+    rows = jnp.ones((3, 2)).at[1, 0].set(jnp.nan)
+    geometry = jd.Geometry.of(rows)
+    np.testing.assert_array_equal(
+        geometry.squared_distances, [[0, np.inf, 0], [np.inf] * 3, [0, np.inf, 0]]
+    )
+
+
+@pytest.mark.parametrize(
+    "bad", [[1e7] * 7, [100.0] * 7, [1e30] * 7, [1e15, 1e9, 1e7, 1e3, 30, 5, 1]]
+)
+def test_huge_rows_do_not_spoil_the_distances_of_others(bad):
+    rng = np.random.default_rng(0)
+    rows = (10 + 0.1 * rng.standard_normal((16, 5001))).astype(np.float32)
+    rows[9:] += np.array(bad, np.float32)[:, None]
+    honest = rows[:9].astype(np.float64)
+    exact = ((honest[:, None] - honest) ** 2).sum(axis=-1)
+    distances = jax.jit(jd.Geometry.of)(rows).squared_distances
+    np.testing.assert_allclose(distances[:9, :9], exact, rtol=1e-5)
+
+
+def test_the_same_under_vmap():
+    rows = jax.random.normal(jax.random.key(0), (3, 5, 100))
+    rows = rows.at[1, 4].set(1e9)
+    for one, many in zip(
+        jd.Geometry.of(rows[1]), jax.vmap(jd.Geometry.of)(rows), strict=True
+    ):
+        np.testing.assert_allclose(many[1], one, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mean", [0, 100])
+@pytest.mark.parametrize("sums_to_one", [True, False])
+def test_the_geometry_of_mixed_rows_follows(mean, sums_to_one):
+    rng = np.random.default_rng(0)
+    rows = (mean + rng.standard_normal((6, 1000))).astype(np.float32)
+    weights = rng.random((4, 6)).astype(np.float32)
+    if sums_to_one:
+        weights /= weights.sum(axis=1, keepdims=True)
+    mixed = weights.astype(np.float64) @ rows
+    got = jd.Geometry.of(jnp.asarray(rows)).mixed(jnp.asarray(weights))
+    exact = ((mixed[:, None] - mixed) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(
+        got.squared_distances, exact, rtol=1e-4, atol=1e-6 * exact.max()
+    )
+    np.testing.assert_allclose(got.squared_norms, (mixed**2).sum(axis=1), rtol=1e-5)
+
+
+def test_products_follow_from_distances():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((5, 30)).astype(np.float32)
+    geometry = jd.Geometry.of(jnp.asarray(rows))
+    np.testing.assert_allclose(geometry.inner_products(), rows @ rows.T, atol=1e-4)
+    weights = np.array([0.5, 0.5, 0, 0, 0], np.float32)
+    moved = rows - weights @ rows
+    np.testing.assert_allclose(
+        geometry.centred(jnp.asarray(weights)), moved @ moved.T, atol=1e-4
+    )
+    moved = rows - rows.mean(axis=0)
+    np.testing.assert_allclose(geometry.centred(), moved @ moved.T, atol=1e-4)
+
+
+def test_bad_workers_have_no_products_and_mix_to_nothing_finite():
+    rows = jnp.ones((3, 2)).at[1, 0].set(jnp.inf)
+    geometry = jd.Geometry.of(rows)
+    np.testing.assert_array_equal(geometry.finite, [True, False, True])
+    expected = [[2, 0, 2], [0, 0, 0], [2, 0, 2]]
+    np.testing.assert_array_equal(geometry.inner_products(), expected)
+    np.testing.assert_array_equal(geometry.centred(), np.zeros((3, 3)))
+    weights = jnp.array([[0.5, 0, 0.5], [jnp.nan] * 3, [1.0, 0, 0]])
+    mixed = geometry.mixed(weights)
+    np.testing.assert_array_equal(mixed.finite, [True, False, True])
+    assert float(mixed.squared_distances[0, 2]) == 0
