@@ -53,6 +53,7 @@ class RuleContract:
         result.
       in_hull: Each coordinate of the result lies between those of any
         :math:`W - f` workers.
+      symmetric: The order of the workers does not matter.
     """
 
     num_byzantine: Callable[[int], int] | None = None
@@ -62,6 +63,7 @@ class RuleContract:
     translation_equivariant: bool = True
     scale_equivariant: bool = True
     in_hull: bool = False
+    symmetric: bool = True
 
     def tolerated(self, num_workers: int) -> int:
         """Return how many of the workers may be Byzantine."""

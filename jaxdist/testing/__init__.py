@@ -6,8 +6,13 @@ from jaxdist.testing._check_compressor import PROPERTIES as PROPERTIES
 from jaxdist.testing._check_compressor import CompressorReport as CompressorReport
 from jaxdist.testing._check_compressor import PropertyReport as PropertyReport
 from jaxdist.testing._check_compressor import check_compressor as check_compressor
+from jaxdist.testing._check_rule import RULE_PROPERTIES as RULE_PROPERTIES
+from jaxdist.testing._check_rule import RuleReport as RuleReport
+from jaxdist.testing._check_rule import check_rule as check_rule
 from jaxdist.testing._compressor_cases import CompressorCase as CompressorCase
 from jaxdist.testing._compressor_cases import compressor_cases as compressor_cases
+from jaxdist.testing._estimate_kappa import KappaEstimate as KappaEstimate
+from jaxdist.testing._estimate_kappa import estimate_kappa as estimate_kappa
 from jaxdist.testing._estimates import Estimate as Estimate
 from jaxdist.testing._estimates import estimate_bias as estimate_bias
 from jaxdist.testing._estimates import estimate_contraction as estimate_contraction
@@ -19,14 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PROPERTIES",
+    "RULE_PROPERTIES",
     "CompressorCase",
     "CompressorReport",
     "Estimate",
+    "KappaEstimate",
     "PropertyReport",
+    "RuleReport",
     "check_compressor",
+    "check_rule",
     "compressor_cases",
     "estimate_bias",
     "estimate_contraction",
+    "estimate_kappa",
     "estimate_variance",
     "gradient_trees",
     "leaves",

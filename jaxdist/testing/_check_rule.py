@@ -1,0 +1,154 @@
+"""Check rule: every promise of an aggregation rule, tried."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdist import _checks, _rule
+from jaxdist.attack import _gaussian, _inject_attack, _sign_flip
+from jaxdist.testing import _check_compressor, _rule_properties
+
+_TRIED: dict[str, Callable[[_rule_properties.RuleSetting], str]] = {
+    "shape_and_dtype": _rule_properties.shape_and_dtype,
+    "permutation": _rule_properties.permutation,
+    "translation": _rule_properties.translation,
+    "scale": _rule_properties.scale,
+    "unanimity": _rule_properties.unanimity,
+    "float64": _rule_properties.float64,
+    "sharded": _rule_properties.sharded,
+    "hull": _rule_properties.hull,
+    "bounded": _rule_properties.bounded,
+    "not_finite": _rule_properties.not_finite,
+    "resilience": _rule_properties.resilience,
+    "kappa": _rule_properties.kappa,
+}
+
+RULE_PROPERTIES = tuple(_TRIED)
+"""What :func:`check_rule` can check, in the order in which it does."""
+
+
+class RuleReport(NamedTuple):
+    """What :func:`check_rule` returns; ``print`` shows a table."""
+
+    rule: str
+    properties: tuple[_check_compressor.PropertyReport, ...]
+
+    def __str__(self):
+        width = max(len(row.property) for row in self.properties)
+        lines = [f"{row.property:<{width}}  {row.detail}" for row in self.properties]
+        return "\n".join([f"{self.rule} keeps its contract", *lines])
+
+
+def check_rule(
+    rule: _rule.AggregationRule,
+    *,
+    properties: Iterable[str] = RULE_PROPERTIES,
+    num_workers: int = 9,
+    size: int = 61,
+    oracle: Callable[[np.ndarray], Any] | None = None,
+    attacks: Iterable[_inject_attack.Attack] | None = None,
+    seed: int = 0,
+) -> RuleReport:
+    r"""Raise unless an aggregation rule keeps every promise of its contract.
+
+    Tried are shapes and dtypes; that the order of the workers does not matter;
+    equivariance to translation and scale; that unanimous workers get their way; an
+    oracle in float64, also where all share a large mean; the route scatter beside
+    stacked gradients; that attackers, near, far or not finite, move the result little;
+    that no attack and no adversarial search (:func:`estimate_kappa`) exceeds
+    :math:`\kappa`.
+
+    Args:
+      rule: The rule, ours or your own.
+      properties: Which of :data:`RULE_PROPERTIES` to check; what the contract does not
+        promise passes.
+      num_workers: W, enough for the rule.
+      size: Coordinates of each worker, at least 8.
+      oracle: Maps rows ``[W, size]`` in float64 to the result ``[size]``, or None.
+      attacks: For ``resilience``; all that need no argument when None.
+      seed: Of the rows.
+
+    Returns:
+      What was checked, to print.
+
+    Raises:
+      AssertionError: If a promise is broken: which one, where, by how much.
+      ValueError: If an argument is out of range, or W too small for the rule.
+      TypeError: If ``rule`` is none.
+
+    Communication:
+      None.
+
+    Example:
+      >>> import jaxdist.testing
+      >>> report = jaxdist.testing.check_rule(
+      ...     jaxdist.median(), properties=["permutation", "not_finite"]
+      ... )
+      >>> print(report)
+      median() keeps its contract
+      permutation  equal to 0
+      not_finite   4 with NaN, infinity or both; zero for 5
+    """
+    _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.median()")
+    num_workers = _checks.integer("num_workers", num_workers, 1)
+    rule.check(num_workers)
+    setting = _rule_properties.RuleSetting(
+        rule,
+        num_workers,
+        _checks.integer("size", size, 8),
+        _checks.integer("seed", seed, 0),
+        oracle,
+        _default_attacks() if attacks is None else tuple(attacks),
+    )
+    return RuleReport(
+        rule.name, tuple(_report(setting, name) for name in _chosen(properties))
+    )
+
+
+def _chosen(properties: Iterable[str]) -> list[str]:
+    """Return the properties in the order in which they are checked."""
+    asked = [properties] if isinstance(properties, str) else list(properties)
+    for name in asked:
+        _checks.one_of("properties", name, RULE_PROPERTIES)
+    return [name for name in RULE_PROPERTIES if name in asked]
+
+
+def _default_attacks() -> tuple[_inject_attack.Attack, ...]:
+    """Return attacks that need no argument."""
+    return (_sign_flip.sign_flip(), _sign_flip.sign_flip(10.0), _gaussian.gaussian())
+
+
+def _report(
+    setting: _rule_properties.RuleSetting, name: str
+) -> _check_compressor.PropertyReport:
+    """Try one property, where it is promised."""
+    if not _is_promised(setting, name):
+        return _check_compressor.PropertyReport(name, False, "not promised")
+    try:
+        detail = _TRIED[name](setting)
+    except AssertionError as error:
+        message = f"{setting.rule.name} breaks {name!r}: {error}"
+        raise AssertionError(message) from error.__cause__
+    return _check_compressor.PropertyReport(name, True, detail)
+
+
+def _is_promised(setting: _rule_properties.RuleSetting, name: str) -> bool:
+    """Whether the contract promises it."""
+    contract = setting.rule.contract
+    robust = contract.num_byzantine is not None
+    constant = contract.kappa(setting.num_workers, setting.num_byzantine)
+    promised = {
+        "permutation": contract.symmetric,
+        "translation": contract.translation_equivariant,
+        "scale": contract.scale_equivariant,
+        "unanimity": contract.translation_equivariant and setting.rule.anchor is None,
+        "float64": setting.oracle is not None,
+        "hull": contract.in_hull,
+        "bounded": robust,
+        "not_finite": robust,
+        "resilience": robust and math.isfinite(constant),
+        "kappa": robust and math.isfinite(constant) and setting.rule.anchor is None,
+    }
+    return promised.get(name, True)

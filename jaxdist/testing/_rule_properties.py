@@ -1,0 +1,246 @@
+"""What `check_rule` tries; each says what it found, or raises what is wrong."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdist import _rule
+from jaxdist.aggregation import _aggregate
+from jaxdist.attack import _inject_attack
+from jaxdist.testing import _estimate_kappa
+
+_AXIS = "jaxdist_check_rule"
+
+
+class RuleSetting(NamedTuple):
+    """A rule, and on what it is tried."""
+
+    rule: _rule.AggregationRule
+    num_workers: int
+    size: int
+    seed: int
+    oracle: Callable[[np.ndarray], Any] | None
+    attacks: tuple[_inject_attack.Attack, ...]
+
+    @property
+    def num_byzantine(self) -> int:
+        """How many the rule tolerates."""
+        return self.rule.contract.tolerated(self.num_workers)
+
+    @property
+    def anchor(self) -> jax.Array | None:
+        """What rules with an anchor are given: something near the honest mean."""
+        rows = self.rows(1)[0]
+        return None if self.rule.anchor is None else 0.5 + 0.1 * rows
+
+    def rows(self, turn: int = 0) -> jax.Array:
+        """Return workers that agree on much, ``[W, size]``."""
+        key = jax.random.fold_in(jax.random.key(self.seed), turn)
+        return 0.5 + jax.random.normal(key, (self.num_workers, self.size))
+
+    def apply(self, rows: Any, shift: Any = 0.0, scale: float = 1.0) -> Any:
+        """Return the result for rows, the anchor shifted and scaled as they are."""
+        anchor = self.anchor
+        if anchor is None:
+            return self.rule(rows)
+        return self.rule(rows, anchor=scale * anchor + shift)
+
+
+def shape_and_dtype(setting: RuleSetting) -> str:
+    """Trees of any shapes and dtypes come back without the axis of the workers."""
+    rows = setting.rows()
+    tree = {
+        "empty": rows[:, :0],
+        "half": rows[:, :3].astype(jnp.bfloat16),
+        "matrix": rows[:, 3:].reshape(setting.num_workers, -1, 1),
+        "scalar": rows[:, 0],
+    }
+    anchor = None
+    if setting.anchor is not None:
+        anchor = jax.tree.map(lambda leaf: leaf[0], tree)
+    try:
+        merged = jax.jit(lambda tree: setting.rule(tree, anchor=anchor))(tree)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"a tree of many shapes is an error: {error}") from error
+    for name, leaf in tree.items():
+        found, wanted = merged[name], (leaf.shape[1:], leaf.dtype)
+        if (found.shape, found.dtype) != wanted:
+            raise AssertionError(
+                f"leaf {name!r} should be {wanted}, is {(found.shape, found.dtype)}."
+            )
+    return "a tree with bfloat16, a scalar and an empty leaf"
+
+
+def permutation(setting: RuleSetting) -> str:
+    """The order of the workers does not matter."""
+    rows = setting.rows()
+    order = np.random.default_rng(setting.seed).permutation(setting.num_workers)
+    return _close(setting.apply(rows[order]), setting.apply(rows), "in another order")
+
+
+def translation(setting: RuleSetting) -> str:
+    """A vector added to all is added to the result."""
+    rows, shift = setting.rows(), 10 * setting.rows(2)[0]
+    moved = setting.apply(rows + shift[None], shift=shift)
+    return _close(moved, setting.apply(rows) + shift, "with a vector added to all")
+
+
+def scale(setting: RuleSetting) -> str:
+    """A positive number that multiplies all multiplies the result."""
+    rows = setting.rows()
+    for factor in (1e-3, 1e3):
+        found = setting.apply(factor * rows, scale=factor) / factor
+        _close(found, setting.apply(rows), f"with all workers times {factor:g}")
+    return "times 0.001 and 1000"
+
+
+def unanimity(setting: RuleSetting) -> str:
+    """What all workers send is the result."""
+    rows = jnp.broadcast_to(setting.rows()[:1], (setting.num_workers, setting.size))
+    return _close(setting.apply(rows), rows[0], "when all workers send the same")
+
+
+def float64(setting: RuleSetting) -> str:
+    """The rule equals its oracle, also where all share a large mean."""
+    oracle = setting.oracle
+    assert oracle is not None
+    for name, rows in (
+        ("ordinary workers", setting.rows()),
+        ("a common mean of 10000 deviations", 100 + 0.01 * setting.rows()),
+    ):
+        expected = oracle(np.asarray(rows, np.float64))
+        _close(setting.apply(rows), expected, f"for {name}, beside the oracle")
+    return "ordinary workers, and a common mean of 10000 deviations"
+
+
+def sharded(setting: RuleSetting) -> str:
+    """Cut into the parts of W workers, the result is the same."""
+    tx = _aggregate.aggregate(_AXIS, setting.rule, route="scatter")
+    extra = {"reference": setting.anchor} if setting.rule.anchor == "reference" else {}
+
+    def worker(updates):
+        return tx.update(updates, tx.init(updates), **extra)[0]
+
+    rows = setting.rows()
+    merged = jax.jit(jax.vmap(worker, axis_name=_AXIS))(rows)
+    anchor = setting.anchor if setting.rule.anchor == "reference" else None
+    stacked = setting.rule(rows, anchor=anchor)
+    if setting.rule.contract.symmetric:
+        _close(merged[0], stacked, "on the route scatter, beside stacked gradients")
+    _close(merged[1], merged[0], "on another worker")
+    return f"{setting.num_workers} workers on the route scatter"
+
+
+def hull(setting: RuleSetting) -> str:
+    """Each coordinate stays between those of the honest."""
+    honest = setting.num_workers - setting.num_byzantine
+    for rows in _attacked(setting):
+        low, high = jnp.min(rows[:honest], axis=0), jnp.max(rows[:honest], axis=0)
+        found = setting.apply(rows)
+        outside = jnp.maximum(low - found, found - high)
+        if not (outside <= 1e-5 * (1 + jnp.abs(high - low))).all():
+            raise AssertionError(
+                f"a coordinate lies {float(jnp.max(outside)):g} outside those of the "
+                "honest workers."
+            )
+    return f"{setting.num_byzantine} attackers, near and far"
+
+
+def bounded(setting: RuleSetting) -> str:
+    """However far the attackers go, the result stays near the honest workers."""
+    honest = setting.num_workers - setting.num_byzantine
+    worst = 0.0
+    for rows in _attacked(setting):
+        mean = jnp.mean(rows[:honest], axis=0)
+        width = jnp.max(jnp.linalg.norm(rows[:honest] - mean[None], axis=1))
+        error = jnp.linalg.norm(setting.apply(rows) - mean)
+        worst = max(worst, float(error / width))
+    if not worst <= 10 * np.sqrt(setting.num_workers):
+        raise AssertionError(
+            f"the result lies {worst:g} times as far from the honest mean as any "
+            "honest worker."
+        )
+    return f"at most {worst:.2f} times as far from the honest mean as the honest"
+
+
+def not_finite(setting: RuleSetting) -> str:
+    """As many as are tolerated change little; with one more the result is 0."""
+    f, rows = setting.num_byzantine, setting.rows()
+    honest = rows[: setting.num_workers - f]
+    width = float(jnp.max(jnp.abs(honest))) * 10
+    for bad in _bad_rows(f, setting.size) if f else ():
+        found = setting.apply(jnp.concatenate([honest, bad]))
+        if not (jnp.abs(found) <= width * np.sqrt(setting.size)).all():
+            raise AssertionError(f"the result is {found} for {f} bad rows {bad[:, :2]}")
+    too_many = rows.at[: f + 1, 0].set(jnp.nan)
+    if (setting.apply(too_many) != 0).any():
+        raise AssertionError(f"the result is not 0 although {f + 1} are not finite.")
+    return f"{f} with NaN, infinity or both; zero for {f + 1}"
+
+
+def resilience(setting: RuleSetting) -> str:
+    """Under every attack the error is within the constant that is proved."""
+    f = setting.num_byzantine
+    rows, worst = setting.rows(), (0.0, "no attack")
+    honest = rows[: setting.num_workers - f]
+    mean = jnp.mean(honest, axis=0)
+    spread = jnp.mean(jnp.sum((honest - mean[None]) ** 2, axis=1))
+    for attack in setting.attacks:
+        error = jnp.sum((setting.apply(attack(rows, f)) - mean) ** 2)
+        worst = max(worst, (float(error / spread), attack.name))
+    bound = setting.rule.contract.kappa(setting.num_workers, f)
+    if not worst[0] <= bound * (1 + 1e-4) + 1e-6:
+        raise AssertionError(
+            f"under {worst[1]} kappa is {worst[0]:g}, more than the {bound:g} proved."
+        )
+    return f"{len(setting.attacks)} attacks, the worst {worst[1]}: {worst[0]:.3g}"
+
+
+def kappa(setting: RuleSetting) -> str:
+    """No inputs are found on which the constant that is proved is exceeded."""
+    f, num_workers = setting.num_byzantine, setting.num_workers
+    bound = setting.rule.contract.kappa(num_workers, f)
+    found = _estimate_kappa.estimate_kappa(
+        setting.rule, num_workers, f, num_starts=64, num_steps=100, key=setting.seed
+    )
+    if not found.kappa <= bound * (1 + 1e-4) + 1e-6:
+        raise AssertionError(
+            f"kappa is {found.kappa:g} for the rows\n{found.rows}\nmore than the "
+            f"{bound:g} proved."
+        )
+    return f"at least {found.kappa:.3g} of the {bound:.3g} proved"
+
+
+def _attacked(setting: RuleSetting):
+    """Yield rows whose last f are attackers, from near to very far."""
+    rows, direction = setting.rows(), setting.rows(3)[:1]
+    is_byzantine = jnp.arange(setting.num_workers) >= (
+        setting.num_workers - setting.num_byzantine
+    )
+    for distance in (1.0, 10.0, 1e3, 1e9):
+        for target in (distance * direction, -distance * direction, distance * rows):
+            yield jnp.where(is_byzantine[:, None], target, rows)
+
+
+def _bad_rows(count, size):
+    """Yield rows that are not finite, everywhere or in one coordinate."""
+    values = [jnp.nan, jnp.inf, -jnp.inf]
+    mixed = jnp.asarray([values[i % 3] for i in range(count)])
+    for column in (jnp.full(count, jnp.nan), jnp.full(count, jnp.inf), mixed):
+        yield jnp.broadcast_to(column[:, None], (count, size))
+        yield jnp.zeros((count, size)).at[:, size // 2].set(column)
+
+
+def _close(found, expected, where):
+    """Return how near two results are, or raise."""
+    expected = np.asarray(expected, np.float64)
+    distance = float(np.max(np.abs(np.asarray(found, np.float64) - expected)))
+    if not distance <= 1e-4 * (1e-2 + float(np.max(np.abs(expected)))):
+        raise AssertionError(
+            f"the result differs by {distance:g} {where}, where the largest element is "
+            f"{float(np.max(np.abs(expected))):g}."
+        )
+    return f"equal to {distance:.1g}"

@@ -1,0 +1,120 @@
+"""Rules with a planted defect are rejected, with a sentence that says why."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdist as jd
+from jaxdist import testing
+from jaxdist._rule import RuleContract, always
+
+TWO = RuleContract(always(2))
+
+
+def coordinate_wise(reduce, **promises):
+    return jd.AggregationRule(
+        "mine", reduce, contract=dataclasses.replace(TWO, **promises)
+    )
+
+
+def first(rows):
+    return rows[0]
+
+
+def mean(rows):
+    return jnp.mean(rows, axis=0)
+
+
+def median(rows):
+    """A good median, for what is finite."""
+    return jnp.median(rows, axis=0)
+
+
+def zeroed_median(rows):
+    return jnp.median(jnp.where(jnp.isfinite(rows), rows, 0), axis=0)
+
+
+def beyond(rows):
+    """Go from a low value through the median and as far again."""
+    return 2 * median(rows) - jnp.sort(rows, axis=0)[2]
+
+
+def shrunk(rows):
+    return 0.99 * zeroed_median(rows)
+
+
+def with_offset(rows):
+    return zeroed_median(rows) + 1e-2
+
+
+def smallest_norms(geometry, key, memory):
+    """CGE, for which nothing is proved."""
+    del key
+    order = jnp.argsort(jnp.argsort(geometry.squared_norms))
+    return (order < 7)[None].astype(jnp.float32) / 7, memory
+
+
+DEFECTS = {
+    "shape_and_dtype": coordinate_wise(lambda rows: rows[:1].reshape(-1)[:5]),
+    "permutation": coordinate_wise(first),
+    "translation": coordinate_wise(shrunk),
+    "scale": coordinate_wise(with_offset),
+    "unanimity": coordinate_wise(with_offset),
+    "float64": coordinate_wise(lambda rows: (rows + 1e4).mean(axis=0) - 1e4),
+    "hull": coordinate_wise(beyond, in_hull=True),
+    "bounded": coordinate_wise(mean),
+    "not_finite": coordinate_wise(median),
+    "resilience": coordinate_wise(mean, kappa=lambda num_workers, f: 1.0),
+    "kappa": jd.AggregationRule(
+        "mine",
+        mix=smallest_norms,
+        contract=dataclasses.replace(TWO, kappa=lambda num_workers, f: 5.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_planted_defect_is_found(name):
+    with pytest.raises(AssertionError, match=f"mine breaks {name!r}"):
+        testing.check_rule(
+            DEFECTS[name], properties=name, oracle=lambda rows: rows.mean(axis=0)
+        )
+
+
+def test_a_rule_that_judges_only_its_part_is_found():
+    """Workers are chosen by their first coordinate, which one of the parts holds."""
+
+    def reduce(rows):
+        chosen = jnp.argmin(rows[:, 0])
+        return rows[chosen]
+
+    rule = coordinate_wise(reduce)
+    with pytest.raises(AssertionError, match="mine breaks 'sharded'.*route scatter"):
+        testing.check_rule(rule, properties="sharded")
+
+
+def test_what_is_not_promised_passes():
+    rule = jd.AggregationRule(
+        "mine",
+        first,
+        contract=RuleContract(
+            translation_equivariant=False, scale_equivariant=False, symmetric=False
+        ),
+    )
+    report = testing.check_rule(rule)
+    promised = [row.property for row in report.properties if row.promised]
+    assert promised == ["shape_and_dtype", "sharded"]
+    assert "not promised" in str(report)
+
+
+def test_arguments():
+    with pytest.raises(ValueError, match="`properties` must be one of"):
+        testing.check_rule(jd.median(), properties=["speed"])
+    with pytest.raises(TypeError, match="`rule` must be of type AggregationRule"):
+        testing.check_rule(np.median)
+    with pytest.raises(ValueError, match="`num_byzantine` must lie in"):
+        testing.check_rule(jd.krum(3), num_workers=7)
+    with pytest.raises(ValueError, match="`size` must be an integer >= 8"):
+        testing.check_rule(jd.median(), size=4)
