@@ -41,7 +41,8 @@ def non_finite(kind: str = "nan") -> _attack.Attack:
         if kind != "mixed":
             return jnp.full_like(leaf, _VALUES[kind])
         values = jnp.array(list(_VALUES.values()), leaf.dtype)
-        return values[jax.random.randint(key, leaf.shape, 0, len(_VALUES))]
+        drawn = jax.random.bits(key, leaf.shape, jnp.uint8) % len(_VALUES)
+        return values[drawn.astype(jnp.int32)]
 
     def corrupt(updates, key):
         leaves, treedef = jax.tree.flatten(updates)

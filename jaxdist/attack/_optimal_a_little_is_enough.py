@@ -31,7 +31,7 @@ def optimal_a_little_is_enough(
 
     Returns:
       An attack of workers that collude; all send the same. It runs the rule
-      ``2 num_magnitudes + 1 + 4 num_refinements`` times per step, up to eight at once,
+      ``2 num_magnitudes + 1 + 4 num_refinements`` times per step, four at once,
       and draws nothing unless the rule does. Shifts that harm as much as the worst,
       within a millionth, yield to the smallest of them, and
       of two that are opposite to the positive one.

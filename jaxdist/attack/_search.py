@@ -7,8 +7,7 @@ import numpy as np
 from jaxdist import _checks, _types
 from jaxdist.attack import _attack, _moments
 
-_NUM_CELLS = 4  # between neighbouring shifts, halved in one refinement
-_BATCH = 8  # candidates tried at once; each takes the memory of W gradients
+_AT_ONCE = 4  # shifts tried together; each takes the memory of W gradients
 _SMALLEST = 1e-3  # smallest shift that is tried, as a share of the largest
 _EQUAL = 1 - 1e-6  # shifts that harm by this share of the most harm as much
 
@@ -30,7 +29,7 @@ def optimal(name, rule, direction, limit, num_magnitudes, num_refinements):
         def damage(shift):
             row = mean + shift * along
             crafted = jnp.broadcast_to(row, seen.own.shape)
-            result = rule(jnp.concatenate([seen.honest, crafted]), key)
+            result = rule(jnp.concatenate([seen.honest, crafted]), key=key)
             return jnp.linalg.norm(result - mean)
 
         grid = signed_grid(limit, num_magnitudes).astype(mean.dtype)
@@ -58,18 +57,18 @@ def worst(damage, candidates, num_refinements: int) -> jax.Array:
       candidates: Ascending shifts, all of which are tried.
       num_refinements: How often the most promising cells are halved.
     """
-    harms = jax.lax.map(damage, candidates, batch_size=_BATCH)
+    harms = jax.lax.map(damage, candidates, batch_size=_AT_ONCE)
     # Copies of the last shift keep the places of those that are yet to be tried.
-    room = (0, _NUM_CELLS * num_refinements)
+    room = (0, _AT_ONCE * num_refinements)
     tried = [jnp.pad(array, room, mode="edge") for array in (candidates, harms)]
 
     def refine(i, tried):
         del i
         shifts, harms = tried
-        _, cells = jax.lax.top_k(_promises(shifts, harms), _NUM_CELLS)
+        _, cells = jax.lax.top_k(_promises(shifts, harms), _AT_ONCE)
         middles = (shifts[cells] + shifts[cells + 1]) / 2
-        shifts = jnp.concatenate([shifts[:-_NUM_CELLS], middles])
-        harms = jnp.concatenate([harms[:-_NUM_CELLS], jax.vmap(damage)(middles)])
+        shifts = jnp.concatenate([shifts[:-_AT_ONCE], middles])
+        harms = jnp.concatenate([harms[:-_AT_ONCE], jax.vmap(damage)(middles)])
         order = jnp.argsort(shifts)
         return [shifts[order], harms[order]]
 

@@ -88,7 +88,7 @@ RULES = [jd.mean(), jd.median(), jd.trimmed_mean(2), jd.krum(2)]
 ATTACKS = [
     jd.sign_flip(3.0),
     jd.gaussian(),
-    jd.non_finite("mixed"),
+    jd.non_finite(),
     jd.inner_product_manipulation(),
     jd.a_little_is_enough(1.5),
     jd.optimal_inner_product_manipulation(jd.mean(), 2.0, 3, 1),
