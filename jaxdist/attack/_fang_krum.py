@@ -21,8 +21,8 @@ def fang_krum(knowledge: str = "full", num_halvings: int = 24) -> _attack.Attack
         those of each other, before they corrupt them. They take these for the honest
         ones, and try with one copy of the crafted vector, then with two, and so on up
         to :math:`f` copies.
-      num_halvings: How often :math:`\lambda` is halved at most, at least 0; with the
-        last :math:`\lambda` nothing is tried any more.
+      num_halvings: How often :math:`\lambda` is halved at most, at least 0. If Krum
+        selects none, the last is sent.
 
     Returns:
       An attack of workers that collude; all send the same, and nothing is drawn.
