@@ -35,10 +35,34 @@ from jaxdist.aggregation._nnm import nnm as nnm
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
 from jaxdist.aggregation._rule_state import RuleState as RuleState
 from jaxdist.aggregation._trimmed_mean import trimmed_mean as trimmed_mean
+from jaxdist.attack._a_little_is_enough import a_little_is_enough as a_little_is_enough
+from jaxdist.attack._anti_comparative_elimination import (
+    anti_comparative_elimination as anti_comparative_elimination,
+)
+from jaxdist.attack._attack import Attack as Attack
+from jaxdist.attack._attack import SeenUpdates as SeenUpdates
+from jaxdist.attack._coordinate_shift import coordinate_shift as coordinate_shift
+from jaxdist.attack._fang_krum import fang_krum as fang_krum
+from jaxdist.attack._fang_trimmed_mean import fang_trimmed_mean as fang_trimmed_mean
 from jaxdist.attack._gaussian import gaussian as gaussian
-from jaxdist.attack._inject_attack import Attack as Attack
 from jaxdist.attack._inject_attack import InjectAttackState as InjectAttackState
 from jaxdist.attack._inject_attack import inject_attack as inject_attack
+from jaxdist.attack._inner_product_manipulation import (
+    inner_product_manipulation as inner_product_manipulation,
+)
+from jaxdist.attack._label_flip import label_flip as label_flip
+from jaxdist.attack._learned_mimic import LearnedMimicState as LearnedMimicState
+from jaxdist.attack._learned_mimic import learned_mimic as learned_mimic
+from jaxdist.attack._mimic import mimic as mimic
+from jaxdist.attack._min_max import min_max as min_max
+from jaxdist.attack._min_sum import min_sum as min_sum
+from jaxdist.attack._non_finite import non_finite as non_finite
+from jaxdist.attack._optimal_a_little_is_enough import (
+    optimal_a_little_is_enough as optimal_a_little_is_enough,
+)
+from jaxdist.attack._optimal_inner_product_manipulation import (
+    optimal_inner_product_manipulation as optimal_inner_product_manipulation,
+)
 from jaxdist.attack._sign_flip import sign_flip as sign_flip
 from jaxdist.compression._atomo import atomo as atomo
 from jaxdist.compression._blockwise_float8 import blockwise_float8 as blockwise_float8

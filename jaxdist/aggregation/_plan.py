@@ -238,7 +238,7 @@ def shipments(
             _bytes_of_padding(plan),
             dense,
         )
-    scattered = [plan for plan in plans if plan.route == "scatter"]
+    scattered = [plan for plan in plans if plan.route == "scatter" and plan.like.size]
     if scattered:
         num_workers = scattered[0].num_workers
         dtype = row_dtype(plans)

@@ -216,13 +216,14 @@ def merge(
     joined = {
         route: jnp.concatenate([decoded[i] for i in indices], axis=1)
         for route, indices in chosen.items()
+        if any(decoded[i].size for i in indices)
     }
     verdict = _judgement.judge(joined, rule, key, memory, axis_name)
-    leaves = [jnp.zeros(0)] * len(arrived)
-    for route, indices in chosen.items():
-        sizes = (decoded[i].shape[1] for i in indices)
-        parts = _tree.split(verdict.merged[route], sizes)
-        for i, part in zip(indices, parts, strict=True):
+    leaves = [rows[0] for rows in decoded]  # right where there is nothing to judge
+    for route, merged in verdict.merged.items():
+        sizes = (decoded[i].shape[1] for i in chosen[route])
+        parts = _tree.split(merged, sizes)
+        for i, part in zip(chosen[route], parts, strict=True):
             leaves[i] = part
     return Merged(leaves, estimates, joined, verdict)
 

@@ -22,7 +22,7 @@ class RuleState(NamedTuple):
 def init(plan, rule, metrics, params, axis_name):
     """Return the state before the first step: the last result was 0."""
     names, leaves, treedef = _tree.flatten(params)
-    num_workers = _size(rule, metrics, axis_name)
+    num_workers = _size(rule, metrics, leaves, axis_name)
     plans = plan(names, leaves) if rule.anchor == "previous" else []
     likes = [_plan.previous_like(item, rule) for item in plans]
     previous = [jnp.zeros(like.shape, like.dtype) for like in likes]
@@ -112,10 +112,12 @@ def _sorted_by_holder(plans, previous, treedef, axis_name):
     )
 
 
-def _size(rule, metrics, axis_name):
+def _size(rule, metrics, leaves, axis_name):
     """Return W, or say how to make a state whose shape depends on it."""
-    if not metrics and rule.anchor is None and rule.init is _rule.no_memory:
-        return 0
+    needless = not metrics and rule.anchor is None and rule.init is _rule.no_memory
+    # optax.tree_map_params asks for the structure of a state without any leaf.
+    if needless or not leaves and not _collectives.is_bound(axis_name):
+        return 1
     try:
         return _collectives.size(axis_name)
     except NameError as error:

@@ -3,10 +3,10 @@
 import jax
 
 from jaxdist import _checks
-from jaxdist.attack import _inject_attack
+from jaxdist.attack import _attack
 
 
-def gaussian(scale: float = 200.0) -> _inject_attack.Attack:
+def gaussian(scale: float = 200.0) -> _attack.Attack:
     r"""Send noise that knows nothing of the updates.
 
     .. math:: g_i \mapsto \text{scale} \cdot z, \qquad z \sim N(0, I)
@@ -20,6 +20,9 @@ def gaussian(scale: float = 200.0) -> _inject_attack.Attack:
 
     Raises:
       ValueError: If ``scale`` is not positive.
+
+    Communication:
+      None.
 
     Example:
       >>> sent = jaxdist.gaussian(1.0)(jnp.ones(3), num_byzantine=1)
@@ -40,4 +43,4 @@ def gaussian(scale: float = 200.0) -> _inject_attack.Attack:
             for key, leaf in zip(keys, leaves, strict=False)
         )
 
-    return _inject_attack.Attack(corrupt, f"gaussian({scale})")
+    return _attack.Attack(corrupt, f"gaussian({scale})")

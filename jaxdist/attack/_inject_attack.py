@@ -1,47 +1,14 @@
 """Inject attack: some workers send something else than their updates."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _collectives, _random, _tree, _types
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Attack:
-    """What one Byzantine worker sends instead of its updates.
-
-    Call it on stacked updates without any mesh: ``attack(stacked, num_byzantine,
-    key)`` replaces the rows of the last ``num_byzantine`` workers.
-
-    Attributes:
-      corrupt: ``(updates, key) -> updates`` of one worker, with its own key.
-      name: How errors and tables call it.
-    """
-
-    corrupt: Callable[[Any, jax.Array], Any]
-    name: str = "custom attack"
-
-    def __repr__(self):
-        return self.name
-
-    def __call__(
-        self, stacked: Any, num_byzantine: int, key: jax.Array | None = None
-    ) -> Any:
-        """Corrupt the last ``num_byzantine`` of the workers stacked ``[W, ...]``."""
-        leaves = jax.tree.leaves(stacked)
-        num_workers = leaves[0].shape[0] if leaves else 0
-        _check_count(num_byzantine, num_workers)
-        key = jax.random.key(0) if key is None else key
-
-        def worker(updates, index):
-            return _choose(self, updates, index, num_workers, num_byzantine, key)
-
-        return jax.vmap(worker)(stacked, jnp.arange(num_workers))
+from jaxdist import _checks, _collectives, _random, _traffic, _tree, _types, _wire
+from jaxdist.attack import _attack
 
 
 class InjectAttackState(NamedTuple):
@@ -49,34 +16,42 @@ class InjectAttackState(NamedTuple):
 
     count: jax.Array  # int32, shape (); equal on all workers
     key: jax.Array  # typed key, shape (); equal on all workers
+    attack_state: Any  # what the attackers remember, or (); equal on all workers
 
 
 def inject_attack(
     axis_name: _types.AxisName,
-    attack: Attack,
+    attack: _attack.Attack,
     num_byzantine: int,
     key: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """Let the last ``num_byzantine`` workers send what the attack makes of theirs.
 
-    Put it right before :func:`aggregate`.
+    Put it right before :func:`aggregate`. Attackers that collude see the updates of all
+    workers, so a mesh that simulates them must send these to every worker.
 
     Args:
       axis_name: Mapped axis of the workers, or a tuple of axes.
       attack: Such as :func:`sign_flip`.
-      num_byzantine: Workers that attack, those with the highest indices, in [0, W].
-      key: Seed or key of attacks that draw; each worker draws for itself.
+      num_byzantine: Workers that attack, those with the highest indices, in [0, W];
+        attacks that need honest workers to learn from leave some of them. 0 changes
+        nothing.
+      key: Seed or key of attacks that draw. Workers that collude share it; all others
+        draw each for themselves.
 
     Returns:
       A transformation that keeps structure, shapes and dtypes.
 
     Raises:
-      TypeError: If ``attack`` is none.
+      TypeError: If ``attack`` is none; when applied, if workers should collude about
+        updates that are not real floating-point numbers.
       ValueError: If ``num_byzantine`` is negative; when applied, if it exceeds the
-        number of workers.
+        number of workers or what the attack allows.
 
     Communication:
-      None.
+      None for attacks of workers that only know their own updates. Attacks that
+      collude all-gather the updates as one message: (W-1) · b bytes for updates of b
+      bytes, and W gradients of memory.
 
     Example:
       >>> tx = jaxdist.inject_attack("data", jaxdist.sign_flip(), num_byzantine=1)
@@ -86,40 +61,73 @@ def inject_attack(
       [ 1.  2. -3.]
     """
     _checks.axis_name(axis_name)
-    _checks.instance("attack", attack, Attack, "jaxdist.sign_flip()")
+    _checks.instance("attack", attack, _attack.Attack, "jaxdist.sign_flip()")
     num_byzantine = _checks.integer("num_byzantine", num_byzantine, 0)
     key = _random.as_key(key)
 
     def init(params):
-        del params
-        return InjectAttackState(jnp.zeros((), jnp.int32), key)
+        return InjectAttackState(jnp.zeros((), jnp.int32), key, attack.init(params))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
-        num_workers = _collectives.size(axis_name)
-        _check_count(num_byzantine, num_workers)
+        attack.check_numbers(_collectives.size(axis_name), num_byzantine)
         step = _random.step_key(state.key, state.count)
-        index = _collectives.index(axis_name)
-        sent = _choose(attack, updates, index, num_workers, num_byzantine, step)
+        memory = state.attack_state
+        if num_byzantine and jax.tree.leaves(updates):
+            updates, memory = inject(updates, memory, step)
         count = _tree.next_count(state.count)
-        return sent, InjectAttackState(count, state.key)
+        return updates, InjectAttackState(count, state.key, memory)
+
+    def inject(updates, memory, step):
+        index = _collectives.index(axis_name)
+        num_honest = _collectives.size(axis_name) - num_byzantine
+        if attack.corrupt is not None:
+            corrupted = attack.corrupt(updates, _random.own_key(step, index))
+        else:
+            for shipment in _shipments(updates, attack, axis_name):
+                _traffic.record(init, shipment)
+            leaves, treedef = jax.tree.flatten(updates)
+            seen = _all_updates(leaves, axis_name)
+            rows, memory = attack.conspire(seen, num_honest, memory, step)
+            row = _row_of(rows, index - num_honest)
+            corrupted = treedef.unflatten(_attack.from_row(row, leaves))
+
+        def choose(bad, good):
+            return jnp.where(index >= num_honest, bad, good)
+
+        return jax.tree.map(choose, corrupted, updates), memory
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _choose(attack, updates, index, num_workers, num_byzantine, key):
-    """Return what the worker sends: its updates, or what the attack makes of them."""
-    corrupted = attack.corrupt(updates, _random.own_key(key, index))
-    is_byzantine = index >= num_workers - num_byzantine
-    return jax.tree.map(
-        lambda bad, good: jnp.where(is_byzantine, bad, good), corrupted, updates
-    )
+def _all_updates(leaves, axis_name):
+    """Return every leaf ``[W, ...]``, gathered in one message."""
+    single = [leaf[None] for leaf in leaves]
+    message = _collectives.all_gather(_wire.pack(single)[0], axis_name)
+    return _wire.unpack(message, single)
 
 
-def _check_count(num_byzantine, num_workers):
-    """Raise when more workers should attack than there are."""
-    if num_byzantine > num_workers:
-        raise ValueError(
-            f"`num_byzantine` must lie in [0, {num_workers}] for {num_workers} "
-            f"workers, got {num_byzantine}."
+def _row_of(rows, attacker):
+    """Return what this attacker sends; honest workers get some row as well."""
+    if rows.ndim == 1:
+        return rows
+    return rows[jnp.clip(attacker, 0, rows.shape[0] - 1)]
+
+
+def _shipments(
+    updates: Any, attack: _attack.Attack, axis_name: _types.AxisName
+) -> Iterator[_traffic.Shipment]:
+    """Yield what travels so that the attackers see it; no optimizer would send it."""
+    num_workers = _collectives.size(axis_name)
+    for name, leaf in zip(*_tree.flatten(updates)[:2], strict=True):
+        nbytes = _traffic.all_gather_bytes(_tree.nbytes(leaf), num_workers)
+        yield _traffic.Shipment(
+            f"inject_attack({axis_name!r})",
+            name,
+            leaf.shape,
+            attack.name,
+            "gather",
+            nbytes,
+            0.0,
+            0.0,
         )

@@ -7,20 +7,30 @@ import pytest
 
 import jaxdist as jd
 from tests import harness
+from tests.contract import table
 
-ATTACKS = [jd.sign_flip(2.0), jd.gaussian(3.0)]
+EVERY = pytest.mark.parametrize("attack", table.ATTACKS, ids=table.names(table.ATTACKS))
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=[a.name for a in ATTACKS])
-@pytest.mark.parametrize("num_byzantine", [0, 1, 3, 8])
-def test_only_the_last_workers_attack(attack, num_byzantine):
-    updates = jax.tree.map(lambda x: x[0], harness.gradients())
-    tx = jd.inject_attack(harness.AXIS, attack, num_byzantine)
+def first_updates():
+    return jax.tree.map(lambda x: x[0], harness.gradients())
+
+
+def injected(attack, num_byzantine, updates, backend="vmap", key=0):
+    """Return what the workers send in their first step."""
+    tx = jd.inject_attack(harness.AXIS, attack, num_byzantine, key)
 
     def worker(updates):
         return tx.update(updates, tx.init(updates))[0]
 
-    sent = harness.run(worker, "shard_map", updates)
+    return harness.run(worker, backend, updates)
+
+
+@pytest.mark.parametrize("attack", [jd.sign_flip(2.0), jd.gaussian(3.0)], ids=str)
+@pytest.mark.parametrize("num_byzantine", [0, 1, 3, 8])
+def test_only_the_last_workers_attack(attack, num_byzantine):
+    updates = first_updates()
+    sent = injected(attack, num_byzantine, updates, "shard_map")
     honest = harness.NUM_WORKERS - num_byzantine
     for name, leaf in updates.items():
         assert sent[name].dtype == leaf.dtype
@@ -29,17 +39,77 @@ def test_only_the_last_workers_attack(attack, num_byzantine):
             assert bool(jnp.all(jnp.any(sent[name] != leaf, axis=None)))
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=[a.name for a in ATTACKS])
+@EVERY
 def test_stacked_and_mapped_are_the_same(attack):
-    updates = jax.tree.map(lambda x: x[0], harness.gradients())
-    tx = jd.inject_attack(harness.AXIS, attack, 3, key=5)
-
-    def worker(updates):
-        return tx.update(updates, tx.init(updates))[0]
-
-    mapped = harness.run(worker, "vmap", updates)
+    updates = first_updates()
+    mapped = injected(attack, 2, updates, key=5)
     first_step = jax.random.fold_in(jax.random.key(5), 0)
-    harness.assert_trees_close(attack(updates, 3, first_step), mapped)
+    compiled = jax.jit(attack, static_argnums=1)
+    harness.assert_trees_close(compiled(updates, 2, first_step), mapped)
+    for name, leaf in updates.items():
+        np.testing.assert_array_equal(mapped[name][:6], leaf[:6])
+    # Statistics of those who collude exclude what they would send themselves.
+    others = jax.tree.map(lambda leaf: leaf.at[6:].set(1e6), updates)
+    if attack.collude is not None:
+        harness.assert_trees_close(compiled(others, 2, first_step), mapped)
+
+
+def test_each_attacker_sends_its_own_row():
+    def numbers(seen, state, key):
+        own = jnp.arange(seen.own.shape[0], dtype=seen.own.dtype)
+        return jnp.zeros_like(seen.own) + own[:, None], state
+
+    attack = jd.Attack(collude=numbers)
+    for backend in harness.BACKENDS:
+        sent = injected(attack, 3, jnp.full((8, 2), -1.0), backend)
+        np.testing.assert_array_equal(sent[:, 0], [-1, -1, -1, -1, -1, 0, 1, 2])
+
+
+def test_several_axes():
+    """Attackers over two axes are the last of all workers."""
+    tx = jd.inject_attack(("pod", "device"), jd.mimic(2), 3)
+    updates = jnp.arange(8.0)
+
+    def worker(update):
+        return tx.update(update, tx.init(update))[0]
+
+    mapped = jax.vmap(jax.vmap(worker, axis_name="device"), axis_name="pod")
+    sent = mapped(updates.reshape(2, 4)).reshape(8)
+    np.testing.assert_array_equal(sent, [0, 1, 2, 3, 4, 2, 2, 2])
+
+
+def test_memory_is_in_the_state():
+    tx = jd.inject_attack("w", jd.learned_mimic(2), 1)
+    updates = jax.random.normal(jax.random.key(0), (4, 3))
+
+    def worker(update):
+        state = tx.init(update)
+        for _ in range(3):
+            _, state = tx.update(update, state)
+        return state.attack_state
+
+    memory = jax.vmap(worker, axis_name="w", out_axes=None)(updates)
+    assert int(memory.count) == 3
+    assert float(jnp.linalg.norm(memory.direction)) == pytest.approx(1)
+
+
+def test_without_attackers_nothing_travels():
+    tx = jd.inject_attack("w", jd.min_max(), 0)
+    report = jd.communication_report(tx, jnp.zeros(5), 4)
+    assert report.total_nbytes == 0
+    report = jd.communication_report(
+        jd.inject_attack("w", jd.min_max(), 1), jnp.zeros(5), 4
+    )
+    assert report.total_nbytes == 3 * 5 * 4 and report.dense_nbytes == 0
+
+
+@pytest.mark.parametrize("attack", [jd.sign_flip(), jd.min_max()], ids=str)
+def test_no_leaves(attack):
+    tx = jd.inject_attack("w", attack, 1)
+    sent, _ = jax.vmap(
+        lambda _: tx.update({}, tx.init({})), axis_name="w", out_axes=None
+    )(jnp.zeros(2))
+    assert sent == {}
 
 
 def test_range_of_num_byzantine():
@@ -49,6 +119,8 @@ def test_range_of_num_byzantine():
         ValueError, match=r"`num_byzantine`.*\[0, 4\].*4 workers, got 5"
     ):
         jd.sign_flip()(jnp.ones((4, 2)), 5)
+    with pytest.raises(ValueError, match=r"\[0, 7\] for min_sum.* of 8 workers, got 8"):
+        injected(jd.min_sum(), 8, jnp.ones((8, 2)))
 
 
 def test_attack_is_checked():

@@ -104,6 +104,24 @@ RULES = [
     ),
 ]
 
+ATTACKS = [
+    jd.sign_flip(3.0),
+    jd.gaussian(),
+    jd.non_finite(),
+    jd.inner_product_manipulation(),
+    jd.a_little_is_enough(1.5),
+    jd.optimal_inner_product_manipulation(jd.mean(), 2.0, 3, 1),
+    jd.optimal_a_little_is_enough(jd.mean(), 2.0, 3, 1),
+    jd.min_max(),
+    jd.min_sum(),
+    jd.mimic(),
+    jd.learned_mimic(warm_up=2),
+    jd.coordinate_shift(),
+    jd.anti_comparative_elimination(),
+    jd.fang_trimmed_mean(),
+    jd.fang_krum(num_halvings=3),
+]
+
 
 class TransformationRow(NamedTuple):
     """A transformation, and how to feed it."""
@@ -121,6 +139,14 @@ class TransformationRow(NamedTuple):
 def _aggregate(name, *args, symmetry="invariant", **kwargs):
     return TransformationRow(
         f"aggregate-{name}", jd.aggregate(AXIS, *args, **kwargs), symmetry
+    )
+
+
+def _attack(attack):
+    return TransformationRow(
+        f"attack-{attack.name.split('(')[0]}",
+        jd.inject_attack(AXIS, attack, 2),
+        communicates=attack.collude is not None,
     )
 
 
@@ -185,16 +211,7 @@ TRANSFORMATIONS = [
         jd.per_worker(AXIS, jd.delay_updates([0.2, 0.3, 0.5])),
         communicates=False,
     ),
-    TransformationRow(
-        "attack-sign_flip",
-        jd.inject_attack(AXIS, jd.sign_flip(3.0), 2),
-        communicates=False,
-    ),
-    TransformationRow(
-        "attack-gaussian",
-        jd.inject_attack(AXIS, jd.gaussian(), 2),
-        communicates=False,
-    ),
+    *map(_attack, ATTACKS),
     TransformationRow(
         "per_worker",
         jd.per_worker(AXIS, optax.trace(0.9)),
@@ -237,6 +254,7 @@ NOT_IN_A_TABLE = {
     "InjectAttackState": "a state",
     "Keys": "a type",
     "LeafPolicy": "a type",
+    "LearnedMimicState": "a state",
     "MeasuredState": "a state",
     "MomentumCorrectionState": "a state",
     "PerWorkerState": "a state",
@@ -245,6 +263,7 @@ NOT_IN_A_TABLE = {
     "Received": "a state",
     "RuleContract": "a type",
     "RuleState": "a state",
+    "SeenUpdates": "a type",
     "StepPolicy": "a type",
     "ThresholdState": "a state",
     "TrainState": "a state",
@@ -253,6 +272,7 @@ NOT_IN_A_TABLE = {
     "communication_report": "a function; tests/contract/test_bytes.py runs it",
     "data_parallel": "a recipe; tests/recipes",
     "init": "a function; tests/contract/test_layout.py runs it",
+    "label_flip": "a function of labels; tests/attack/test_label_flip.py",
     "local_step": "a recipe; tests/recipes",
     "payload_nbytes": "a function; tests/contract/test_compressors.py runs it",
     "resize_residuals": "a function; tests/aggregation/test_resize_residuals.py",

@@ -1,0 +1,17 @@
+"""Moments: mean and deviation of the honest updates, coordinate by coordinate."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _collectives
+
+
+def mean(rows: jax.Array) -> jax.Array:
+    """Return the mean of the rows ``[m, n]``."""
+    return _collectives.sum_rows(rows) / rows.shape[0]
+
+
+def deviation(rows: jax.Array) -> jax.Array:
+    """Return the standard deviation of the rows, with divisor m, as in the papers."""
+    squares = (rows - mean(rows)[None]) ** 2
+    return jnp.sqrt(_collectives.sum_rows(squares) / rows.shape[0])
