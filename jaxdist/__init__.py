@@ -87,6 +87,8 @@ from jaxdist.recipes._data_parallel import data_parallel as data_parallel
 from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
 from jaxdist.recipes._simulate import simulate as simulate
+from jaxdist.safety._skip_nonfinite import SkipNonfiniteState as SkipNonfiniteState
+from jaxdist.safety._skip_nonfinite import skip_nonfinite as skip_nonfinite
 from jaxdist.staleness._delay_updates import DelayUpdatesState as DelayUpdatesState
 from jaxdist.staleness._delay_updates import delay_updates as delay_updates
 

@@ -64,7 +64,8 @@ _INSTEAD = {
     optax.ApplyIfFiniteState: (
         "optax.apply_if_finite",
         "a worker that alone sees a NaN would leave the others waiting or drift from "
-        "them. Wrap only what follows, where all workers see the same updates: "
+        "them. Use jaxdist.skip_nonfinite(axis_name, ...), which all workers decide "
+        "together, or wrap only what follows, where all see the same updates: "
         "optax.chain(jaxdist.aggregate(...), optax.apply_if_finite(...)).",
     ),
 }

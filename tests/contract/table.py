@@ -181,6 +181,11 @@ TRANSFORMATIONS = [
         communicates=False,
     ),
     TransformationRow(
+        "skip_nonfinite",
+        jd.skip_nonfinite(AXIS, jd.aggregate(AXIS, jd.mean(), _TOP)),
+        "invariant",
+    ),
+    TransformationRow(
         "leader",
         jd.pull_to_leader(AXIS, 0.3),
         "equivariant",
@@ -221,6 +226,7 @@ NOT_IN_A_TABLE = {
     "PowerSgdState": "a state",
     "PullToLeaderState": "a state",
     "Received": "a state",
+    "SkipNonfiniteState": "a state",
     "StepPolicy": "a type",
     "ThresholdState": "a state",
     "TrainState": "a state",
