@@ -87,6 +87,13 @@ from jaxdist.recipes._data_parallel import data_parallel as data_parallel
 from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
 from jaxdist.recipes._simulate import simulate as simulate
+from jaxdist.safety._assert_replicas_equal import (
+    assert_replicas_equal as assert_replicas_equal,
+)
+from jaxdist.safety._replica_fingerprint import (
+    replica_fingerprint as replica_fingerprint,
+)
+from jaxdist.safety._replicas_equal import replicas_equal as replicas_equal
 from jaxdist.safety._skip_nonfinite import SkipNonfiniteState as SkipNonfiniteState
 from jaxdist.safety._skip_nonfinite import skip_nonfinite as skip_nonfinite
 from jaxdist.staleness._delay_updates import DelayUpdatesState as DelayUpdatesState
