@@ -50,6 +50,7 @@ def aggregate(
     *,
     downlink: _types.AnyCompressor | None = None,
     key: int | jax.Array = 0,
+    model_axis_name: _types.AxisName | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Turn the updates of W workers into one, the same on all of them.
 
@@ -71,6 +72,12 @@ def aggregate(
         compressor or policy. None sends the result in the dtype of the leaf. Implies
         ``"scatter"``.
       key: Seed or key of everything random; the same on all workers.
+      model_axis_name: Mapped axis, or tuple of axes, over which the parameters
+        themselves are sharded, so that distances and norms are those of the whole
+        gradient. Compressors take each shard for a leaf, and draw alike on all shards.
+        Leaves that are not sharded count once where a type says so
+        (``check_vma=True``), and else once for each shard. Not needed where XLA shards
+        the parameters (an axis that is not manual).
 
     Returns:
       A transformation that keeps structure, shapes and dtypes. Its updates are equal
@@ -109,6 +116,8 @@ def aggregate(
     rule = _mean.mean() if rule is None else rule
     compressor = _leafwise.DENSE if compressor is None else compressor
     _checks.axis_name(axis_name)
+    if model_axis_name is not None:
+        _checks.axis_name(model_axis_name, "model_axis_name")
     _checks.instance("rule", rule, _types.AggregationRule, "jaxdist.mean()")
     _leafwise.check("compressor", compressor, policies=True, steps=True)
     _checks.one_of("route", route, ("auto", *_plan.ROUTES))
@@ -137,6 +146,7 @@ def aggregate(
                 compressor=compressor,
                 downlink=downlink,
                 route=route,
+                other_axes=_collectives.other_axes(leaf, axis_name),
             )
             for name, leaf in zip(names, leaves, strict=True)
         ]
@@ -154,10 +164,8 @@ def aggregate(
         return AggregateState(
             jnp.zeros((), jnp.int32),
             key,
-            _worker_state.attach(_leafwise.init(compressor, params), axis_name),
-            _worker_state.attach(
-                _init_downlink(downlink, params, axis_name), axis_name
-            ),
+            _attach(_leafwise.init(compressor, params), params, axis_name),
+            _attach(_init_downlink(downlink, params, axis_name), params, axis_name),
             _init_received(plan, rule, [compressor, downlink], params, axis_name),
         )
 
@@ -172,7 +180,10 @@ def aggregate(
         names, leaves, treedef = _tree.flatten(updates)
         rule.check(_collectives.size(axis_name))
         plans = plan_all(compressor, downlink, names, leaves)
-        for shipment in _plan.shipments(plans, rule, f"aggregate({axis_name!r})"):
+        shards = _collectives.size(model_axis_name) if model_axis_name else 1
+        for shipment in _plan.shipments(
+            plans, rule, f"aggregate({axis_name!r})", shards
+        ):
             _traffic.record(init, shipment)
         step = _random.step_key(state.key, state.count)
         uplink = _leafwise.states_of(
@@ -199,7 +210,9 @@ def aggregate(
                 item._replace(estimate=estimate)
                 for item, estimate in zip(arrived, known, strict=True)
             ]
-            merged, known = _routes.merge(arrived, rule, keys[1], axis_name)
+            merged, known = _routes.merge(
+                arrived, rule, keys[1], axis_name, model_axis_name
+            )
         with jax.named_scope("jaxdist.send_back"):
             merged, backlink, known_back = _routes.send_back(
                 merged, plans, backlink, known_back, keys[2], axis_name
@@ -207,12 +220,21 @@ def aggregate(
         return unbundle(treedef.unflatten(merged)), AggregateState(
             _tree.next_count(state.count),
             state.key,
-            _worker_state.attach(treedef.unflatten(uplink), axis_name),
-            _worker_state.attach(treedef.unflatten(backlink), axis_name),
+            _attach(treedef.unflatten(uplink), updates, axis_name),
+            _attach(treedef.unflatten(backlink), updates, axis_name),
             _to_received(plans, known, known_back, treedef, axis_name),
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _attach(states, leaves, axis_name):
+    """Mark compressor states as each worker's own, sharded as their leaves are."""
+
+    def vary(leaf, state):
+        return _collectives.to_varying(state, _collectives.other_axes(leaf, axis_name))
+
+    return _worker_state.attach(jax.tree.map(vary, leaves, states), axis_name)
 
 
 def _init_downlink(downlink, params, axis_name):
@@ -224,8 +246,7 @@ def _init_downlink(downlink, params, axis_name):
     def init_leaf(path, leaf):
         chosen = _leafwise.select(downlink, _tree.path_name(path), leaf)
         if bound or jax.tree.leaves(jax.eval_shape(chosen.init, leaf)):
-            num_workers = _num_workers_for_downlink(chosen, axis_name)
-            leaf = _tree.to_blocks(leaf, num_workers)[0]
+            leaf = _part_for_downlink(chosen, leaf, axis_name)
         return chosen.init(leaf)
 
     return jax.tree.map_with_path(init_leaf, params)
@@ -244,13 +265,15 @@ def _init_received(plan, rule, compressors, params, axis_name):
         nothing = treedef.unflatten([()] * len(leaves))
         return Received(nothing, _worker_state.PerWorkerState(nothing), nothing)
     plans = plan(names, leaves)
-    up = [_zeros(_plan.estimate_like(plan, rule)) for plan in plans]
-    back = [_zeros(_plan.back_estimate_like(plan)) for plan in plans]
+    up = [_zeros(_plan.estimate_like(plan, rule), plan) for plan in plans]
+    back = [_zeros(_plan.back_estimate_like(plan), plan) for plan in plans]
     return _to_received(plans, up, back, treedef, axis_name)
 
 
-def _zeros(like):
-    return () if like == () else jnp.zeros(like.shape, like.dtype)
+def _zeros(like, plan):
+    if like == ():
+        return ()
+    return _collectives.to_varying(jnp.zeros(like.shape, like.dtype), plan.other_axes)
 
 
 def _to_received(plans, estimates, back, treedef, axis_name):
@@ -287,10 +310,10 @@ def _received_of(plans, rule, names, received):
     return there, _leafwise.arrays_of(names, back, received.back)
 
 
-def _num_workers_for_downlink(downlink, axis_name):
-    """Return W, or say how to make a state whose shape depends on it."""
+def _part_for_downlink(downlink, leaf, axis_name):
+    """Return my part, or say how to make a state whose shape depends on W."""
     try:
-        return _collectives.size(axis_name)
+        return _collectives.own_part(leaf, axis_name)
     except NameError as error:
         raise NameError(
             f"{error} `downlink` {downlink.name} keeps a state for each worker's part "

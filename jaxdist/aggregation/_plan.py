@@ -20,6 +20,7 @@ class LeafPlan(NamedTuple):
     downlink: _types.Compressor
     route: str  # one of ROUTES
     num_workers: int
+    other_axes: tuple[str, ...] = ()  # over which the leaf varies, besides the workers'
 
     @property
     def blocks(self) -> int:
@@ -53,6 +54,7 @@ def plan_leaf(
     compressor: _types.Compressor | _types.LeafPolicy,
     downlink: _types.Compressor | _types.LeafPolicy | None,
     route: str,
+    other_axes: tuple[str, ...] = (),
 ) -> LeafPlan:
     """Choose the route of one leaf, or check the one that was asked for."""
     up = _leafwise.select(compressor, name, leaf)
@@ -65,7 +67,7 @@ def plan_leaf(
             "back each worker sends only its part. Use a compressor that splits."
         )
     plans = [
-        LeafPlan(name, _tree.like(leaf), up, down, candidate, num_workers)
+        LeafPlan(name, _tree.like(leaf), up, down, candidate, num_workers, other_axes)
         for candidate in _possible(rule, up, downlink is not None)
     ]
     if route == "auto" and up.incremental:
@@ -206,7 +208,10 @@ def _bytes_of_padding(plan: LeafPlan) -> float:
 
 
 def shipments(
-    plans: Sequence[LeafPlan], rule: _types.AggregationRule, transformation: str
+    plans: Sequence[LeafPlan],
+    rule: _types.AggregationRule,
+    transformation: str,
+    model_size: int = 1,
 ) -> Iterator[_traffic.Shipment]:
     """Yield what the report should say of this step."""
     for plan in plans:
@@ -224,20 +229,26 @@ def shipments(
             _bytes_of_padding(plan),
             dense,
         )
-    scattered = [plan for plan in plans if plan.route == "scatter"]
-    if rule.mix is not None and scattered:
-        num_workers = scattered[0].num_workers
-        nbytes = num_workers**2 * jnp.dtype(row_dtype(plans)).itemsize
-        yield _traffic.Shipment(
-            transformation,
-            "(distances)",
-            (num_workers, num_workers),
-            "-",
-            "psum",
-            _traffic.all_reduce_bytes(nbytes, num_workers),
-            0.0,
-            0.0,
-        )
+    if rule.mix is None or not plans:
+        return
+    num_workers = plans[0].num_workers
+    nbytes = num_workers**2 * jnp.dtype(row_dtype(plans)).itemsize
+    over = {
+        "(distances)": num_workers if any(p.route == "scatter" for p in plans) else 1,
+        "(distances over the model)": model_size,
+    }
+    for name, size in over.items():
+        if size > 1:
+            yield _traffic.Shipment(
+                transformation,
+                name,
+                (num_workers, num_workers),
+                "-",
+                "psum",
+                _traffic.all_reduce_bytes(nbytes, size),
+                0.0,
+                0.0,
+            )
 
 
 def row_dtype(plans: Sequence[LeafPlan]) -> Any:

@@ -9,7 +9,8 @@ scatter    all-to-all of W blocks, decode, rule on my part,    (W-1)/W · (b + b
            encode again, all-gather
 =========  ==================================================  ======================
 
-The leaves of one route travel as one message.
+The leaves of one route travel as one message. Those that are sharded over a model axis
+and those that are not travel apart: together, all would be typed as varying over it.
 """
 
 import functools
@@ -40,13 +41,20 @@ class Sent(NamedTuple):
         return _random.keys_of(self.key, worker_index)
 
 
-def _indices_by_route(plans: Sequence[_plan.LeafPlan]) -> dict[str, list[int]]:
-    """Return which leaves take which route."""
-    return {
-        route: chosen
-        for route in _plan.ROUTES
-        if (chosen := [i for i, plan in enumerate(plans) if plan.route == route])
-    }
+class Message(NamedTuple):
+    """What leaves that travel together have in common."""
+
+    route: str
+    other_axes: tuple[str, ...]  # over which they vary, besides the workers'
+
+
+def _messages(plans: Sequence[_plan.LeafPlan]) -> dict[Message, list[int]]:
+    """Return which leaves travel together."""
+    messages: dict[Message, list[int]] = {}
+    for i, plan in enumerate(plans):
+        messages.setdefault(Message(plan.route, plan.other_axes), []).append(i)
+    order = sorted(messages, key=lambda message: _plan.ROUTES.index(message.route))
+    return {message: messages[message] for message in order}
 
 
 def encode(
@@ -72,10 +80,10 @@ def encode(
 
 
 def deliver(sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
-    """Let all payloads travel, one message per route."""
+    """Let all payloads travel, those of a message together."""
     arrived = list(sent)
-    for route, chosen in _indices_by_route([item.plan for item in sent]).items():
-        items = _travel(route, [sent[i] for i in chosen], axis_name)
+    for message, chosen in _messages([item.plan for item in sent]).items():
+        items = _travel(message.route, [sent[i] for i in chosen], axis_name)
         for i, item in zip(chosen, items, strict=True):
             arrived[i] = item
     return arrived
@@ -155,14 +163,15 @@ def _all_reduce(arrays, axis_name):
 
 
 def _all_reduce_as_one(arrays, axis_name):
-    """Return the means over the workers, in one message per dtype.
+    """Return the means over the workers, in one message per dtype and sharding.
 
     XLA would merge the all-reduces of a round only by chance: it also merges the second
     round of one leaf with the first of another, into as many messages as leaves.
     """
     means = list(arrays)
-    for dtype in dict.fromkeys(array.dtype for array in arrays):
-        chosen = [i for i, array in enumerate(arrays) if array.dtype == dtype]
+    kinds = [(x.dtype, _collectives.other_axes(x, axis_name)) for x in arrays]
+    for kind in dict.fromkeys(kinds):
+        chosen = [i for i, found in enumerate(kinds) if found == kind]
         message = jnp.concatenate([arrays[i].reshape(-1) for i in chosen])
         mean = _all_reduce([message[None]], axis_name)[0][0]
         parts = _tree.split(mean, (arrays[i].size for i in chosen))
@@ -188,8 +197,16 @@ def merge(
     rule: _types.AggregationRule,
     key: jax.Array,
     axis_name: _types.AxisName,
+    model_axis_name: _types.AxisName | None = None,
 ) -> tuple[list[jax.Array], list[Any]]:
     """Apply the rule.
+
+    Args:
+      arrived: All leaves.
+      rule: How the rows become one.
+      key: The same on all workers.
+      axis_name: The workers' axis.
+      model_axis_name: The axis over which leaves are sharded, if any.
 
     Returns:
       Each leaf flat, or my part of it on the route scatter; and the new estimates,
@@ -201,20 +218,22 @@ def merge(
     merged = [jnp.zeros(0)] * len(arrived)
     estimates: list[Any] = [()] * len(arrived)
     dtype = _plan.row_dtype([item.plan for item in arrived])
-    chosen = _indices_by_route([item.plan for item in arrived])
+    chosen = _messages([item.plan for item in arrived])
     rows = {
-        route: [_decode_rows(arrived[i]).astype(dtype) for i in indices]
-        for route, indices in chosen.items()
+        message: [_decode_rows(arrived[i]).astype(dtype) for i in indices]
+        for message, indices in chosen.items()
     }
-    for route, indices in chosen.items():
-        known = _estimates([arrived[i] for i in indices], rows[route])
+    for message, indices in chosen.items():
+        known = _estimates([arrived[i] for i in indices], rows[message])
         for i, estimate in zip(indices, known, strict=True):
             estimates[i] = estimate
-    joined = {route: jnp.concatenate(rows[route], axis=1) for route in rows}
-    geometry = _geometry(joined, axis_name) if rule.mix and joined else None
-    for route, indices in chosen.items():
-        whole = rule.apply(joined[route], geometry, key)
-        parts = _tree.split(whole, (part.shape[1] for part in rows[route]))
+    joined = {message: jnp.concatenate(rows[message], axis=1) for message in rows}
+    geometry = (
+        _geometry(joined, axis_name, model_axis_name) if rule.mix and joined else None
+    )
+    for message, indices in chosen.items():
+        whole = rule.apply(joined[message], geometry, key)
+        parts = _tree.split(whole, (part.shape[1] for part in rows[message]))
         for i, part in zip(indices, parts, strict=True):
             merged[i] = part
     return merged, estimates
@@ -229,13 +248,26 @@ def _estimates(sent: Sequence[Sent], values: Sequence[jax.Array]) -> list[Any]:
 
 
 def _geometry(
-    rows: Mapping[str, jax.Array], axis_name: _types.AxisName
+    rows: Mapping[Message, jax.Array],
+    axis_name: _types.AxisName,
+    model_axis_name: _types.AxisName | None,
 ) -> _types.Geometry:
     """Measure the whole gradient: what all have seen, and the parts of all workers."""
-    matrices = {route: _types.Geometry.of(rows[route]).as_matrix() for route in rows}
-    if "scatter" in matrices:
-        matrices["scatter"] = _collectives.psum(matrices["scatter"], axis_name)
-    total = functools.reduce(operator.add, matrices.values())
+    matrices = []
+    for message, joined in rows.items():
+        matrix = _types.Geometry.of(joined).as_matrix()
+        if message.route == "scatter":
+            matrix = _collectives.psum(matrix, axis_name)
+        # What is equal on all of a model axis counts once, where a type says so.
+        shards = tuple(
+            name
+            for name in _collectives.names_of(model_axis_name or ())
+            if _collectives.varies(matrix, name)
+        )
+        if shards:
+            matrix = _collectives.psum(matrix, shards)
+        matrices.append(matrix)
+    total = functools.reduce(operator.add, matrices)
     return _types.Geometry.from_matrix(total)
 
 
@@ -310,7 +342,7 @@ def send_back(
       The leaves, equal on all workers, the new states and the new estimates.
     """
     leaves, states, estimates = list(merged), list(states), list(estimates)
-    scattered = _indices_by_route(plans).get("scatter", [])
+    scattered = [i for i, plan in enumerate(plans) if plan.route == "scatter"]
     # On the way back the leaf is a worker's part, and its route is gather.
     back = [
         plans[i]._replace(
