@@ -25,6 +25,7 @@ from jaxdist.aggregation._krum import krum as krum
 from jaxdist.aggregation._mean import mean as mean
 from jaxdist.aggregation._median import median as median
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
+from jaxdist.aggregation._shard_optimizer import shard_optimizer as shard_optimizer
 from jaxdist.aggregation._trimmed_mean import trimmed_mean as trimmed_mean
 from jaxdist.attack._gaussian import gaussian as gaussian
 from jaxdist.attack._inject_attack import Attack as Attack

@@ -181,6 +181,11 @@ TRANSFORMATIONS = [
         communicates=False,
     ),
     TransformationRow(
+        "shard_optimizer",
+        jd.shard_optimizer(AXIS, optax.trace(0.9), jd.trimmed_mean(2), _SIGN),
+        "invariant",
+    ),
+    TransformationRow(
         "skip_nonfinite",
         jd.skip_nonfinite(AXIS, jd.aggregate(AXIS, jd.mean(), _TOP)),
         "invariant",
