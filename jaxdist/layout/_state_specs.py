@@ -74,6 +74,7 @@ def _specs_by_type(
     def trace(params):
         nonlocal specs
         state = tx.init(params)
+        _check_wrappers(state)
         updates, loss = _collectives.to_varying((params, jnp.zeros(())), names)
         for _ in names:  # what one level leaves varying reaches the next
             _, state = update(updates, state, params, value=loss)
@@ -93,7 +94,6 @@ def _specs_by_type(
 
 def _own_specs(state: Any, names: tuple[str, ...]) -> Any:
     """Return specs for a state whose types are tracked."""
-    _check_wrappers(state)
 
     def spec(leaf):
         axes = [name for name in names if _collectives.varies(leaf, name)]
