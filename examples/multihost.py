@@ -23,6 +23,7 @@ import checkpoints
 import datasets
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import watching
 
@@ -54,7 +55,14 @@ def parse(arguments=None) -> argparse.Namespace:
         help="seconds that a step or a checkpoint may take",
     )
     add("--start-timeout", type=int, default=300, help="seconds until the first step")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    by_hand = options.processes > 1 or options.process > 0
+    if by_hand and not options.coordinator or options.coordinator and options.cluster:
+        parser.error(
+            "`--processes` and `--process` need `--coordinator`, which says where "
+            "process 0 listens; `--cluster` finds all of that by itself."
+        )
+    return options
 
 
 def connect(options: argparse.Namespace) -> None:
@@ -77,13 +85,14 @@ def connect(options: argparse.Namespace) -> None:
     )
 
 
-def init_params(seed: int) -> dict[str, jax.Array]:
+def init_params(seed: int) -> dict[str, np.ndarray]:
     """Return a network with one hidden layer, for 8 x 8 pixels and ten digits."""
-    keys = jax.random.split(jax.random.key(seed))
-    return {
-        "hidden": jax.random.normal(keys[0], (64, 128)) / 8,
-        "logits": jax.random.normal(keys[1], (128, 10)) / 12,
-    }
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape):
+        return rng.normal(0, shape[0] ** -0.5, shape).astype(np.float32)
+
+    return {"hidden": draw(64, 128), "logits": draw(128, 10)}
 
 
 def loss(params, batch):

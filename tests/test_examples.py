@@ -98,6 +98,8 @@ def test_multihost_runs_in_one_process_too(tmp_path):
     assert "step 4 loss" in result.stdout and "step 3 loss" not in result.stdout
     result = run("multihost.py", "--batch-size", 7, *arguments, cwd=tmp_path)
     assert result.returncode == 1 and "must be a multiple of 3" in result.stderr
+    result = run("multihost.py", "--processes", 2, *arguments, cwd=tmp_path)
+    assert result.returncode == 2 and "need `--coordinator`" in result.stderr
 
 
 @pytest.mark.demo
