@@ -53,6 +53,17 @@ def load(name: str, directory: str | None = None) -> Dataset:
 
 def batches(dataset: Dataset, batch_size: int, seed: int):
     """Iterate over shuffled training batches (images, labels) for ever."""
+    batched = _shuffled(dataset, batch_size, seed)
+    return iter(batched.to_iter_dataset(grain.ReadOptions(num_threads=0)))
+
+
+def numbered_batches(dataset: Dataset, batch_size: int, seed: int):
+    """Return ``number -> (images, labels)``: the number is the place in the data."""
+    return _shuffled(dataset, batch_size, seed).__getitem__
+
+
+def _shuffled(dataset: Dataset, batch_size: int, seed: int) -> grain.MapDataset:
+    """Return shuffled training batches, as many as one wants."""
 
     class Source:
         def __len__(self):
@@ -62,8 +73,7 @@ def batches(dataset: Dataset, batch_size: int, seed: int):
             return dataset.train_images[index], dataset.train_labels[index]
 
     shuffled = grain.MapDataset.source(Source()).seed(seed).shuffle().repeat()
-    batched = shuffled.batch(batch_size, drop_remainder=True)
-    return iter(batched.to_iter_dataset(grain.ReadOptions(num_threads=0)))
+    return shuffled.batch(batch_size, drop_remainder=True)
 
 
 def _digits() -> Dataset:

@@ -34,6 +34,7 @@ from jaxdist.aggregation._median import median as median
 from jaxdist.aggregation._nnm import nnm as nnm
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
 from jaxdist.aggregation._rule_state import RuleState as RuleState
+from jaxdist.aggregation._shard_optimizer import shard_optimizer as shard_optimizer
 from jaxdist.aggregation._trimmed_mean import trimmed_mean as trimmed_mean
 from jaxdist.attack._a_little_is_enough import a_little_is_enough as a_little_is_enough
 from jaxdist.attack._anti_comparative_elimination import (
@@ -120,6 +121,15 @@ from jaxdist.recipes._data_parallel import data_parallel as data_parallel
 from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
 from jaxdist.recipes._simulate import simulate as simulate
+from jaxdist.safety._assert_replicas_equal import (
+    assert_replicas_equal as assert_replicas_equal,
+)
+from jaxdist.safety._replica_fingerprint import (
+    replica_fingerprint as replica_fingerprint,
+)
+from jaxdist.safety._replicas_equal import replicas_equal as replicas_equal
+from jaxdist.safety._skip_nonfinite import SkipNonfiniteState as SkipNonfiniteState
+from jaxdist.safety._skip_nonfinite import skip_nonfinite as skip_nonfinite
 from jaxdist.staleness._delay_updates import DelayUpdatesState as DelayUpdatesState
 from jaxdist.staleness._delay_updates import delay_updates as delay_updates
 

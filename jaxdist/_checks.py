@@ -71,14 +71,13 @@ def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
         raise ValueError(f"`{name}` must be one of {listed}, got {value!r}.")
 
 
-def axis_name(value: Any) -> None:
+def axis_name(value: Any, name: str = "axis_name") -> None:
     """Raise unless the value names one mapped axis or several."""
     names = value if isinstance(value, tuple) else (value,)
-    are_strings = all(isinstance(name, str) for name in names)
+    are_strings = all(isinstance(axis, str) for axis in names)
     if not names or not are_strings or len(set(names)) != len(names):
         raise ValueError(
-            "`axis_name` must be a string or a tuple of different strings, "
-            f"got {value!r}."
+            f"`{name}` must be a string or a tuple of different strings, got {value!r}."
         )
 
 

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdist import _types
+from jaxdist import _tree, _types
 
 
 def names_of(axis_name: _types.AxisName) -> tuple[str, ...]:
@@ -78,6 +78,11 @@ def types_tracked(axis_name: _types.AxisName) -> bool:
 def varies(leaf: Any, axis_name: _types.AxisName) -> bool:
     """Whether the leaf may differ between workers; True where no type says so."""
     return _varying_axes(leaf).issuperset(_tracked(axis_name))
+
+
+def other_axes(leaf: Any, axis_name: _types.AxisName) -> tuple[str, ...]:
+    """Return the axes besides these over which the type says that the leaf varies."""
+    return tuple(sorted(_varying_axes(leaf) - set(names_of(axis_name))))
 
 
 def to_varying(tree: Any, axis_name: _types.AxisName) -> Any:
@@ -148,6 +153,12 @@ def psum_dtype(dtype: Any) -> Any:
     if jnp.finfo(dtype).bits == 8:
         return jnp.dtype(jnp.float16)
     return jnp.dtype(jnp.float32 if dtype == jnp.bfloat16 else dtype)
+
+
+def own_part(leaf: jax.Array, axis_name: _types.AxisName) -> jax.Array:
+    """Return this worker's of W equal parts of the leaf, flat."""
+    parts = _tree.to_blocks(leaf, size(axis_name))
+    return lax.dynamic_index_in_dim(parts, index(axis_name), keepdims=False)
 
 
 def from_worker(tree: Any, worker_index: jax.Array, axis_name: _types.AxisName) -> Any:

@@ -81,3 +81,21 @@ def train_on_mesh(mesh):
     for _ in range(STEPS):
         state, _ = step(state, batch)
     return state.params
+
+
+def complaint_about_a_drifted_process(mesh):
+    """Let the last process hold other bits; return what it and all others hear."""
+    replicated = NamedSharding(mesh, PartitionSpec())
+    value = np.ones(3, np.float32)
+    good = jax.make_array_from_process_local_data(replicated, value)
+    jd.assert_replicas_equal({"good": good})
+    value = value.copy()  # the array above may use the same memory
+    if jax.process_index() == jax.process_count() - 1:
+        value[1] = np.nextafter(value[1], np.float32(2))
+    pieces = [jax.device_put(value, device) for device in mesh.local_devices]
+    bad = jax.make_array_from_single_device_arrays(value.shape, replicated, pieces)
+    try:
+        jd.assert_replicas_equal({"good": good, "bad": bad})
+    except RuntimeError as error:
+        return str(error)
+    return "nothing"

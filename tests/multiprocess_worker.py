@@ -25,6 +25,7 @@ def main(coordinator, process_id, target):
     trained = cases.train_on_mesh(mesh)
     for leaf, value in trained.items():
         results[f"trained/{leaf}"] = np.asarray(value)
+    results["drifted"] = np.array(cases.complaint_about_a_drifted_process(mesh))
     np.savez(f"{target}/process{process_id}.npz", **results)
 
 

@@ -89,6 +89,19 @@ def test_demo_runs(tmp_path):
     assert (tmp_path / "demo.png").exists()
 
 
+def test_multihost_runs_in_one_process_too(tmp_path):
+    arguments = ("--devices", 3, "--every", 2, "--directory", "here")
+    result = run("multihost.py", "--steps", 3, *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "saved step 3" in result.stdout
+    result = run("multihost.py", "--steps", 4, *arguments, cwd=tmp_path)
+    assert "step 4 loss" in result.stdout and "step 3 loss" not in result.stdout
+    result = run("multihost.py", "--batch-size", 7, *arguments, cwd=tmp_path)
+    assert result.returncode == 1 and "must be a multiple of 3" in result.stderr
+    result = run("multihost.py", "--processes", 2, *arguments, cwd=tmp_path)
+    assert result.returncode == 2 and "need `--coordinator`" in result.stderr
+
+
 @pytest.mark.demo
 def test_demo_reaches_what_it_claims(tmp_path):
     """Mean accuracies of three seeds: one image in the test set is 0.28 points."""

@@ -13,7 +13,10 @@ FLOORS = [
     {"_collectives", "_random", "_residual", "_traffic", "_wire"},
     {"_leafwise", "_stages", "_worker_state"},
     {"_bundle"},
-    {"aggregation", "attack", "compression", "layout", "leader", "staleness"},
+    {
+        *("aggregation", "attack", "compression", "layout", "leader", "safety"),
+        "staleness",
+    },
     {"recipes", "testing"},
     {"__init__"},
 ]

@@ -88,3 +88,10 @@ def test_training_agrees_with_the_simulation(results):
         np.testing.assert_allclose(
             results[0][f"trained/{leaf}"], value, rtol=1e-4, atol=1e-5
         )
+
+
+def test_both_processes_hear_of_replicas_that_differ(results):
+    for result in results:
+        message = str(result["drifted"])
+        assert "leaf 'bad' on device" in message and "'good'" not in message
+        assert "of process 1" in message and "of process 0" not in message

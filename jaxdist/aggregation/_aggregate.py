@@ -19,7 +19,7 @@ from jaxdist import (
     _types,
     _worker_state,
 )
-from jaxdist.aggregation import _mean, _plan, _routes, _rule_state
+from jaxdist.aggregation import _judgement, _mean, _plan, _routes, _rule_state
 
 
 class Received(NamedTuple):
@@ -53,6 +53,7 @@ def aggregate(
     downlink: _types.AnyCompressor | None = None,
     metrics: bool = False,
     key: int | jax.Array = 0,
+    model_axis_name: _types.AxisName | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Turn the updates of W workers into one, the same on all of them.
 
@@ -75,6 +76,12 @@ def aggregate(
         ``"scatter"``.
       metrics: Note for :func:`aggregation_metrics` what a robust rule did with whom.
       key: Seed or key of everything random; the same on all workers.
+      model_axis_name: Mapped axis, or tuple of axes, over which the parameters
+        themselves are sharded, so that distances and norms are those of the whole
+        gradient. Compressors take each shard for a leaf, and draw alike on all shards.
+        Leaves that are not sharded count once where a type says so
+        (``check_vma=True``), and else once for each shard. Not needed where XLA shards
+        the parameters (an axis that is not manual).
 
     Returns:
       A transformation that keeps structure, shapes and dtypes. Its updates are equal
@@ -119,6 +126,8 @@ def aggregate(
     rule = _mean.mean() if rule is None else rule
     compressor = _leafwise.DENSE if compressor is None else compressor
     _checks.axis_name(axis_name)
+    if model_axis_name is not None:
+        _checks.axis_name(model_axis_name, "model_axis_name")
     _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.mean()")
     _leafwise.check("compressor", compressor, policies=True, steps=True)
     _checks.one_of("route", route, ("auto", *_plan.ROUTES))
@@ -140,6 +149,7 @@ def aggregate(
         if isinstance(stage.compressors[0], _types.Compressor):
             _plan.check_pair(rule, stage.compressors[0])
     key = _random.as_key(key)
+    axes = _judgement.Axes(axis_name, model_axis_name)
 
     def plan_all(compressor, downlink, names, leaves):
         num_workers = _collectives.size(axis_name)
@@ -152,6 +162,7 @@ def aggregate(
                 compressor=compressor,
                 downlink=downlink,
                 route=route,
+                other_axes=_collectives.other_axes(leaf, axis_name),
             )
             for name, leaf in zip(names, leaves, strict=True)
         ]
@@ -169,10 +180,8 @@ def aggregate(
         return AggregateState(
             jnp.zeros((), jnp.int32),
             key,
-            _worker_state.attach(_leafwise.init(compressor, params), axis_name),
-            _worker_state.attach(
-                _init_downlink(downlink, params, axis_name), axis_name
-            ),
+            _attach(_leafwise.init(compressor, params), params, axis_name),
+            _attach(_init_downlink(downlink, params, axis_name), params, axis_name),
             _init_received(plan, rule, [compressor, downlink], params, axis_name),
             _rule_state.init(plan, rule, metrics, params, axis_name),
         )
@@ -191,7 +200,8 @@ def aggregate(
         rule.check(_collectives.size(axis_name))
         plans = plan_all(compressor, downlink, names, leaves)
         name = f"aggregate({axis_name!r})"
-        for shipment in _plan.shipments(plans, rule, name, metrics):
+        shards = _collectives.size(model_axis_name) if model_axis_name else 1
+        for shipment in _plan.shipments(plans, rule, name, metrics, shards):
             _traffic.record(init, shipment)
         step = _random.step_key(state.key, state.count)
         uplink = _leafwise.states_of(
@@ -221,8 +231,8 @@ def aggregate(
                 item._replace(estimate=estimate, anchor=anchor)
                 for item, estimate, anchor in zip(arrived, known, anchors, strict=True)
             ]
-            merged = _routes.merge(arrived, rule, keys[1], state.rule.memory, axis_name)
-        judged = _rule_state.after(plans, rule, metrics, merged, treedef, axis_name)
+            merged = _routes.merge(arrived, rule, keys[1], state.rule.memory, axes)
+        judged = _rule_state.after(plans, rule, metrics, merged, treedef, axes)
         with jax.named_scope("jaxdist.send_back"):
             leaves, backlink, known_back = _routes.send_back(
                 merged.leaves, plans, backlink, known_back, keys[2], axis_name
@@ -230,13 +240,22 @@ def aggregate(
         return unbundle(treedef.unflatten(leaves)), AggregateState(
             _tree.next_count(state.count),
             state.key,
-            _worker_state.attach(treedef.unflatten(uplink), axis_name),
-            _worker_state.attach(treedef.unflatten(backlink), axis_name),
+            _attach(treedef.unflatten(uplink), updates, axis_name),
+            _attach(treedef.unflatten(backlink), updates, axis_name),
             _to_received(plans, merged.estimates, known_back, treedef, axis_name),
             judged,
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _attach(states, leaves, axis_name):
+    """Mark compressor states as each worker's own, sharded as their leaves are."""
+
+    def vary(leaf, state):
+        return _collectives.to_varying(state, _collectives.other_axes(leaf, axis_name))
+
+    return _worker_state.attach(jax.tree.map(vary, leaves, states), axis_name)
 
 
 def _init_downlink(downlink, params, axis_name):
@@ -248,8 +267,7 @@ def _init_downlink(downlink, params, axis_name):
     def init_leaf(path, leaf):
         chosen = _leafwise.select(downlink, _tree.path_name(path), leaf)
         if bound or jax.tree.leaves(jax.eval_shape(chosen.init, leaf)):
-            num_workers = _num_workers_for_downlink(chosen, axis_name)
-            leaf = _tree.to_blocks(leaf, num_workers)[0]
+            leaf = _part_for_downlink(chosen, leaf, axis_name)
         return chosen.init(leaf)
 
     return jax.tree.map_with_path(init_leaf, params)
@@ -268,13 +286,15 @@ def _init_received(plan, rule, compressors, params, axis_name):
         nothing = treedef.unflatten([()] * len(leaves))
         return Received(nothing, _worker_state.PerWorkerState(nothing), nothing)
     plans = plan(names, leaves)
-    up = [_zeros(_plan.estimate_like(plan, rule)) for plan in plans]
-    back = [_zeros(_plan.back_estimate_like(plan)) for plan in plans]
+    up = [_zeros(_plan.estimate_like(plan, rule), plan) for plan in plans]
+    back = [_zeros(_plan.back_estimate_like(plan), plan) for plan in plans]
     return _to_received(plans, up, back, treedef, axis_name)
 
 
-def _zeros(like):
-    return () if like == () else jnp.zeros(like.shape, like.dtype)
+def _zeros(like, plan):
+    if like == ():
+        return ()
+    return _collectives.to_varying(jnp.zeros(like.shape, like.dtype), plan.other_axes)
 
 
 def _to_received(plans, estimates, back, treedef, axis_name):
@@ -311,10 +331,10 @@ def _received_of(plans, rule, names, received):
     return there, _leafwise.arrays_of(names, back, received.back)
 
 
-def _num_workers_for_downlink(downlink, axis_name):
-    """Return W, or say how to make a state whose shape depends on it."""
+def _part_for_downlink(downlink, leaf, axis_name):
+    """Return my part, or say how to make a state whose shape depends on W."""
     try:
-        return _collectives.size(axis_name)
+        return _collectives.own_part(leaf, axis_name)
     except NameError as error:
         raise NameError(
             f"{error} `downlink` {downlink.name} keeps a state for each worker's part "

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _rule, _types
+from jaxdist import _collectives, _rule
 from jaxdist.aggregation import _judgement
 
 
@@ -49,7 +49,7 @@ def aggregation_metrics(state: Any) -> AggregationMetrics:
       ValueError: If the state holds no metrics, or several.
 
     Communication:
-      None here. ``aggregate`` sends 3W + 2 more numbers on the route scatter.
+      None here. ``aggregate`` sends 3W + 3 more numbers on the route scatter.
 
     Example:
       >>> tx = jaxdist.aggregate("data", jaxdist.krum(1), metrics=True)
@@ -84,45 +84,52 @@ def nothing_yet(num_workers: int) -> AggregationMetrics:
 
 def shapes(num_workers: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of what :func:`measure` sums over all parts."""
-    return {"metrics": (3, num_workers), "kappa": (2,)}
+    return {"metrics": (3, num_workers), "kappa": (3,)}
 
 
 def measure(
     rows: _judgement.Rows,
     verdict: _judgement.Verdict,
     rule: _rule.AggregationRule,
-    axis_name: _types.AxisName,
+    axes: _judgement.Axes,
 ) -> AggregationMetrics:
     """Look at what the rule did with the rows."""
-    num_workers = _collectives.size(axis_name)
+    num_workers = _collectives.size(axes.workers)
     if not rows:
         return nothing_yet(num_workers)
-    influences = {
-        route: _influence(part, verdict.weights, rule) for route, part in rows.items()
-    }
-    size = sum(
-        part.shape[1] * (num_workers if route == "scatter" else 1)
-        for route, part in rows.items()
-    )
     influence, used, squared = _judgement.sum_of_parts(
         {
-            route: jnp.stack(
-                [
-                    jnp.sum(part, axis=1),
-                    jnp.sum(part != 0, axis=1, dtype=part.dtype),
-                    jnp.sum((rows[route] - verdict.merged[route][None]) ** 2, axis=1),
-                ]
-            )[:, :num_workers]
-            for route, part in influences.items()
+            message: _of_part(part, verdict.merged[message], verdict.weights, rule)
+            for message, part in rows.items()
         },
-        axis_name,
+        axes,
+    )[:, :num_workers]
+    near = _nearest(squared, num_workers - rule.contract.tolerated(num_workers))
+    error, spread, size = _judgement.sum_of_parts(
+        {
+            message: _of_nearest(part[:num_workers], verdict.merged[message], near)
+            for message, part in rows.items()
+        },
+        axes,
     )
     return AggregationMetrics(
         verdict.num_nonfinite,
         (influence / size).astype(jnp.float32),
         (1 - used / size).astype(jnp.float32),
         jnp.sqrt(squared).astype(jnp.float32),
-        _kappa(rows, verdict, squared, rule, axis_name),
+        _ratio(error, spread).astype(jnp.float32),
+    )
+
+
+def _of_part(rows, merged, weights, rule):
+    """Return influence, coordinates with influence and squared distance of each row."""
+    influence = _influence(rows, weights, rule)
+    return jnp.stack(
+        [
+            jnp.sum(influence, axis=1),
+            jnp.sum(influence != 0, axis=1, dtype=rows.dtype),
+            jnp.sum((rows - merged[None]) ** 2, axis=1),
+        ]
     )
 
 
@@ -132,21 +139,26 @@ def _influence(rows, weights, rule):
     return pull(jnp.ones_like(merged))[0]
 
 
-def _kappa(rows, verdict, squared, rule, axis_name):
-    """Return the error beside the spread of those that are nearest to the result."""
-    num_workers = _collectives.size(axis_name)
-    num_honest = num_workers - rule.contract.tolerated(num_workers)
+def _nearest(squared, count):
+    """Return which workers are the ``count`` nearest to the result, bool ``[W]``."""
     squared = jnp.where(jnp.isnan(squared), jnp.inf, squared)
-    rank = jnp.argsort(jnp.argsort(squared, stable=True))
-    near = rank < num_honest
+    return jnp.argsort(jnp.argsort(squared, stable=True)) < count
 
-    def of_part(route):
-        part = jnp.where(near[:, None], rows[route][:num_workers], 0)
-        mean = jnp.sum(part, axis=0) / num_honest
-        spread = jnp.where(near[:, None], part - mean[None], 0)
-        error = verdict.merged[route] - mean
-        return jnp.stack([jnp.sum(error**2), jnp.sum(spread**2) / num_honest])
 
-    error, spread = _judgement.sum_of_parts({r: of_part(r) for r in rows}, axis_name)
-    ratio = jnp.where(spread > 0, error / jnp.where(spread > 0, spread, 1), 0)
-    return ratio.astype(jnp.float32)
+def _of_nearest(rows, merged, near):
+    """Return the squared error beside their mean, their spread, and the columns."""
+    count = jnp.sum(near, dtype=rows.dtype)
+    part = jnp.where(near[:, None], rows, 0)
+    mean = jnp.sum(part, axis=0) / count
+    spread = jnp.where(near[:, None], part - mean[None], 0)
+    return jnp.stack(
+        [
+            jnp.sum((merged - mean) ** 2),
+            jnp.sum(spread**2) / count,
+            jnp.sum(jnp.ones_like(merged)),
+        ]
+    )
+
+
+def _ratio(error, spread):
+    return jnp.where(spread > 0, error / jnp.where(spread > 0, spread, 1), 0)

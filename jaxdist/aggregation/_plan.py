@@ -22,6 +22,7 @@ class LeafPlan(NamedTuple):
     downlink: _types.Compressor
     route: str  # one of ROUTES
     num_workers: int
+    other_axes: tuple[str, ...] = ()  # over which the leaf varies, besides the workers'
 
     @property
     def blocks(self) -> int:
@@ -55,6 +56,7 @@ def plan_leaf(
     compressor: _types.Compressor | _types.LeafPolicy,
     downlink: _types.Compressor | _types.LeafPolicy | None,
     route: str,
+    other_axes: tuple[str, ...] = (),
 ) -> LeafPlan:
     """Choose the route of one leaf, or check the one that was asked for."""
     up = _leafwise.select(compressor, name, leaf)
@@ -67,7 +69,7 @@ def plan_leaf(
             "back each worker sends only its part. Use a compressor that splits."
         )
     plans = [
-        LeafPlan(name, _tree.like(leaf), up, down, candidate, num_workers)
+        LeafPlan(name, _tree.like(leaf), up, down, candidate, num_workers, other_axes)
         for candidate in _possible(rule, up, downlink is not None)
     ]
     if route == "auto" and rule.anchor == "previous":
@@ -221,6 +223,7 @@ def shipments(
     rule: _rule.AggregationRule,
     transformation: str,
     metrics: bool = False,
+    model_size: int = 1,
 ) -> Iterator[_traffic.Shipment]:
     """Yield what the report should say of this step."""
     for plan in plans:
@@ -238,35 +241,34 @@ def shipments(
             _bytes_of_padding(plan),
             dense,
         )
-    scattered = [plan for plan in plans if plan.route == "scatter" and plan.like.size]
-    if scattered:
-        num_workers = scattered[0].num_workers
-        dtype = row_dtype(plans)
-        shapes = _judged(rule, num_workers, metrics)
-        yield from _judging(shapes, num_workers, dtype, transformation)
+    for name, shape in _judged(rule, plans, metrics).items():
+        nbytes = math.prod(shape) * jnp.dtype(row_dtype(plans)).itemsize
+        num_parts = plans[0].num_workers if _has_parts(plans) else 1
+        for whose, size in ((name, num_parts), (f"{name} over the model", model_size)):
+            if size > 1:
+                yield _traffic.Shipment(
+                    transformation,
+                    f"({whose})",
+                    shape,
+                    "-",
+                    "psum",
+                    _traffic.all_reduce_bytes(nbytes, size),
+                    0.0,
+                    0.0,
+                )
 
 
-def _judging(shapes, num_workers, dtype, transformation):
-    """Yield what workers tell each other of their parts, so that all judge alike."""
-    for name, shape in shapes.items():
-        nbytes = math.prod(shape) * jnp.dtype(dtype).itemsize
-        yield _traffic.Shipment(
-            transformation,
-            f"({name})",
-            shape,
-            "-",
-            "psum",
-            _traffic.all_reduce_bytes(nbytes, num_workers),
-            0.0,
-            0.0,
-        )
+def _has_parts(plans: Sequence[LeafPlan]) -> bool:
+    """Whether workers see only their parts of some leaves."""
+    return any(plan.route == "scatter" and plan.like.size for plan in plans)
 
 
 def _judged(
-    rule: _rule.AggregationRule, num_workers: int, metrics: bool
+    rule: _rule.AggregationRule, plans: Sequence[LeafPlan], metrics: bool
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what is summed over all parts on the route scatter."""
+    """Return the shapes of what is summed over all parts of the gradient."""
     shapes = {}
+    num_workers = plans[0].num_workers if plans else 0
     if rule.mix is not None:
         num_rows = num_workers + (rule.anchor is not None)
         shapes["distances"] = (num_rows, num_rows)

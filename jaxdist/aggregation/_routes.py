@@ -9,7 +9,8 @@ scatter    all-to-all of W blocks, decode, rule on my part,    (W-1)/W · (b + b
            encode again, all-gather
 =========  ==================================================  ======================
 
-The leaves of one route travel as one message.
+The leaves of one route travel as one message. Those that are sharded over a model axis
+and those that are not travel apart: together, all would be typed as varying over it.
 """
 
 from collections.abc import Sequence
@@ -39,13 +40,14 @@ class Sent(NamedTuple):
         return _random.keys_of(self.key, worker_index)
 
 
-def _indices_by_route(plans: Sequence[_plan.LeafPlan]) -> dict[str, list[int]]:
-    """Return which leaves take which route."""
-    return {
-        route: chosen
-        for route in _plan.ROUTES
-        if (chosen := [i for i, plan in enumerate(plans) if plan.route == route])
-    }
+def _messages(plans: Sequence[_plan.LeafPlan]) -> dict[_judgement.Message, list[int]]:
+    """Return which leaves travel together."""
+    messages: dict[_judgement.Message, list[int]] = {}
+    for i, plan in enumerate(plans):
+        message = _judgement.Message(plan.route, plan.other_axes)
+        messages.setdefault(message, []).append(i)
+    order = sorted(messages, key=lambda message: _plan.ROUTES.index(message.route))
+    return {message: messages[message] for message in order}
 
 
 def encode(
@@ -71,10 +73,10 @@ def encode(
 
 
 def deliver(sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
-    """Let all payloads travel, one message per route."""
+    """Let all payloads travel, those of a message together."""
     arrived = list(sent)
-    for route, chosen in _indices_by_route([item.plan for item in sent]).items():
-        items = _travel(route, [sent[i] for i in chosen], axis_name)
+    for message, chosen in _messages([item.plan for item in sent]).items():
+        items = _travel(message.route, [sent[i] for i in chosen], axis_name)
         for i, item in zip(chosen, items, strict=True):
             arrived[i] = item
     return arrived
@@ -154,14 +156,15 @@ def _all_reduce(arrays, axis_name):
 
 
 def _all_reduce_as_one(arrays, axis_name):
-    """Return the means over the workers, in one message per dtype.
+    """Return the means over the workers, in one message per dtype and sharding.
 
     XLA would merge the all-reduces of a round only by chance: it also merges the second
     round of one leaf with the first of another, into as many messages as leaves.
     """
     means = list(arrays)
-    for dtype in dict.fromkeys(array.dtype for array in arrays):
-        chosen = [i for i, array in enumerate(arrays) if array.dtype == dtype]
+    kinds = [(x.dtype, _collectives.other_axes(x, axis_name)) for x in arrays]
+    for kind in dict.fromkeys(kinds):
+        chosen = [i for i, found in enumerate(kinds) if found == kind]
         message = jnp.concatenate([arrays[i].reshape(-1) for i in chosen])
         mean = _all_reduce([message[None]], axis_name)[0][0]
         parts = _tree.split(mean, (arrays[i].size for i in chosen))
@@ -196,9 +199,17 @@ def merge(
     rule: _rule.AggregationRule,
     key: jax.Array,
     memory: Any,
-    axis_name: _types.AxisName,
+    axes: _judgement.Axes,
 ) -> Merged:
-    """Apply the rule."""
+    """Apply the rule.
+
+    Args:
+      arrived: All leaves.
+      rule: How the rows become one.
+      key: The same on all workers.
+      memory: Of the rule.
+      axes: Of the workers, and those over which leaves are sharded.
+    """
     if rule.linear:
         leaves = [_decode_mean(item, rule) for item in arrived]
         nobody = jnp.zeros((), jnp.int32)
@@ -212,18 +223,18 @@ def merge(
             jnp.concatenate([rows, item.anchor.reshape(1, -1).astype(dtype)])
             for rows, item in zip(decoded, arrived, strict=True)
         ]
-    chosen = _indices_by_route([item.plan for item in arrived])
+    chosen = _messages([item.plan for item in arrived])
     joined = {
-        route: jnp.concatenate([decoded[i] for i in indices], axis=1)
-        for route, indices in chosen.items()
+        message: jnp.concatenate([decoded[i] for i in indices], axis=1)
+        for message, indices in chosen.items()
         if any(decoded[i].size for i in indices)
     }
-    verdict = _judgement.judge(joined, rule, key, memory, axis_name)
+    verdict = _judgement.judge(joined, rule, key, memory, axes)
     leaves = [rows[0] for rows in decoded]  # right where there is nothing to judge
-    for route, merged in verdict.merged.items():
-        sizes = (decoded[i].shape[1] for i in chosen[route])
+    for message, merged in verdict.merged.items():
+        sizes = (decoded[i].shape[1] for i in chosen[message])
         parts = _tree.split(merged, sizes)
-        for i, part in zip(chosen[route], parts, strict=True):
+        for i, part in zip(chosen[message], parts, strict=True):
             leaves[i] = part
     return Merged(leaves, estimates, joined, verdict)
 
@@ -307,7 +318,7 @@ def send_back(
       The leaves, equal on all workers, the new states and the new estimates.
     """
     leaves, states, estimates = list(merged), list(states), list(estimates)
-    scattered = _indices_by_route(plans).get("scatter", [])
+    scattered = [i for i, plan in enumerate(plans) if plan.route == "scatter"]
     # On the way back the leaf is a worker's part, and its route is gather.
     back = [
         plans[i]._replace(

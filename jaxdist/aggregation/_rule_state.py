@@ -34,7 +34,7 @@ def init(plan, rule, metrics, params, axis_name):
     )
 
 
-def after(plans, rule, metrics, merged, treedef, axis_name):
+def after(plans, rule, metrics, merged, treedef, axes):
     """Return the state after a step."""
     verdict = merged.verdict
     keeps = rule.anchor == "previous"
@@ -45,9 +45,9 @@ def after(plans, rule, metrics, merged, treedef, axis_name):
     ]
     return RuleState(
         verdict.memory,
-        *_sorted_by_holder(plans if keeps else [], previous, treedef, axis_name),
+        *_sorted_by_holder(plans if keeps else [], previous, treedef, axes.workers),
         verdict.num_nonfinite,
-        _aggregation_metrics.measure(merged.rows, verdict, rule, axis_name)
+        _aggregation_metrics.measure(merged.rows, verdict, rule, axes)
         if metrics
         else (),
     )

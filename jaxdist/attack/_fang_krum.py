@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _types
+from jaxdist import _checks, _geometry
 from jaxdist.attack import _attack, _moments
 
 
@@ -81,7 +81,7 @@ def _crafted(rows, copies, num_halvings):
     """
     signs = jnp.sign(_moments.mean(rows))
     powers = jnp.arange(num_halvings + 1).astype(rows.dtype)
-    between = _types.Geometry.of(rows).squared_distances
+    between = _geometry.Geometry.of(rows).squared_distances
 
     def is_selected(scale, count):
         to_crafted = jnp.sum((rows + scale * signs[None]) ** 2, axis=1)

@@ -1,11 +1,11 @@
 """Optimal a-little-is-enough: the number of deviations that harms a rule most."""
 
-from jaxdist import _types
+from jaxdist import _rule
 from jaxdist.attack import _attack, _moments, _search
 
 
 def optimal_a_little_is_enough(
-    rule: _types.AggregationRule,
+    rule: _rule.AggregationRule,
     limit: float = 10.0,
     num_magnitudes: int = 16,
     num_refinements: int = 10,

@@ -1,11 +1,11 @@
 """Optimal inner product manipulation: the scale that harms a rule most."""
 
-from jaxdist import _types
+from jaxdist import _rule
 from jaxdist.attack import _attack, _moments, _search
 
 
 def optimal_inner_product_manipulation(
-    rule: _types.AggregationRule,
+    rule: _rule.AggregationRule,
     limit: float = 10.0,
     num_magnitudes: int = 16,
     num_refinements: int = 10,

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _types
+from jaxdist import _geometry
 from jaxdist.attack import _moments
 
 DIRECTIONS = ("mean", "sign", "deviation")
@@ -53,7 +53,7 @@ def _measure(honest, direction):
     # Relative to the mean as it is rounded, which counts when it is far from zero.
     mean = _moments.mean(honest)
     rows = jnp.concatenate([honest, mean[None]])
-    distances = _types.Geometry.of(rows).squared_distances
+    distances = _geometry.Geometry.of(rows).squared_distances
     slopes = jnp.sum((mean[None] - honest) * direction[None], axis=1)
     return distances[-1, :-1], slopes, distances[:-1, :-1]
 

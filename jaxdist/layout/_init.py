@@ -43,7 +43,7 @@ def init(
       (1, 3)
     """
     check_mesh(mesh, axis_name)
-    specs = _state_specs.state_specs(tx, params, axis_name)
+    specs = _state_specs.state_specs(tx, params, axis_name, mesh)
     return make_on_mesh(tx.init, params, specs, mesh, axis_name)
 
 

@@ -3,14 +3,18 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxdist import _checks, _collectives, _types, _worker_state
 
 
 def state_specs(
-    tx: optax.GradientTransformation, params: Any, axis_name: _types.AxisName
+    tx: optax.GradientTransformation,
+    params: Any,
+    axis_name: _types.AxisName,
+    mesh: Mesh | None = None,
 ) -> Any:
     """Return the partition specs of an optimizer state, for ``shard_map`` and ``jit``.
 
@@ -21,6 +25,9 @@ def state_specs(
       tx: The whole optimizer.
       params: Parameters, or their shapes and dtypes.
       axis_name: Mesh axis of the workers, or a tuple of axes.
+      mesh: Mesh with these axes. Give it when several axes are communicated over one
+        after the other, as between and within pods: a step is then traced to see what
+        varies over which of them.
 
     Returns:
       A tree of the structure of ``tx.init(params)`` with a ``PartitionSpec`` for every
@@ -42,8 +49,11 @@ def state_specs(
       P('data',)
     """
     _checks.axis_name(axis_name)
+    names = _collectives.names_of(axis_name)
+    if mesh is not None and len(names) > 1:
+        return _specs_by_type(tx, params, names, mesh)
     make = tx.init
-    for name in reversed(_collectives.names_of(axis_name)):
+    for name in reversed(names):
         make = jax.vmap(make, in_axes=None, axis_size=1, axis_name=name)
     return specs_of(jax.eval_shape(make, params), axis_name)
 
@@ -52,6 +62,49 @@ def specs_of(state: Any, axis_name: _types.AxisName) -> Any:
     """Return the specs of a state that is there already."""
     _check_wrappers(state)
     return _worker_state.fill(state, PartitionSpec(axis_name), PartitionSpec())
+
+
+def _specs_by_type(
+    tx: optax.GradientTransformation, params: Any, names: tuple[str, ...], mesh: Mesh
+) -> Any:
+    """Trace a few steps, and return the specs that the types of the state ask for."""
+    update = optax.with_extra_args_support(tx).update
+    specs = None
+
+    def trace(params):
+        nonlocal specs
+        state = tx.init(params)
+        _check_wrappers(state)
+        updates, loss = _collectives.to_varying((params, jnp.zeros(())), names)
+        for _ in names:  # what one level leaves varying reaches the next
+            _, state = update(updates, state, params, value=loss)
+        specs = _own_specs(state, names)
+        return ()
+
+    mapped = jax.shard_map(
+        trace,
+        mesh=mesh,
+        in_specs=PartitionSpec(),
+        out_specs=PartitionSpec(),
+        axis_names=set(names),
+    )
+    jax.eval_shape(mapped, params)
+    return specs
+
+
+def _own_specs(state: Any, names: tuple[str, ...]) -> Any:
+    """Return specs for a state whose types are tracked."""
+
+    def spec(leaf):
+        axes = [name for name in names if _collectives.varies(leaf, name)]
+        return PartitionSpec(axes[0] if len(axes) == 1 else tuple(axes))
+
+    marked = _worker_state.map_slices(spec, state)
+    return jax.tree.map(
+        lambda leaf: leaf if isinstance(leaf, PartitionSpec) else PartitionSpec(),
+        marked,
+        is_leaf=lambda leaf: isinstance(leaf, PartitionSpec),
+    )
 
 
 _INSTEAD = {
@@ -65,7 +118,8 @@ _INSTEAD = {
         "optax.apply_if_finite",
         "a worker that alone sees a NaN would leave the others waiting or drift from "
         "them. Wrap only what follows, where all workers see the same updates: "
-        "optax.chain(jaxdist.aggregate(...), optax.apply_if_finite(...)).",
+        "optax.chain(jaxdist.aggregate(...), optax.apply_if_finite(...)). Or let all "
+        "workers skip the step together with jaxdist.skip_nonfinite.",
     ),
 }
 

@@ -66,6 +66,8 @@ def data_parallel(
     worker_step = _local_step.local_step(loss_fn, tx, axis_name, has_aux=has_aux)
     param_spec = PartitionSpec(axis_name) if per_worker_params else PartitionSpec()
     batch_spec = PartitionSpec(axis_name)
+    # With parameters of its own, each worker keeps all state to itself.
+    has_levels = isinstance(axis_name, tuple) and not per_worker_params
 
     def own(params):
         return (
@@ -78,16 +80,19 @@ def data_parallel(
         varying = _collectives.to_varying(params, axis_name)
         return jax.tree.map(lambda leaf: leaf[None], varying)
 
-    def specs_of(opt_state):
-        return _local_step.TrainState(
-            param_spec, _state_specs.specs_of(opt_state, axis_name)
-        )
+    def specs_of(state):
+        opt_specs = _state_specs.specs_of(state.opt_state, axis_name)
+        if has_levels:
+            params = jax.eval_shape(own, state.params)
+            opt_specs = _state_specs.state_specs(tx, params, axis_name, mesh)
+        return _local_step.TrainState(param_spec, opt_specs)
 
     def init(params):
         def make(params):
             return _local_step.TrainState(stacked(params), tx.init(params))
 
-        opt_specs = _state_specs.state_specs(tx, params, axis_name)
+        levels = mesh if has_levels else None
+        opt_specs = _state_specs.state_specs(tx, params, axis_name, levels)
         specs = _local_step.TrainState(param_spec, opt_specs)
         return _init.make_on_mesh(make, params, specs, mesh, axis_name)
 
@@ -98,7 +103,7 @@ def data_parallel(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def run(state, batch):
-        specs = specs_of(state.opt_state)
+        specs = specs_of(state)
         mapped = jax.shard_map(
             worker,
             mesh=mesh,

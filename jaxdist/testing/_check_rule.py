@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdist import _checks, _rule
-from jaxdist.attack import _gaussian, _inject_attack, _sign_flip
+from jaxdist.attack import (
+    _attack,
+    _coordinate_shift,
+    _gaussian,
+    _inner_product_manipulation,
+    _mimic,
+    _min_max,
+    _min_sum,
+    _sign_flip,
+)
 from jaxdist.testing import _check_compressor, _rule_properties
 
 _TRIED: dict[str, Callable[[_rule_properties.RuleSetting], str]] = {
@@ -48,7 +57,7 @@ def check_rule(
     num_workers: int = 9,
     size: int = 61,
     oracle: Callable[[np.ndarray], Any] | None = None,
-    attacks: Iterable[_inject_attack.Attack] | None = None,
+    attacks: Iterable[_attack.Attack] | None = None,
     seed: int = 0,
 ) -> RuleReport:
     r"""Raise unless an aggregation rule keeps every promise of its contract.
@@ -115,9 +124,18 @@ def _chosen(properties: Iterable[str]) -> list[str]:
     return [name for name in RULE_PROPERTIES if name in asked]
 
 
-def _default_attacks() -> tuple[_inject_attack.Attack, ...]:
+def _default_attacks() -> tuple[_attack.Attack, ...]:
     """Return attacks that need no argument."""
-    return (_sign_flip.sign_flip(), _sign_flip.sign_flip(10.0), _gaussian.gaussian())
+    return (
+        _sign_flip.sign_flip(),
+        _sign_flip.sign_flip(10.0),
+        _gaussian.gaussian(),
+        _inner_product_manipulation.inner_product_manipulation(),
+        _min_max.min_max(),
+        _min_sum.min_sum(),
+        _mimic.mimic(),
+        _coordinate_shift.coordinate_shift(),
+    )
 
 
 def _report(

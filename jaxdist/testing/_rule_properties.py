@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxdist import _rule
 from jaxdist.aggregation import _aggregate
-from jaxdist.attack import _inject_attack
+from jaxdist.attack import _attack
 from jaxdist.testing import _estimate_kappa
 
 _AXIS = "jaxdist_check_rule"
@@ -23,7 +23,7 @@ class RuleSetting(NamedTuple):
     size: int
     seed: int
     oracle: Callable[[np.ndarray], Any] | None
-    attacks: tuple[_inject_attack.Attack, ...]
+    attacks: tuple[_attack.Attack, ...]
 
     @property
     def num_byzantine(self) -> int:

@@ -53,3 +53,24 @@ def test_wrappers_that_would_tear_workers_apart(wrap, advice):
     jd.state_specs(behind, PARAMS, "data")
     within = optax.chain(jd.per_worker("data", wrap(optax.trace(0.9))), AGGREGATE)
     jd.state_specs(within, PARAMS, "data")
+
+
+def test_each_level_of_a_network_has_its_own_axis():
+    levels = ("dcn", "ici")
+    mesh = jax.make_mesh((2, 4), levels)
+    feedback = jd.error_feedback(jd.scaled_sign())
+    tx = optax.chain(
+        jd.aggregate("ici", compressor=feedback),
+        jd.aggregate("dcn", compressor=feedback),
+    )
+    inside, outside = jd.state_specs(tx, PARAMS, levels, mesh)
+    assert jax.tree.leaves(inside.uplink)[0] == P(levels)
+    assert jax.tree.leaves(outside.uplink)[0] == P("dcn")
+    assert inside.count == outside.count == P()
+
+
+def test_wrappers_are_refused_on_every_level():
+    mesh = jax.make_mesh((2, 4), ("dcn", "ici"))
+    tx = optax.apply_if_finite(jd.aggregate(("dcn", "ici")), 3)
+    with pytest.raises(ValueError, match="cannot enclose"):
+        jd.init(tx, PARAMS, mesh, ("dcn", "ici"))

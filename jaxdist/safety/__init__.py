@@ -1,0 +1,1 @@
+"""Safety: steps that all workers skip alike, and replicas that stay equal."""
