@@ -27,7 +27,9 @@ DENSE = _types.Compressor(
     init=lambda leaf: (),
     encode=_encode_dense,
     decode=_decode_dense,
-    contract=_types.Contract(unbiased=True, variance=lambda size: 0.0, linear=True),
+    contract=_types.Contract(
+        unbiased=True, variance=lambda size: 0.0, linear=True, keeps_zeros=True
+    ),
     name="identity()",
 )
 

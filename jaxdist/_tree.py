@@ -61,7 +61,9 @@ def largest(leaf: jax.Array, axis: int | None = -1) -> jax.Array:
 
     XLA's reduction on CPU drops NaN, in rows of a few hundred elements or more.
     """
-    return jnp.max(jnp.abs(leaf), axis=axis) + jnp.sum(leaf * 0, axis=axis)
+    # A sum of `leaf * 0` would be NaN too, but is ten times slower than these two.
+    finite = jnp.isfinite(leaf).all(axis=axis)
+    return jnp.where(finite, jnp.max(jnp.abs(leaf), axis=axis), jnp.nan)
 
 
 def block_size(size: int, blocks: int) -> int:

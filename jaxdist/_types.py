@@ -39,6 +39,7 @@ class Contract:
       projection: Some coordinates of :math:`x`, padded with zeros, in an orthonormal
         basis are sent as they are, and nothing else, so that :math:`C(x)` and
         :math:`x - C(x)` are orthogonal where nothing is padded.
+      keeps_zeros: Elements that are zero arrive as zero.
     """
 
     unbiased: bool = False
@@ -48,6 +49,7 @@ class Contract:
     stochastic: bool = False
     aligned: bool = True
     projection: bool = False
+    keeps_zeros: bool = False
 
     def contraction(self, size: int) -> float:
         r"""Return :math:`\delta = 1 - \omega`; a contraction when it is positive.

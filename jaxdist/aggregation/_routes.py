@@ -13,7 +13,8 @@ The leaves of one route travel as one message. Those that are sharded over a mod
 and those that are not travel apart: together, all would be typed as varying over it.
 """
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,8 @@ import jax.numpy as jnp
 
 from jaxdist import _collectives, _random, _rule, _tree, _types, _wire
 from jaxdist.aggregation import _judgement, _plan
+
+_SMALL = 2**17  # elements of a leaf that shares its dialogue with others
 
 
 class Sent(NamedTuple):
@@ -90,33 +93,60 @@ def converse(
 ) -> tuple[list[Sent], list[Any]]:
     """Hold all dialogues, one message per round."""
     arrived, states = list(arrived), list(states)
-    dialogues = {
-        i: item.plan.dialogue
-        for i, item in enumerate(arrived)
-        if item.plan.dialogue is not None
-    }
-    if not dialogues:
-        return arrived, states
-    means: dict[int, tuple] = {i: () for i in dialogues}
-    me = _collectives.index(axis_name)
-
-    def ask(i, function):
-        return function(leaves[i], states[i], arrived[i].keys_of(me), means[i])
-
-    for turn in range(max(len(dialogue.rounds) for dialogue in dialogues.values())):
-        payloads = {
-            i: ask(i, dialogue.rounds[turn])
-            for i, dialogue in dialogues.items()
-            if turn < len(dialogue.rounds)
-        }
+    talks = _talks(arrived, leaves, states, axis_name)
+    for turn in range(max((len(talk.dialogue.rounds) for talk in talks), default=0)):
+        speaking = [talk for talk in talks if turn < len(talk.dialogue.rounds)]
+        payloads = [talk.ask(talk.dialogue.rounds[turn]) for talk in speaking]
         arrays, treedef = jax.tree.flatten(payloads)
         answers = treedef.unflatten(_all_reduce_as_one(arrays, axis_name))
-        for i, mean in answers.items():
-            means[i] += (mean,)
-    for i, dialogue in dialogues.items():
-        mean, states[i] = ask(i, dialogue.finish)
-        arrived[i] = arrived[i]._replace(mean=mean)
+        for talk, mean in zip(speaking, answers, strict=True):
+            talk.means.append(mean)
+    for talk in talks:
+        mean, state = talk.ask(talk.dialogue.finish)
+        for row, i in enumerate(talk.indices):
+            arrived[i] = arrived[i]._replace(mean=mean[row])
+            states[i] = jax.tree.map(operator.itemgetter(row), state)
     return arrived, states
+
+
+class _Talk(NamedTuple):
+    """A dialogue about leaves that are alike, held for all of them at once."""
+
+    dialogue: _types.Dialogue
+    indices: list[int]  # of the leaves
+    about: tuple[Any, Any, Any]  # leaf, state and keys, one row for each of the leaves
+    means: list[Any]  # of the rounds so far, in such rows
+
+    def ask(self, function: Callable[..., Any]) -> Any:
+        """Return what a round, or the finish, makes of each of the leaves."""
+        return jax.vmap(function)(*self.about, tuple(self.means))
+
+
+def _talks(arrived, leaves, states, axis_name) -> list[_Talk]:
+    """Return the dialogues of all leaves that have one."""
+    alike: dict[Any, list[int]] = {}
+    for i, item in enumerate(arrived):
+        if item.plan.dialogue is not None:
+            plan = item.plan
+            kind = (plan.compressor, plan.other_axes, leaves[i].shape, leaves[i].dtype)
+            # A large leaf keeps the machine busy alone, and would have to be copied.
+            alike.setdefault(kind if leaves[i].size <= _SMALL else i, []).append(i)
+    if not alike:
+        return []
+    me = _collectives.index(axis_name)
+
+    def rows_of(i):
+        return leaves[i], states[i], arrived[i].keys_of(me)
+
+    return [
+        _Talk(
+            arrived[indices[0]].plan.compressor.dialogue,
+            indices,
+            jax.tree.map(lambda *rows: jnp.stack(rows), *map(rows_of, indices)),
+            [],
+        )
+        for indices in alike.values()
+    ]
 
 
 def _travel(route: str, sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:

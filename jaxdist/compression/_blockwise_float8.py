@@ -87,5 +87,5 @@ def blockwise_float8(
         return min(1.0, relative**2 + others * absolute**2)
 
     name = f"blockwise_float8({target.name}, {block_size})"
-    contract = _types.Contract(variance=variance)
+    contract = _types.Contract(variance=variance, keeps_zeros=True)
     return _types.Compressor(lambda leaf: (), encode, decode, contract, name)

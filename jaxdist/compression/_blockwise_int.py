@@ -76,5 +76,5 @@ def blockwise_int(bits: int = 8, block_size: int | None = 256) -> _types.Compres
         return a / (1 + a)
 
     name = f"blockwise_int({bits}, {block_size})"
-    contract = _types.Contract(variance=variance)
+    contract = _types.Contract(variance=variance, keeps_zeros=True)
     return _types.Compressor(lambda leaf: (), encode, decode, contract, name)

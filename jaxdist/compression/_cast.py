@@ -57,7 +57,9 @@ def cast(dtype: Any) -> _types.Compressor:
     squared_error = float(info.eps / 2) ** 2 if keeps_exponents else 1.0
     # One byte is too narrow to add in; wider floats may be summed on their way.
     contract = _types.Contract(
-        variance=lambda size: squared_error, linear=target.itemsize > 1
+        variance=lambda size: squared_error,
+        linear=target.itemsize > 1,
+        keeps_zeros=float(target.type(0)) == 0,  # float8_e8m0fnu has no zero
     )
     return _types.Compressor(
         lambda leaf: (), encode, decode, contract, f"cast({target.name})"

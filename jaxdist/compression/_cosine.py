@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _sampling
+from jaxdist.compression import _matrix, _sampling
 
 _LARGEST = 512  # elements: the matrix is a constant of the program
 
@@ -51,8 +52,69 @@ def in_frequencies(
     def variance(size):
         return inner.contract.variance(_lengths(size, limit)[1])
 
-    contract = dataclasses.replace(inner.contract, variance=variance, aligned=False)
+    contract = dataclasses.replace(
+        inner.contract, variance=variance, aligned=False, keeps_zeros=False
+    )
     return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
+
+
+def in_square_frequencies(
+    inner: _types.Compressor,
+    transform_size: int,
+    name: str,
+    variance: Callable[[int], float],
+) -> _types.Compressor:
+    """Return a compressor of the coefficients of a matrix cut into near-squares.
+
+    Args:
+      inner: Compressor of the coefficients, without state.
+      transform_size: Longest side of what is transformed together, in [1, 512].
+      name: How reports call it.
+      variance: Bound on that of ``inner``, for every padding that a leaf may need.
+    """
+    limit = _checks.integer("transform_size", transform_size, 1, _LARGEST)
+
+    def encode(leaf, state, keys, blocks):
+        (rows, height), (columns, width) = _tiling(leaf.shape, limit)
+        matrix = _matrix.of(leaf, jnp.float32)
+        missing = (rows * height, columns * width) - np.array(matrix.shape)
+        padded = jnp.pad(matrix, [(0, int(count)) for count in missing])
+        tiles = padded.reshape(rows, height, columns, width)
+        coefficients = jnp.einsum(
+            "ia,racb,jb->rcij", basis(height), tiles, basis(width), precision="highest"
+        )
+        flat = _sampling.narrowed(coefficients.reshape(-1), leaf.dtype)
+        return inner.encode(flat, state, keys, blocks)
+
+    def decode(payload, like, keys):
+        (rows, height), (columns, width) = _tiling(like.shape, limit)
+        shape = (rows, columns, height, width)
+        flat = jax.ShapeDtypeStruct((math.prod(shape),), jnp.float32)
+        coefficients = inner.decode(payload, flat, keys).reshape(shape)
+        tiles = jnp.einsum(
+            "ia,rcij,jb->racb",
+            basis(height),
+            coefficients,
+            basis(width),
+            precision="highest",
+        )
+        padded = tiles.reshape(rows * height, columns * width)
+        height, width = _matrix.shape_of(like.shape)
+        return padded[:height, :width].reshape(like.shape).astype(like.dtype)
+
+    contract = dataclasses.replace(
+        inner.contract,
+        variance=variance,
+        aligned=False,
+        keeps_zeros=False,
+        splittable=False,  # a block of a matrix is none
+    )
+    return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
+
+
+def _tiling(shape: tuple[int, ...], limit: int) -> list[tuple[int, int]]:
+    """Return how many tiles of which side hold the rows, and the columns."""
+    return [_tree.chunk_shape(side, limit) for side in _matrix.shape_of(shape)]
 
 
 def _lengths(size: int, limit: int) -> tuple[int, int]:

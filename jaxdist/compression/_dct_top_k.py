@@ -1,11 +1,15 @@
 """DCT top-k: the largest coefficients of short cosine transforms."""
 
-from jaxdist import _types
+from jaxdist import _checks, _types
 from jaxdist.compression import _cosine, _top_k
 
 
 def dct_top_k(
-    density: float, block_size: int | None = 4096, transform_size: int = 64
+    density: float,
+    block_size: int | None = 4096,
+    transform_size: int = 64,
+    *,
+    dimensions: int = 1,
 ) -> _types.Compressor:
     r"""Keep the largest coefficients of an orthonormal cosine transform.
 
@@ -21,15 +25,20 @@ def dct_top_k(
         None is the whole leaf (or, on the scatter route, the leaf's part for one
         worker). They are cut into equal blocks of at most this size.
       transform_size: :math:`n` in [1, 512]; shorter where there are fewer elements.
+      dimensions: 1, or 2 to cut a matrix into equal tiles of at most
+        :math:`n \times n` that are transformed along both sides, :math:`F X F^\top`:
+        fewer coefficients where neighbouring rows are alike too. The columns of the
+        matrix are the last axis of the leaf, its rows all others; a vector is one row.
 
     Returns:
       A biased compressor without state, a contraction with :math:`\delta = k/d` in
       each block of coefficients. Ties keep the lower frequency. A NaN or infinity
-      makes the transform that it is in non-finite.
+      makes the transform that it is in non-finite. In 2 dimensions a leaf cannot be
+      split, as the route scatter would.
 
     Raises:
-      ValueError: If ``density`` is outside (0, 1], ``block_size`` is below 1 or
-        ``transform_size`` is outside [1, 512].
+      ValueError: If ``density`` is outside (0, 1], ``block_size`` is below 1,
+        ``transform_size`` is outside [1, 512] or ``dimensions`` is neither 1 nor 2.
 
     Communication:
       Payload of :math:`k` coefficients in the dtype of the leaf and :math:`k` indices
@@ -44,8 +53,18 @@ def dct_top_k(
     References:
       Peng et al., `DeMo: Decoupled Momentum Optimization
       <https://arxiv.org/abs/2411.19870>`_, 2024. There matrices are cut into squares
-      whose sides divide theirs, and transformed along both.
+      whose sides divide theirs, and transformed along both: that is ``dimensions=2``,
+      which pads instead where none divide.
     """
+    _checks.one_of("dimensions", dimensions, (1, 2))
     inner = _top_k.top_k(density, block_size)
     name = f"dct_{inner.name[:-1]}, transform_size={transform_size})"
+    if dimensions == 2:
+        # However much a leaf is padded, at least this share of a block is kept.
+        return _cosine.in_square_frequencies(
+            inner,
+            transform_size,
+            f"{name[:-1]}, dimensions=2)",
+            variance=lambda size: 1.0 - density,
+        )
     return _cosine.in_frequencies(inner, transform_size, name)

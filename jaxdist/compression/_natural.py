@@ -69,6 +69,6 @@ def natural() -> _types.Compressor:
         return _tree.from_blocks(jnp.where(negative, -values, values), like)
 
     contract = _types.Contract(
-        unbiased=True, variance=lambda size: 1 / 8, stochastic=True
+        unbiased=True, variance=lambda size: 1 / 8, stochastic=True, keeps_zeros=True
     )
     return _types.Compressor(lambda leaf: (), encode, decode, contract, "natural()")

@@ -86,6 +86,7 @@ def qsgd(
         variance=variance,
         stochastic=True,
         aligned=_most_survive(levels, block_size, norm),
+        keeps_zeros=True,
     )
     suffix = "" if norm == "l2" else f", {norm!r}"
     name = f"qsgd({bits}, {block_size}{suffix})"

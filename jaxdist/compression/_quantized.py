@@ -20,7 +20,8 @@ def quantized(
       sparsifier: :math:`S`, such as :func:`top_k`, :func:`atomo` or :func:`random_k`,
         with :math:`\omega_S`. Its payload holds one array of numbers.
       quantizer: :math:`Q` without state, such as :func:`qsgd` or :func:`cast`, with
-        :math:`\omega_Q` for as many elements as a block keeps. It must keep zeros.
+        :math:`\omega_Q` for as many elements as a block keeps. Its contract says
+        ``keeps_zeros``: room that the sparsifier does not need is filled with zeros.
 
     Returns:
       A compressor with the state of ``sparsifier``. If both are unbiased so is this,
@@ -33,7 +34,7 @@ def quantized(
     Raises:
       TypeError: If one of the two is no compressor.
       ValueError: If ``sparsifier`` does not send exactly one array of numbers, or if
-        ``quantizer`` has a state.
+        ``quantizer`` has a state or does not keep zeros.
 
     Communication:
       Payload of ``quantizer`` for the kept elements, and the indices of ``sparsifier``.
@@ -59,7 +60,13 @@ def quantized(
             f"`quantizer` must have no state, got {quantizer.name}, which has one. Put "
             "error_feedback around the whole: error_feedback(quantized(...))."
         )
-
+    if not quantizer.contract.keeps_zeros:
+        raise ValueError(
+            "`quantizer` must keep zeros, which fill the room that a sparsifier does "
+            f"not need; the contract of {quantizer.name} does not say so. Use one such "
+            "as qsgd or blockwise_int, or, for a quantizer of your own that does, "
+            "Contract(keeps_zeros=True)."
+        )
     add = sparsifier.accumulate
 
     def encode(leaf, state, keys, blocks):
@@ -117,6 +124,7 @@ def _contract(sparsifier, quantizer):
         splittable=outer.splittable and inner.splittable,
         stochastic=outer.stochastic or inner.stochastic,
         aligned=outer.aligned and inner.aligned,
+        keeps_zeros=outer.keeps_zeros,
     )
 
 

@@ -78,7 +78,12 @@ def random_k(density: float, shared: bool = True) -> _types.Compressor:
         return _longest(size, density) - 1.0
 
     contract = _types.Contract(
-        unbiased=True, variance=variance, linear=shared, stochastic=True, aligned=shared
+        unbiased=True,
+        variance=variance,
+        linear=shared,
+        stochastic=True,
+        aligned=shared,
+        keeps_zeros=True,
     )
     name = f"random_k({density})" if shared else f"random_k({density}, shared=False)"
     return _types.Compressor(

@@ -24,16 +24,16 @@ def largest(chunks: jax.Array, kept: int) -> jax.Array:
     Returns:
       int32 indices ``[..., kept]``, ascending.
     """
-    ranks = _ranks(chunks)
-    length = ranks.shape[-1]
+    length = chunks.shape[-1]
     if 2 * kept * _RUN > length:
-        return _largest(ranks, kept)
-    padding = [(0, 0)] * (ranks.ndim - 1) + [(0, -length % _RUN)]
-    runs = jnp.pad(ranks, padding).reshape(*ranks.shape[:-1], -1, _RUN)
+        return _largest(_ranks(chunks), kept)
+    padding = [(0, 0)] * (chunks.ndim - 1) + [(0, -length % _RUN)]
+    runs = jnp.pad(chunks, padding).reshape(*chunks.shape[:-1], -1, _RUN)
     # A run that holds one of the largest has its own largest among them.
-    chosen = _largest(jnp.max(runs, axis=-1), kept)
+    chosen = _largest(jnp.max(_ranks(runs), axis=-1), kept)
+    # Ranks are made twice: they are never written to memory for the whole leaf.
     candidates = jnp.take_along_axis(runs, chosen[..., None], axis=-2, mode="clip")
-    place = _largest(candidates.reshape(*ranks.shape[:-1], -1), kept)
+    place = _largest(_ranks(candidates.reshape(*chunks.shape[:-1], -1)), kept)
     return _sparse.gather(chosen, place // _RUN) * _RUN + place % _RUN
 
 
@@ -48,11 +48,20 @@ def _ranks(values):
 def _largest(ranks, kept):
     """Return the ascending places of the ``kept`` largest along the last axis."""
     least = _least_kept(ranks, kept)[..., None]
-    above = jnp.cumsum(ranks > least, axis=-1, dtype=jnp.int32)
-    equal = jnp.cumsum(ranks == least, axis=-1, dtype=jnp.int32)
+    above, equal = _running_counts(ranks > least, ranks == least)
     # The first of those that are equal fill what room is left.
     counts = above + jnp.minimum(equal, kept - above[..., -1:])
     return _sparse.search(counts, jnp.arange(1, kept + 1, dtype=jnp.int32))
+
+
+def _running_counts(*masks):
+    """Return how many of two masks are true so far, along the last axis."""
+    first, second = (mask.astype(jnp.uint32) for mask in masks)
+    if first.shape[-1] >= 2**16:
+        return [jnp.cumsum(mask, axis=-1, dtype=jnp.int32) for mask in masks]
+    # Scans are what takes the time: one counts both, in the halves of a word.
+    both = jnp.cumsum(first | (second << 16), axis=-1)
+    return [half.astype(jnp.int32) for half in (both & 0xFFFF, both >> 16)]
 
 
 def _least_kept(ranks, kept):

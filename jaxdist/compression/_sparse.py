@@ -32,14 +32,15 @@ def accumulate(
     rows = _tree.to_blocks(total, blocks)
     size = rows.shape[1]
     length = math.ceil(size / chunks)
-    indices = unpack(packed, chunks * kept, length)
-    padded = jnp.pad(rows, ((0, 0), (0, chunks * length - size)))
-    lines = padded.reshape(blocks * chunks, length)
-    line = jnp.arange(blocks * chunks)[:, None]
-    added = lines.at[line, indices.reshape(-1, kept)].add(
-        values.reshape(-1, kept).astype(lines.dtype), mode="drop"
+    indices = unpack(packed, chunks * kept, length).astype(jnp.uint32)
+    starts = jnp.repeat(jnp.arange(chunks, dtype=jnp.uint32) * length, kept)
+    # The padding of the last chunk is dropped here rather than cut off afterwards,
+    # which would copy the leaf.
+    block = jnp.arange(blocks)[:, None]
+    added = rows.at[block, starts[None] + indices].add(
+        values.reshape(blocks, -1).astype(rows.dtype), mode="drop"
     )
-    return _tree.from_blocks(added.reshape(blocks, -1)[:, :size], total)
+    return _tree.from_blocks(added, total)
 
 
 def decode(

@@ -67,7 +67,11 @@ def terngrad(block_size: int | None = 512) -> _types.Compressor:
 
     # Most elements are zero at most workers, and so would be their median.
     contract = _types.Contract(
-        unbiased=True, variance=variance, stochastic=True, aligned=False
+        unbiased=True,
+        variance=variance,
+        stochastic=True,
+        aligned=False,
+        keeps_zeros=True,
     )
     name = f"terngrad({block_size})"
     return _types.Compressor(lambda leaf: (), encode, decode, contract, name)

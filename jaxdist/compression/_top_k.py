@@ -58,7 +58,9 @@ def top_k(density: float, block_size: int | None = None) -> _types.Compressor:
     name = (
         f"top_k({density})" if block_size is None else f"top_k({density}, {block_size})"
     )
-    contract = _types.Contract(variance=variance, aligned=False, projection=True)
+    contract = _types.Contract(
+        variance=variance, aligned=False, projection=True, keeps_zeros=True
+    )
     return _types.Compressor(
         lambda leaf: (),
         encode,

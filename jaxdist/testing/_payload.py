@@ -63,8 +63,11 @@ def _travelled(setting: _run.Setting, sent: _types.Payload) -> jax.Array:
     """Decode the payload in another program, from its bytes."""
     arrays, treedef = jax.tree.flatten(sent)
     arrived = treedef.unflatten(_wire.unpack(_wire.pack(arrays), arrays))
-    decode = jax.jit(lambda p, k: setting.compressor.decode(p, setting.like(), k))
-    return decode(arrived, setting.keys())
+
+    def decode(payload, keys):
+        return setting.compressor.decode(payload, setting.like(), keys)
+
+    return _run.compiled_quickly(decode)(arrived, setting.keys())
 
 
 def blocks(setting: _run.Setting) -> str:
@@ -93,7 +96,8 @@ def _decoded_alone(setting, sent, leaf, num) -> jax.Array:
         alone = jax.tree.map(lambda array: array[None], rows)
         return setting.compressor.decode(alone, part, keys)
 
-    return jax.jit(jax.vmap(decode, in_axes=(0, None)))(sent, setting.keys())
+    decode_rows = jax.vmap(decode, in_axes=(0, None))
+    return _run.compiled_quickly(decode_rows)(sent, setting.keys())
 
 
 def accumulate(setting: _run.Setting) -> str:
@@ -104,7 +108,7 @@ def accumulate(setting: _run.Setting) -> str:
     what = _run.describe("normal", leaf)
     with _run.on(what):
         made = _run.first(setting.compressor, leaf, keys)
-        added = jax.jit(add)(total, made.payload, keys)
+        added = _run.compiled_quickly(add)(total, made.payload, keys)
     _require_close(
         added,
         _run.exactly(total) + _run.exactly(made.seen),

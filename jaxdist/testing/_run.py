@@ -88,16 +88,47 @@ def trip(
 
 # Compiling takes longer than anything else here: all properties share few programs.
 @functools.lru_cache(maxsize=32)
-def compiled(compressor: _types.Compressor, blocks: int = 1) -> Callable[..., Trip]:
-    """Return :func:`trip` of a leaf, a state and keys, compiled."""
-    return jax.jit(functools.partial(trip, compressor, blocks=blocks))
+def compiled(compressor: _types.Compressor) -> jax.stages.Wrapped:
+    """Return :func:`trip` of a leaf, a state and keys, compiled as users do."""
+    return jax.jit(functools.partial(trip, compressor))
+
+
+def compiled_quickly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile what runs once or twice, on CPU without the optimisations of LLVM."""
+    options = {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    }
+    on_cpu = jax.default_backend() == "cpu"
+    return jax.jit(function, compiler_options=options if on_cpu else None)
+
+
+@functools.lru_cache(maxsize=32)
+def _variant(compressor: _types.Compressor, blocks: int) -> Callable[..., Trip]:
+    return compiled_quickly(functools.partial(trip, compressor, blocks=blocks))
 
 
 def first(
-    compressor: _types.Compressor, leaf: jax.Array, keys: _types.Keys, blocks: int = 1
+    compressor: _types.Compressor,
+    leaf: jax.Array,
+    keys: _types.Keys,
+    blocks: int = 1,
+    *,
+    variant: bool = False,
 ) -> Trip:
-    """Return the compiled trip of the first leaf that a compressor meets."""
-    return compiled(compressor, blocks)(leaf, compressor.init(leaf), keys)
+    """Return the compiled trip of the first leaf that a compressor meets.
+
+    Args:
+      compressor: The compressor.
+      leaf: The leaf.
+      keys: The sender's.
+      blocks: Into how many blocks it is cut.
+      variant: Whether few properties look at leaves of this shape or dtype; then, and
+        in several blocks, it is compiled quickly.
+    """
+    quickly = variant or blocks != 1
+    program = _variant(compressor, blocks) if quickly else compiled(compressor)
+    return program(leaf, compressor.init(leaf), keys)
 
 
 @functools.lru_cache(maxsize=32)

@@ -10,20 +10,36 @@ _KEYS = 8
 
 
 def zeros(setting: _run.Setting) -> str:
-    """Check that a leaf of zeros comes back as zeros."""
+    """Check that leaves, and where promised elements, of zeros come back as zeros."""
     for blocks in setting.blocks:
         leaf = jnp.zeros(setting.shape, jnp.float32)
         what = _run.describe("zero", leaf, blocks)
         with _run.on(what):
             seen = _of_several_keys(setting, leaf, blocks)
         _run.require(not seen.any(), f"on {what} not all that arrives is zero.")
+        if setting.compressor.contract.keeps_zeros:
+            _require_zeros_kept(setting, blocks)
     narrow = jnp.zeros(setting.shape, jnp.bfloat16)
     what = _run.describe("zero", narrow)
     with _run.on(what):
-        seen = _run.first(setting.compressor, narrow, setting.keys()).seen
+        seen = _run.first(setting.compressor, narrow, setting.keys(), variant=True).seen
     arrives = _run.exactly(seen).any()
     _run.require(not arrives, f"on {what} not all that arrives is zero.")
     return f"{_KEYS} keys"
+
+
+def _require_zeros_kept(setting: _run.Setting, blocks: int) -> None:
+    """Raise unless the elements of a sparse leaf that are zero arrive as zero."""
+    leaf = setting.leaf("sparse")
+    what = _run.describe("sparse", leaf, blocks)
+    with _run.on(what):
+        seen = _of_several_keys(setting, leaf, blocks)
+    zero = np.asarray(leaf).reshape(1, -1) == 0
+    _run.require(
+        not seen[np.broadcast_to(zero, seen.shape)].any(),
+        f"on {what} not all elements that are zero arrive as zero, but the contract "
+        "says `keeps_zeros`.",
+    )
 
 
 def extremes(setting: _run.Setting) -> str:

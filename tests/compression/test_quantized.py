@@ -1,5 +1,7 @@
 """Quantized: the values of a sparsifier through a quantizer."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ VECTOR = jnp.asarray(np.random.default_rng(0).standard_normal(200), jnp.float32)
         (jd.top_k, jd.qsgd(8), 160),
         (jd.top_k, jd.blockwise_int(8), 320),
         (jd.dct_top_k, jd.blockwise_int(8), 320),
+        (functools.partial(jd.dct_top_k, dimensions=2), jd.blockwise_int(8), 320),
     ],
 )
 def test_demo_layout_of_10_million_parameters(sparsifier, quantizer, scales):
@@ -106,5 +109,8 @@ def test_what_cannot_be_composed_is_refused():
         )
     with pytest.raises(ValueError, match="`quantizer` must have no state"):
         jd.quantized(jd.top_k(0.1), jd.error_feedback(jd.scaled_sign()))
+    for quantizer in (jd.scaled_sign(), jd.one_bit(), jd.eden(4)):
+        with pytest.raises(ValueError, match="`quantizer` must keep zeros.* not say"):
+            jd.quantized(jd.threshold(1.0, max_density=0.2), quantizer)
     with pytest.raises(TypeError, match="`quantizer` must be a compressor"):
         jd.quantized(jd.top_k(0.1), 8)

@@ -46,6 +46,9 @@ COMPRESSORS = [
     CompressorRow(jd.random_k(0.3, shared=False), 30 * 4),
     CompressorRow(jd.dct_top_k(0.1, transform_size=16), 12 * (4 + 1)),
     CompressorRow(jd.dct_top_k(0.1, 40), 4 * 4 * (4 + 1)),
+    CompressorRow(
+        jd.dct_top_k(0.1, transform_size=8, dimensions=2), 11 * (4 + 1), shape=(9, 8)
+    ),
     CompressorRow(jd.quantized(jd.top_k(0.1), jd.qsgd(8)), 10 + 4 + 10),
     CompressorRow(jd.quantized(jd.top_k(0.1), jd.cast(jnp.bfloat16)), 10 * (2 + 1)),
     CompressorRow(jd.quantized(jd.atomo(0.1), jd.qsgd(4)), 5 + 4 + 10),

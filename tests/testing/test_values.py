@@ -35,6 +35,11 @@ def test_zeros_over_zero_are_found():
     broken(scaled_by(norm), "zeros", r"on a zero leaf of float32\[61\] not all")
 
 
+def test_zeros_that_are_kept_must_be():
+    signs = defects.promising(jd.scaled_sign(), "signs", keeps_zeros=True)
+    broken(signs, "zeros", r"on a sparse leaf of float32\[61\] not all elements that")
+
+
 def test_overflow_of_squares_is_found():
     def norm(rows):
         return jnp.sqrt(1e-30 + jnp.sum(rows**2, axis=1, keepdims=True))
