@@ -1,15 +1,5 @@
 """Eight CPU devices, strict dtypes and ranks, and the opt-in of the long tests."""
 
-import os
-
-# Compiling is most of the time of these tests. The older emitters of fusions take half
-# of it, with all optimisations of LLVM and its surprises (a maximum over a long row
-# still drops NaN). `XLA_FLAGS= make unit` runs on the newer ones.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
-)
-
 import jax
 import pytest
 
