@@ -22,6 +22,7 @@ from jaxdist.aggregation._aggregation_metrics import (
 from jaxdist.aggregation._aggregation_metrics import (
     aggregation_metrics as aggregation_metrics,
 )
+from jaxdist.aggregation._bulyan import bulyan as bulyan
 from jaxdist.aggregation._communication_report import (
     CommunicationReport as CommunicationReport,
 )
@@ -31,6 +32,7 @@ from jaxdist.aggregation._communication_report import (
 from jaxdist.aggregation._krum import krum as krum
 from jaxdist.aggregation._mean import mean as mean
 from jaxdist.aggregation._median import median as median
+from jaxdist.aggregation._multi_krum import multi_krum as multi_krum
 from jaxdist.aggregation._nnm import nnm as nnm
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
 from jaxdist.aggregation._rule_state import RuleState as RuleState

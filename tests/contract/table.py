@@ -99,6 +99,9 @@ RULES = [
     RuleRow(jd.median(), oracles.median),
     RuleRow(jd.trimmed_mean(2), oracles.trimmed_mean(2)),
     RuleRow(jd.krum(2), oracles.krum(2)),
+    RuleRow(jd.multi_krum(2), oracles.multi_krum(2)),
+    RuleRow(jd.multi_krum(2, 1, iterated=True), oracles.iterated_krum(2, 1)),
+    RuleRow(jd.bulyan(1), oracles.bulyan(1)),
     RuleRow(
         jd.nnm(2, then=jd.trimmed_mean(2)), oracles.nnm(2, oracles.trimmed_mean(2))
     ),
