@@ -54,8 +54,8 @@ def after(plans, rule, metrics, merged, treedef, axis_name):
 
 
 def anchors(plans, rule, names, state, reference, axis_name):
-    """Return my part of the anchor of each leaf, flat; None for rules without."""
-    if rule.anchor is None:
+    """Return my part of the anchor of each leaf, flat; None where none is given."""
+    if not isinstance(rule.anchor, str):
         return [None] * len(plans)
     if rule.anchor == "reference":
         me = _collectives.index(axis_name)
