@@ -33,6 +33,11 @@ def test_one_is_krum(iterated):
     np.testing.assert_allclose(got, golden.KRUM, rtol=1e-5, atol=1e-6)
 
 
+def test_other_implementation():
+    got = jd.multi_krum(3, neighbours="byzfl")(golden.ROWS)
+    np.testing.assert_allclose(got, golden.WITHOUT_THE_LAST, rtol=1e-5)
+
+
 def test_all_is_the_mean():
     got = jd.multi_krum(0)(golden.ROWS)
     np.testing.assert_allclose(got, golden.MEAN, rtol=1e-5)
