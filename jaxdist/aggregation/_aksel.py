@@ -32,7 +32,7 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
 
     Example:
       >>> print(jaxdist.aksel(2)(jnp.array([[1.0], [2.0], [3.0], [5.0], [900.0]])))
-      [3.3333335]
+      [2.]
 
     References:
       Boussetta et al., `AKSEL: Fast Byzantine SGD

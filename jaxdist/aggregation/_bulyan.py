@@ -35,9 +35,9 @@ def bulyan(num_byzantine: int) -> _rule.AggregationRule:
       On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
 
     Example:
-      >>> rows = jnp.array([[1.0], [2.0], [3.0], [4.0], [5.0], [6.0], [99.0]])
+      >>> rows = jnp.array([[1.0], [2.0], [2.5], [3.0], [4.0], [6.0], [99.0]])
       >>> print(jaxdist.bulyan(num_byzantine=1)(rows))
-      [3.]
+      [2.5]
 
     References:
       El Mhamdi et al., `The Hidden Vulnerability of Distributed Learning in Byzantium

@@ -1,10 +1,9 @@
 """Multi-Krum: the mean of the contributions with the closest neighbours."""
 
-import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _rule
-from jaxdist.aggregation import _krum
+from jaxdist.aggregation import _krum, _lowest
 
 
 def multi_krum(
@@ -20,7 +19,8 @@ def multi_krum(
     .. math:: F(x_1, \dots, x_W) = \frac{1}{m} \sum_{i \in M} x_i, \qquad
        M = \text{the } m \text{ smallest of } \sum_{j \in N_i} \|x_i - x_j\|^2
 
-    Ties go to the lowest index. Workers that are not finite are never chosen.
+    Ties go to the lowest index; iterated first to the one that is nearer to all that
+    are left. Workers that are not finite are never chosen.
 
     Args:
       num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-3)/2].
@@ -44,8 +44,8 @@ def multi_krum(
 
     Example:
       >>> rule = jaxdist.multi_krum(num_byzantine=1, num_selected=2)
-      >>> print(rule(jnp.array([[1.0], [1.1], [1.4], [9.0], [1.2]])))
-      [1.15]
+      >>> print(rule(jnp.array([[1.0], [1.25], [1.375], [9.0], [2.0]])))
+      [1.3125]
 
     References:
       Blanchard et al., `Machine Learning with Adversaries: Byzantine Tolerant Gradient
@@ -65,16 +65,11 @@ def multi_krum(
 
     def mix(geometry, key, memory):
         del key
-        num_workers = geometry.finite.shape[0]
-        m = number(num_workers)
+        m = number(geometry.finite.shape[0])
         if iterated:
-            order = _krum.take_best(score, geometry, m)
-        else:
-            found = score(geometry, jnp.zeros_like(geometry.finite))
-            order = jnp.argsort(found, stable=True)[:m]
-        dtype = geometry.squared_norms.dtype
-        chosen = jnp.sum(jax.nn.one_hot(order, num_workers, dtype=dtype), axis=0)
-        return jnp.where(geometry.finite, chosen / m, 0)[None], memory
+            return _of_turns(_krum.take_best(score, geometry, m), geometry), memory
+        found = score(geometry, jnp.zeros_like(geometry.finite))
+        return _lowest.mean_of_lowest(found, geometry, m), memory
 
     def requires(num_workers):
         _checks.integer("num_selected", number(num_workers), 1, most(num_workers))
@@ -83,6 +78,13 @@ def multi_krum(
     return _rule.AggregationRule(
         _name(f, num_selected, iterated), mix=mix, contract=contract, requires=requires
     )
+
+
+def _of_turns(order, geometry):
+    """Return weights ``[1, W]`` of the mean of those who were taken in turn."""
+    workers = jnp.arange(geometry.finite.shape[0])
+    taken = jnp.any(order[:, None] == workers[None], axis=0) & geometry.finite
+    return taken.astype(geometry.squared_norms.dtype)[None] / order.shape[0]
 
 
 def _name(f, num_selected, iterated):
