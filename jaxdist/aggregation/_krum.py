@@ -140,7 +140,9 @@ def take_best(score: Score, geometry: _geometry.Geometry, number: int) -> jax.Ar
         to_all = jnp.sum(jnp.where(taken[None], 0, distances), axis=1)
         tied = found == jnp.min(found)
         best = jnp.argmin(jnp.where(tied, to_all, jnp.inf))
-        return order.at[turn].set(best), taken | (jnp.arange(num_workers) == best)
+        return order.at[turn].set(best.astype(jnp.int32)), taken | (
+            jnp.arange(num_workers) == best
+        )
 
     nobody = jnp.zeros_like(geometry.finite)
     order = jnp.zeros_like(geometry.squared_norms, shape=number, dtype=jnp.int32)

@@ -114,7 +114,8 @@ def _sorted_by_holder(plans, previous, treedef, axis_name):
 
 def _size(rule, metrics, axis_name):
     """Return W, or say how to make a state whose shape depends on it."""
-    if not metrics and rule.anchor is None and rule.init is _rule.no_memory:
+    keeps_parts = rule.anchor == "previous"
+    if not (metrics or keeps_parts) and rule.init is _rule.no_memory:
         return 0
     try:
         return _collectives.size(axis_name)

@@ -92,7 +92,7 @@ class RuleRow(NamedTuple):
 
     rule: jd.AggregationRule
     oracle: Callable[[np.ndarray], np.ndarray]
-    symmetric: bool = True  # the order of workers does not matter
+    invariant: bool = True  # to the order of the workers
     atol: float = 1e-6  # eigenvectors of eigenvalues that are nearly equal need more
 
 
@@ -110,7 +110,7 @@ RULES = [
     RuleRow(jd.geometric_median(), oracles.geometric_median),
     RuleRow(jd.centered_clipping(4.0, 3), oracles.centered_clipping(4.0, 3)),
     RuleRow(jd.cge(2), oracles.cge(2)),
-    RuleRow(jd.monna(2), oracles.monna(2), symmetric=False),
+    RuleRow(jd.monna(2), oracles.monna(2), invariant=False),
     RuleRow(jd.aksel(2), oracles.aksel()),
     RuleRow(jd.spectral_filter(2, 1.0), oracles.spectral_filter(2, 1.0)),
     RuleRow(
