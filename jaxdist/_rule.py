@@ -105,7 +105,8 @@ class AggregationRule:
         each of them keeps other coordinates.
       anchor: What ``mix`` sees besides the workers, as the last row: ``"previous"``,
         the result of the step before (0 at first), ``"reference"``, an extra argument
-        of ``update``, or None.
+        of ``update``, a function ``rows [W, s] -> [s]``, coordinate by coordinate, or
+        None.
       init: ``(num_workers) -> memory``, small and equal on all workers.
       requires: ``(num_workers) -> None``; raises for what ``contract`` does not say.
     """
@@ -116,7 +117,7 @@ class AggregationRule:
     contract: RuleContract = RuleContract()
     linear: bool = False
     needs_aligned: bool = False
-    anchor: str | None = None
+    anchor: str | Callable[[jax.Array], jax.Array] | None = None
     init: Callable[[int], Any] = no_memory
     requires: Callable[[int], None] = _nothing
 
@@ -167,6 +168,8 @@ class AggregationRule:
         if self._has_anchor(anchor):
             parts = [jnp.asarray(part) for part in treedef.flatten_up_to(anchor)]
             rows = jnp.concatenate([rows, joined(parts, 1)])
+        elif callable(self.anchor):
+            rows = jnp.concatenate([rows, self.anchor(rows)[None]])
         elif self.anchor:
             rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
         key = jax.random.key(0) if key is None else key
@@ -179,8 +182,10 @@ class AggregationRule:
 
     def _has_anchor(self, anchor):
         """Whether an anchor was given; raise if it must or must not be."""
-        if anchor is not None and self.anchor is None:
-            raise ValueError(f"`anchor` must be None for {self.name}, which has none.")
+        if anchor is not None and not isinstance(self.anchor, str):
+            raise ValueError(
+                f"`anchor` must be None for {self.name}, which takes none."
+            )
         if anchor is None and self.anchor == "reference":
             raise ValueError(
                 f"`anchor` must be the reference gradient that {self.name} compares "

@@ -250,7 +250,7 @@ def merge(
     estimates = _estimates(arrived, decoded)
     if rule.anchor is not None:
         decoded = [
-            jnp.concatenate([rows, item.anchor.reshape(1, -1).astype(dtype)])
+            jnp.concatenate([rows, _anchor(rule, item, rows)[None]])
             for rows, item in zip(decoded, arrived, strict=True)
         ]
     chosen = _messages([item.plan for item in arrived])
@@ -267,6 +267,13 @@ def merge(
         for i, part in zip(chosen[message], parts, strict=True):
             leaves[i] = part
     return Merged(leaves, estimates, joined, verdict)
+
+
+def _anchor(rule, item, rows):
+    """Return what the rule compares the rows of a leaf with, flat, in their dtype."""
+    if callable(rule.anchor):
+        return rule.anchor(rows)
+    return item.anchor.reshape(-1).astype(rows.dtype)
 
 
 def _estimates(sent: Sequence[Sent], values: Sequence[jax.Array]) -> list[Any]:

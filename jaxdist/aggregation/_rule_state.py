@@ -54,8 +54,8 @@ def after(plans, rule, metrics, merged, treedef, axes):
 
 
 def anchors(plans, rule, names, state, reference, axis_name):
-    """Return my part of the anchor of each leaf, flat; None for rules without."""
-    if rule.anchor is None:
+    """Return my part of the anchor of each leaf, flat; None where none is given."""
+    if not isinstance(rule.anchor, str):
         return [None] * len(plans)
     if rule.anchor == "reference":
         me = _collectives.index(axis_name)
@@ -114,7 +114,8 @@ def _sorted_by_holder(plans, previous, treedef, axis_name):
 
 def _size(rule, metrics, leaves, axis_name):
     """Return W, or say how to make a state whose shape depends on it."""
-    needless = not metrics and rule.anchor is None and rule.init is _rule.no_memory
+    keeps_parts = rule.anchor == "previous"
+    needless = not (metrics or keeps_parts) and rule.init is _rule.no_memory
     # optax.tree_map_params asks for the structure of a state without any leaf.
     if needless or not leaves and not _collectives.is_bound(axis_name):
         return 1

@@ -14,7 +14,7 @@ POINTS = jnp.array(
 
 
 def test_published_example():
-    scores = _krum._scores(jd.Geometry.of(POINTS).squared_distances, 2)
+    scores = _krum.scores(2)(jd.Geometry.of(POINTS), jnp.zeros(7, bool))
     np.testing.assert_allclose(
         scores, [2.5, 2.5, 2.5, 2.5, 1.5, 417.5, 421.5], rtol=1e-6
     )
@@ -25,6 +25,30 @@ def test_golden_values():
     np.testing.assert_allclose(
         jd.krum(3)(golden.ROWS), golden.KRUM, rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(("neighbours", "largest"), [("paper", 2), ("byzfl", 3)])
+def test_conventions_of_others(neighbours, largest):
+    rng = np.random.default_rng(2)
+    rows = rng.standard_normal((8, 3)).astype(np.float32)
+    num_near = 8 - largest - (2 if neighbours == "paper" else 1)
+    distances = np.linalg.norm(rows[:, None].astype(float) - rows[None], axis=-1)
+    for power in (1, 2):
+        scores = np.sort(distances**power, axis=1)[:, 1 : 1 + num_near].sum(axis=1)
+        rule = jd.krum(largest, neighbours=neighbours, squared=power == 2)
+        np.testing.assert_array_equal(rule(rows), rows[np.argmin(scores)])
+        assert np.isfinite(rule.contract.kappa(8, largest)) == (power == 2)
+    with pytest.raises(ValueError, match=rf"`num_byzantine`.*\[0, {largest}\]"):
+        jd.krum(largest + 1, neighbours=neighbours)(rows)
+
+
+def test_neighbours_have_a_name():
+    with pytest.raises(ValueError, match="`neighbours` must be one of 'paper', 'byzf"):
+        jd.krum(1, neighbours="flower")
+
+
+def test_one_worker_has_no_neighbours():
+    np.testing.assert_array_equal(jd.krum(0, neighbours="byzfl")(POINTS[:1]), [1, 2])
 
 
 def test_ties_go_to_the_lowest_index():

@@ -95,6 +95,8 @@ class RuleRow(NamedTuple):
 
     rule: jd.AggregationRule
     oracle: Callable[[np.ndarray], np.ndarray]
+    invariant: bool = True  # to the order of the workers
+    atol: float = 1e-6  # eigenvectors of eigenvalues that are nearly equal need more
 
 
 RULES = [
@@ -102,6 +104,24 @@ RULES = [
     RuleRow(jd.median(), oracles.median),
     RuleRow(jd.trimmed_mean(2), oracles.trimmed_mean(2)),
     RuleRow(jd.krum(2), oracles.krum(2)),
+    RuleRow(jd.multi_krum(2), oracles.multi_krum(2)),
+    RuleRow(jd.multi_krum(2, 1, iterated=True), oracles.iterated_krum(2, 1)),
+    RuleRow(jd.bulyan(1), oracles.bulyan(1)),
+    RuleRow(jd.minimum_diameter(2), oracles.minimum_diameter(2)),
+    RuleRow(jd.minimum_variance(2), oracles.minimum_variance(2)),
+    RuleRow(jd.smea(2), oracles.smea(2)),
+    RuleRow(jd.geometric_median(), oracles.geometric_median),
+    RuleRow(jd.centered_clipping(4.0, 3), oracles.centered_clipping(4.0, 3)),
+    RuleRow(jd.cge(2), oracles.cge(2)),
+    RuleRow(jd.monna(2), oracles.monna(2)),
+    RuleRow(jd.aksel(2), oracles.aksel()),
+    RuleRow(jd.spectral_filter(2, 1.0), oracles.spectral_filter(2, 1.0)),
+    RuleRow(
+        jd.spectral_filter(2, 1.5, tight=True),
+        oracles.spectral_filter(2, 1.5, tight=True),
+        atol=5e-6,
+    ),
+    RuleRow(jd.caf(2), oracles.caf(2)),
     RuleRow(
         jd.nnm(2, then=jd.trimmed_mean(2)), oracles.nnm(2, oracles.trimmed_mean(2))
     ),
@@ -196,6 +216,8 @@ TRANSFORMATIONS = [
     ),
     _aggregate("krum-scatter", jd.krum(2), route="scatter"),
     _aggregate("metrics", jd.krum(2), metrics=True, symmetry=None),
+    _aggregate("aksel", jd.aksel(2), route="scatter"),
+    _aggregate("clipping", jd.centered_clipping(3.0, 2), jd.cast(jnp.bfloat16)),
     _aggregate("nnm", jd.nnm(2, then=jd.median()), _SIGN, metrics=True, symmetry=None),
     TransformationRow(
         "compress",

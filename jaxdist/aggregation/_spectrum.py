@@ -1,0 +1,40 @@
+"""The direction in which workers scatter most, and how far each lies along it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _geometry
+
+
+class Spectrum(NamedTuple):
+    """The largest eigenvalue of the covariance, and who is to blame for it."""
+
+    variance: jax.Array  # (): the eigenvalue
+    blame: jax.Array  # [W]: squared distance from the mean along it, the largest 1
+
+
+def measure(geometry: _geometry.Geometry, counts: jax.Array) -> Spectrum:
+    """Measure the workers, each counted ``counts [W]`` times, from 0 to 1.
+
+    Those who do not count are not looked at, so that they cannot blur the others.
+    """
+    counted = counts > 0
+    both = counted[:, None] & counted[None]
+    distances = jnp.where(both, geometry.squared_distances, 0)
+    largest = jnp.max(distances)
+    scale = jnp.where(largest > 0, largest, 1)
+    weights = counts / jnp.sum(counts)
+    # Squares of large distances would overflow.
+    small = _geometry.Geometry(
+        jnp.where(both, distances / scale, jnp.inf), jnp.where(counted, 0, jnp.inf)
+    )
+    products = small.centred(weights)
+    root = jnp.sqrt(weights)
+    variances, directions = jnp.linalg.eigh(root[:, None] * products * root[None])
+    along = jnp.matmul(products, root * directions[:, -1], precision="highest")
+    along = jnp.where(counted, jnp.abs(along), 0)
+    farthest = jnp.max(along)
+    blame = (along / jnp.where(farthest > 0, farthest, 1)) ** 2
+    return Spectrum(jnp.maximum(variances[-1], 0) * scale, blame)
