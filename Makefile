@@ -3,10 +3,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PEERS ?= .venv-peers
+BYZFL ?= .venv-byzfl
 JOBS ?= auto
 
 .PHONY: demo test lint types unit doctest docs benchmark \
-	benchmark-bytes benchmark-peers peers demo-test clean
+	benchmark-bytes benchmark-peers benchmark-rules peers demo-test clean
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -47,6 +48,10 @@ benchmark-peers: .venv/dev peers
 	$(BIN)/python benchmarks/peers/compare.py $(PEERS)/bin/python
 	$(BIN)/python benchmarks/peers/power_sgd.py $(PEERS)/bin/python
 
+# Beside ByzFL: robust rules on stacked gradients, on one core.
+benchmark-rules: .venv/dev $(BYZFL)/installed
+	$(BIN)/python benchmarks/peers/rules.py $(BYZFL)/bin/python
+
 # Pictures and tables of bytes, in ten minutes; times do not matter here.
 benchmark-bytes: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/entropy.py
@@ -56,7 +61,7 @@ benchmark-bytes: .venv/dev
 peers: $(PEERS)/installed
 
 clean:
-	rm -rf .venv .venv-peers out docs/_build
+	rm -rf .venv .venv-peers .venv-byzfl out docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -68,6 +73,11 @@ clean:
 
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(BYZFL)/installed: benchmarks/requirements-byzfl.txt
+	$(PYTHON) -m venv $(BYZFL)
+	$(BYZFL)/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt
