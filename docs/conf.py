@@ -20,7 +20,7 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 html_theme = "sphinx_book_theme"
 html_title = "jaxdist"
 html_static_path = ["_static"]
-exclude_patterns = ["_build", "_contracts.md"]
+exclude_patterns = ["_build", "_contracts.md", "_rules.md"]
 add_module_names = False
 autodoc_typehints = "none"
 napoleon_custom_sections = ["Communication", "Shapes", "References"]
@@ -28,7 +28,7 @@ nitpicky = False
 
 
 def setup(app):
-    """Write the table of contracts before any page is read."""
+    """Write the tables of contracts before any page is read."""
     import contracts
 
-    contracts.write(pathlib.Path(app.srcdir) / "_contracts.md")
+    contracts.write(pathlib.Path(app.srcdir))

@@ -1,4 +1,4 @@
-"""Write the table of contracts that docs/compression.md includes, from the code."""
+"""Write the tables of contracts that pages include, from the code."""
 
 import pathlib
 
@@ -38,9 +38,79 @@ ROWS = [
     jd.power_sgd(4),
 ]
 
+NUM_WORKERS, NUM_BYZANTINE = 16, 3  # of which the constants of rules are stated
+_F = NUM_BYZANTINE
+RULES = [
+    jd.mean(),
+    jd.median(),
+    jd.trimmed_mean(_F),
+    jd.meamed(_F),
+    jd.phocas(_F),
+    jd.sign_majority(),
+    jd.krum(_F),
+    jd.multi_krum(_F),
+    jd.bulyan(_F),
+    jd.minimum_diameter(_F),
+    jd.minimum_variance(_F),
+    jd.smea(_F),
+    jd.geometric_median(),
+    jd.centered_clipping(10.0),
+    jd.cge(_F),
+    jd.monna(_F),
+    jd.aksel(_F),
+    jd.spectral_filter(_F, 1.0),
+    jd.caf(_F),
+    jd.dnc(_F),
+    jd.clipped_clustering(),
+    jd.fltrust(),
+    jd.zeno(_F, 0.1, 0.01),
+    jd.nnm(_F, then=jd.trimmed_mean(_F)),
+    jd.nnm(_F, then=jd.krum(_F)),
+    jd.bucketing(2, _F, then=jd.trimmed_mean),
+    jd.arc(_F, then=jd.nnm(_F, then=jd.trimmed_mean(_F))),
+    jd.clipping(1.0, then=jd.trimmed_mean(_F)),
+]
+
+
+def rules() -> str:
+    """Return the table of rules in Markdown."""
+    lines = [
+        "| rule | range | κ | translation | scale | hull | any order | distances "
+        "| compares with |",
+        "|---|---|---:|---|---|---|---|---|---|",
+    ]
+    for rule in RULES:
+        contract = rule.contract
+        marks = [
+            "yes" if mark else ""
+            for mark in (
+                contract.translation_equivariant,
+                contract.scale_equivariant,
+                contract.in_hull,
+                contract.symmetric,
+                rule.mix is not None,
+            )
+        ]
+        limit = contract.limit if contract.num_byzantine else "f = 0"
+        kappa = contract.kappa(NUM_WORKERS, NUM_BYZANTINE)
+        constant = f"{kappa:.3g}" if contract.num_byzantine and kappa < 1e9 else ""
+        lines.append(
+            f"| `{rule.name}` | {limit} | {constant} | {' | '.join(marks)} "
+            f"| {_anchor(rule)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _anchor(rule: jd.AggregationRule) -> str:
+    """Return with what a rule compares the workers besides each other."""
+    known = {"previous": "its last result", "reference": "a reference gradient"}
+    if isinstance(rule.anchor, str):
+        return known[rule.anchor]
+    return "their median" if rule.anchor else ""
+
 
 def table() -> str:
-    """Return the table in Markdown."""
+    """Return the table of compressors in Markdown."""
     lines = [
         "| compressor | unbiased | ω or δ | linear | splits | random | aligned "
         "| bits per element |",
@@ -74,6 +144,7 @@ def _bound(contract: jd.Contract) -> str:
     return f"δ = {contract.contraction(SIZE):.3g}"
 
 
-def write(path: pathlib.Path) -> None:
-    """Write the table to a file."""
-    path.write_text(table(), encoding="utf-8")
+def write(folder: pathlib.Path) -> None:
+    """Write the tables to files."""
+    for name, text in (("_contracts.md", table()), ("_rules.md", rules())):
+        (folder / name).write_text(text, encoding="utf-8")

@@ -56,10 +56,11 @@ def main(num_workers: int, f: int, size: int) -> None:
     torch.set_num_threads(1)
     numpy_rows = rules_inputs.rows(num_workers, f, size)
     inputs = {"numpy": numpy_rows, "torch": torch.from_numpy(numpy_rows)}
+    # New objects for either: CenteredClipping keeps its last result in the object.
     results = {
         f"{name} {kind}": rules_inputs.measured(rule, rows)
-        for name, rule in rules(num_workers, f, size).items()
         for kind, rows in inputs.items()
+        for name, rule in rules(num_workers, f, size).items()
     }
     json.dump(results, sys.stdout)
 
