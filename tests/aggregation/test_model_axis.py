@@ -94,6 +94,7 @@ def test_each_shard_alone_would_choose_otherwise():
         jd.aggregate(
             *("data", jd.median(), jd.ef21(jd.scaled_sign())),
             downlink=jd.ef21(jd.top_k(0.5)),
+            model_axis_name="model",
         ),
     ],
     ids=["psum", "gather", "scatter"],

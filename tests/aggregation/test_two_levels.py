@@ -84,6 +84,18 @@ def test_a_pod_is_one_worker_of_the_outer_level():
     harness.assert_trees_close(out, expected)
 
 
+def test_a_robust_rule_within_each_pod():
+    tx = optax.chain(jd.aggregate("ici", jd.median()), jd.aggregate("dcn"))
+    expected = jax.tree.map(
+        lambda leaf: jnp.median(
+            leaf.reshape(PODS, DEVICES, *leaf.shape[1:]), axis=1
+        ).mean(axis=0),
+        UPDATES,
+    )
+    out = jax.jit(lambda u: on_mesh(tx, u))(UPDATES)
+    harness.assert_trees_close(out, expected)
+
+
 def test_only_what_leaves_the_pod_is_compressed():
     first = {"w": UPDATES["w"][:, 0]}
     params = {"w": jnp.zeros((16, 8))}
@@ -134,7 +146,10 @@ def test_recipe_equals_the_flat_one():
 def test_recipe_keeps_each_state_where_it_differs():
     tx = optax.chain(
         jd.per_worker(LEVELS, optax.trace(0.9)),
-        two_levels(compressor=TOP),
+        optax.chain(
+            jd.aggregate("ici", jd.trimmed_mean(1)),
+            jd.aggregate("dcn", compressor=TOP),
+        ),
         optax.adam(0.01),
     )
     state, metrics = train(tx)
