@@ -25,7 +25,10 @@ def init(plan, rule, metrics, params, axis_name):
     num_workers = _size(rule, metrics, leaves, axis_name)
     plans = plan(names, leaves) if rule.anchor == "previous" else []
     likes = [_plan.previous_like(item, rule) for item in plans]
-    previous = [jnp.zeros(like.shape, like.dtype) for like in likes]
+    previous = [
+        _collectives.to_varying(jnp.zeros(like.shape, like.dtype), item.other_axes)
+        for like, item in zip(likes, plans, strict=True)
+    ]
     return RuleState(
         rule.init(num_workers),
         *_sorted_by_holder(plans, previous, treedef, axis_name),
@@ -46,11 +49,17 @@ def after(plans, rule, metrics, merged, treedef, axes):
     return RuleState(
         verdict.memory,
         *_sorted_by_holder(plans if keeps else [], previous, treedef, axes.workers),
-        verdict.num_nonfinite,
+        _of_all_groups(verdict.num_nonfinite, axes.workers),
         _aggregation_metrics.measure(merged.rows, verdict, rule, axes)
         if metrics
         else (),
     )
+
+
+def _of_all_groups(count, axis_name):
+    """Return the count of all groups of workers, such as pods, that aggregate alone."""
+    groups = _collectives.other_axes(count, axis_name)
+    return _collectives.psum(count, groups) if groups else count
 
 
 def anchors(plans, rule, names, state, reference, axis_name):
