@@ -29,9 +29,11 @@ from jaxdist.aggregation._communication_report import (
     communication_report as communication_report,
 )
 from jaxdist.aggregation._krum import krum as krum
+from jaxdist.aggregation._meamed import meamed as meamed
 from jaxdist.aggregation._mean import mean as mean
 from jaxdist.aggregation._median import median as median
 from jaxdist.aggregation._nnm import nnm as nnm
+from jaxdist.aggregation._phocas import phocas as phocas
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
 from jaxdist.aggregation._rule_state import RuleState as RuleState
 from jaxdist.aggregation._trimmed_mean import trimmed_mean as trimmed_mean

@@ -97,7 +97,11 @@ class RuleRow(NamedTuple):
 RULES = [
     RuleRow(jd.mean(), oracles.mean),
     RuleRow(jd.median(), oracles.median),
+    RuleRow(jd.median("lower"), oracles.lower_median),
     RuleRow(jd.trimmed_mean(2), oracles.trimmed_mean(2)),
+    RuleRow(jd.trimmed_mean(fraction=0.2), oracles.fraction_trimmed_mean(2)),
+    RuleRow(jd.meamed(2), oracles.meamed(2)),
+    RuleRow(jd.phocas(2), oracles.phocas(2)),
     RuleRow(jd.krum(2), oracles.krum(2)),
     RuleRow(
         jd.nnm(2, then=jd.trimmed_mean(2)), oracles.nnm(2, oracles.trimmed_mean(2))
