@@ -22,12 +22,23 @@ from jaxdist.aggregation._aggregation_metrics import (
 from jaxdist.aggregation._aggregation_metrics import (
     aggregation_metrics as aggregation_metrics,
 )
+from jaxdist.aggregation._arc import arc as arc
+from jaxdist.aggregation._bucketing import bucketing as bucketing
+from jaxdist.aggregation._clipped_clustering import (
+    ClippedClusteringState as ClippedClusteringState,
+)
+from jaxdist.aggregation._clipped_clustering import (
+    clipped_clustering as clipped_clustering,
+)
+from jaxdist.aggregation._clipping import clipping as clipping
 from jaxdist.aggregation._communication_report import (
     CommunicationReport as CommunicationReport,
 )
 from jaxdist.aggregation._communication_report import (
     communication_report as communication_report,
 )
+from jaxdist.aggregation._dnc import dnc as dnc
+from jaxdist.aggregation._fltrust import fltrust as fltrust
 from jaxdist.aggregation._krum import krum as krum
 from jaxdist.aggregation._meamed import meamed as meamed
 from jaxdist.aggregation._mean import mean as mean
@@ -36,7 +47,9 @@ from jaxdist.aggregation._nnm import nnm as nnm
 from jaxdist.aggregation._phocas import phocas as phocas
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
 from jaxdist.aggregation._rule_state import RuleState as RuleState
+from jaxdist.aggregation._sign_majority import sign_majority as sign_majority
 from jaxdist.aggregation._trimmed_mean import trimmed_mean as trimmed_mean
+from jaxdist.aggregation._zeno import zeno as zeno
 from jaxdist.attack._gaussian import gaussian as gaussian
 from jaxdist.attack._inject_attack import Attack as Attack
 from jaxdist.attack._inject_attack import InjectAttackState as InjectAttackState

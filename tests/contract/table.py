@@ -92,6 +92,21 @@ class RuleRow(NamedTuple):
 
     rule: jd.AggregationRule
     oracle: Callable[[np.ndarray], np.ndarray]
+    invariant: bool = True  # to the order of the workers, with the same key
+
+
+def apply(rule, stacked):
+    """Call the rule; a reference, if it needs one, is all ones."""
+    if rule.anchor != "reference":
+        return rule(stacked)
+    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), stacked)
+    return rule(stacked, anchor=ones)
+
+
+def _places(num_workers):
+    """Return the permutation that a rule draws before all others."""
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    return np.asarray(jax.random.permutation(key, num_workers))
 
 
 RULES = [
@@ -103,8 +118,25 @@ RULES = [
     RuleRow(jd.meamed(2), oracles.meamed(2)),
     RuleRow(jd.phocas(2), oracles.phocas(2)),
     RuleRow(jd.krum(2), oracles.krum(2)),
+    RuleRow(jd.sign_majority(), oracles.sign_majority),
+    RuleRow(jd.dnc(2), oracles.dnc(2)),
+    RuleRow(jd.clipped_clustering(), oracles.clipped_clustering),
+    RuleRow(jd.fltrust(), oracles.fltrust),
+    RuleRow(jd.zeno(2, 1.0, 0.5), oracles.zeno(2, 1.0, 0.5)),
     RuleRow(
         jd.nnm(2, then=jd.trimmed_mean(2)), oracles.nnm(2, oracles.trimmed_mean(2))
+    ),
+    RuleRow(
+        jd.bucketing(2, 1, then=jd.krum),
+        oracles.bucketing(2, _places, oracles.krum(2)),
+        invariant=False,
+    ),
+    RuleRow(
+        jd.clipping(5.0, then=jd.trimmed_mean(2)),
+        oracles.clipping(5.0, oracles.trimmed_mean(2)),
+    ),
+    RuleRow(
+        jd.arc(2, then=jd.trimmed_mean(2)), oracles.arc(2, oracles.trimmed_mean(2))
     ),
 ]
 
@@ -126,6 +158,16 @@ def _aggregate(name, *args, symmetry="invariant", **kwargs):
     return TransformationRow(
         f"aggregate-{name}", jd.aggregate(AXIS, *args, **kwargs), symmetry
     )
+
+
+def _with_reference(tx):
+    """Return the transformation with a reference of all ones."""
+
+    def update(updates, state, params=None, **extra_args):
+        ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), updates)
+        return tx.update(updates, state, params, reference=ones, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
 _SIGN = jd.error_feedback(jd.scaled_sign())
@@ -172,6 +214,11 @@ TRANSFORMATIONS = [
     _aggregate("krum-scatter", jd.krum(2), route="scatter"),
     _aggregate("metrics", jd.krum(2), metrics=True, symmetry=None),
     _aggregate("nnm", jd.nnm(2, then=jd.median()), _SIGN, metrics=True, symmetry=None),
+    _aggregate("bucketing", jd.bucketing(2, 1, then=jd.krum), symmetry=None),
+    _aggregate("clipped_clustering", jd.clipped_clustering(4), route="scatter"),
+    TransformationRow(
+        "zeno", _with_reference(jd.aggregate(AXIS, jd.zeno(2, 1.0, 0.5))), "invariant"
+    ),
     TransformationRow(
         "compress",
         jd.per_worker(AXIS, jd.compress(jd.error_feedback(jd.top_k(0.2)))),
@@ -228,6 +275,7 @@ NOT_IN_A_TABLE = {
     "Attack": "a type",
     "AxisName": "a type",
     "CatState": "a state",
+    "ClippedClusteringState": "a state",
     "CommunicationReport": "a result",
     "CompressState": "a state",
     "CompressionMetrics": "a result",

@@ -14,7 +14,12 @@ RULES = pytest.mark.parametrize(
 )
 ROBUST = [row.rule for row in table.RULES if row.rule.contract.num_byzantine]
 ROBUST_RULES = pytest.mark.parametrize("rule", ROBUST, ids=repr)
+INVARIANT = pytest.mark.parametrize(
+    "rule", [row.rule for row in table.RULES if row.invariant], ids=repr
+)
 ROWS = pytest.mark.parametrize("row", table.RULES, ids=table.names(table.RULES))
+
+apply = table.apply
 
 
 def rows_of(num_workers, size=23, seed=0):
@@ -28,7 +33,10 @@ def oracle(row, rows):
 
 
 def assert_equals_the_oracle(row, rows, rtol=1e-5):
-    np.testing.assert_allclose(row.rule(rows), oracle(row, rows), rtol=rtol, atol=1e-6)
+    # Of a gradient almost orthogonal to an anchor, few digits of the angle are left.
+    atol = 3e-5 if row.rule.anchor else 1e-6
+    merged = apply(row.rule, rows)
+    np.testing.assert_allclose(merged, oracle(row, rows), rtol=rtol, atol=atol)
 
 
 @ROWS
@@ -46,12 +54,12 @@ def test_large_inputs_equal_the_oracle(row):
 @RULES
 def test_a_tree_is_one_long_gradient(rule):
     tree = jax.tree.map(lambda x: x[0], harness.gradients())
-    merged = rule(tree)
+    merged = apply(rule, tree)
     names = sorted(tree)
     flat = jnp.concatenate(
         [tree[name].reshape(8, -1).astype(jnp.float32) for name in names], axis=1
     )
-    expected = rule(flat)
+    expected = apply(rule, flat)
     parts = [merged[name].reshape(-1).astype(jnp.float32) for name in names]
     np.testing.assert_allclose(jnp.concatenate(parts), expected, rtol=1e-2, atol=1e-2)
     for name in names:
@@ -64,22 +72,25 @@ def test_equivariant_as_its_contract_says(rule):
     rows = rows_of(9)
     scale = 3 if rule.contract.scale_equivariant else 1
     shift = rows_of(1, seed=1) * float(rule.contract.translation_equivariant)
-    np.testing.assert_allclose(
-        rule(scale * rows + shift), scale * rule(rows) + shift[0], rtol=1e-4, atol=1e-5
-    )
+    expected = scale * apply(rule, rows) + shift[0]
+    moved = apply(rule, scale * rows + shift)
+    np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-5)
 
 
-@RULES
+@INVARIANT
 def test_invariant_to_the_order_of_workers(rule):
     rows = rows_of(9)
     order = np.random.default_rng(1).permutation(9)
-    np.testing.assert_allclose(rule(rows[order]), rule(rows), rtol=1e-5, atol=1e-6)
+    merged, permuted = apply(rule, rows), apply(rule, rows[order])
+    np.testing.assert_allclose(permuted, merged, rtol=1e-5, atol=1e-6)
 
 
-@RULES
-def test_equal_workers_give_what_they_all_send(rule):
-    row = rows_of(1)
-    np.testing.assert_allclose(rule(np.repeat(row, 8, axis=0)), row[0], rtol=1e-6)
+@ROWS
+def test_equal_workers_give_what_they_all_send(row):
+    rows = np.repeat(rows_of(1), 8, axis=0)
+    same = row.rule.contract.scale_equivariant
+    expected = rows[0] if same else oracle(row, rows)
+    np.testing.assert_allclose(apply(row.rule, rows), expected, rtol=1e-6)
 
 
 @ROWS
@@ -93,20 +104,24 @@ def test_a_large_common_mean_does_not_hide_the_differences(row):
 @pytest.mark.parametrize("where", ["everywhere", "one coordinate"])
 def test_two_bad_workers_change_little(rule, bad, where):
     rows = rows_of(9)
+    liars = [3, 7][: rule.contract.tolerated(9)]
     values = [np.nan, -np.inf] if bad == "mixed" else [bad, bad]
     columns = slice(None) if where == "everywhere" else 4
-    rows[3, columns], rows[7, columns] = values
-    honest = np.delete(rows, [3, 7], axis=0)
-    merged = np.asarray(rule(rows))
-    assert (merged >= honest.min(axis=0)).all()
-    assert (merged <= honest.max(axis=0)).all()
+    for liar, value in zip(liars, values, strict=False):
+        rows[liar, columns] = value
+    honest = np.delete(rows, liars, axis=0)
+    # What has a scale of its own only stays small.
+    axis = 0 if rule.contract.scale_equivariant else None
+    merged = np.asarray(apply(rule, rows))
+    assert (merged >= honest.min(axis=axis)).all()
+    assert (merged <= honest.max(axis=axis)).all()
 
 
 @ROBUST_RULES
 def test_one_too_many_that_is_not_finite_gives_zero(rule):
     rows = rows_of(8)
     rows[: rule.contract.tolerated(8) + 1] = np.nan
-    np.testing.assert_array_equal(rule(rows), 0)
+    np.testing.assert_array_equal(apply(rule, rows), 0)
 
 
 @pytest.mark.parametrize(
