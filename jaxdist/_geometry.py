@@ -45,6 +45,10 @@ class Geometry(NamedTuple):
         """Which workers are finite, bool ``[W]``."""
         return jnp.isfinite(self.squared_norms)
 
+    def or_inf(self, scores: jax.Array) -> jax.Array:
+        """Return the scores of the first workers, infinite where one is not finite."""
+        return jnp.where(self.finite[: scores.shape[0]], scores, jnp.inf)
+
     def as_matrix(self) -> jax.Array:
         """Return ``[W, W]``: the distances, with the norms on their zero diagonal."""
         itself = jnp.eye(self.squared_norms.shape[0], dtype=bool)

@@ -49,7 +49,7 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
         del key
         distances = geometry.squared_distances[-1, :-1]
         m = number(distances.shape[0])
-        weights = _lowest.mean_of_lowest(distances, geometry, m)
+        weights = _lowest.mean_weights(geometry.or_inf(distances), m)
         return jnp.pad(weights, ((0, 0), (0, 1))), memory
 
     def requires(num_workers):

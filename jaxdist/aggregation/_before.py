@@ -39,6 +39,8 @@ def before(
     def mix(geometry, key, memory):
         keys = [_random.leaf_key(key, turn) for turn in range(2)]
         first = _with_anchor(premix, geometry, keys[0], then.anchor)
+        if then.linear:
+            return jnp.mean(first, axis=0, keepdims=True), memory
         if then.mix is None:
             return first, memory
         second, memory = then.mix(geometry.mixed(first), keys[1], memory)

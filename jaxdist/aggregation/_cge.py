@@ -43,7 +43,7 @@ def cge(num_byzantine: int) -> _rule.AggregationRule:
     def mix(geometry, key, memory):
         del key
         norms = geometry.squared_norms
-        return _lowest.mean_of_lowest(norms, geometry, norms.shape[0] - f), memory
+        return _lowest.mean_weights(geometry.or_inf(norms), norms.shape[0] - f), memory
 
     contract = _rule.RuleContract(_rule.always(f), translation_equivariant=False)
     return _rule.AggregationRule(f"cge({f})", mix=mix, contract=contract)

@@ -1,19 +1,14 @@
-"""The workers with the lowest scores, averaged."""
+"""Choose the workers with the lowest scores."""
 
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _geometry
 
+def mean_weights(scores: jax.Array, number: int) -> jax.Array:
+    """Return weights ``[1, W]`` that average those of the lowest scores ``[W]``.
 
-def mean_of_lowest(
-    scores: jax.Array, geometry: _geometry.Geometry, number: int
-) -> jax.Array:
-    """Return weights ``[1, W]`` of the mean of the ``number`` lowest.
-
-    Ties go to the lowest index. Workers that are not finite come last, without weight.
+    Ties go to the lowest index. Who has an infinite score is never chosen.
     """
-    finite = geometry.finite[: scores.shape[0]]
-    order = jnp.argsort(jnp.where(finite, scores, jnp.inf), stable=True)
-    rank = jnp.argsort(order)
-    return jnp.where((rank < number) & finite, 1 / number, 0)[None].astype(scores.dtype)
+    rank = jnp.argsort(jnp.argsort(scores, stable=True))
+    chosen = (rank < number) & jnp.isfinite(scores)
+    return chosen[None].astype(scores.dtype) / number

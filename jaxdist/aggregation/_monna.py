@@ -45,7 +45,9 @@ def monna(num_byzantine: int, trusted: int = 0) -> _rule.AggregationRule:
         distances = geometry.squared_distances[trusted]
         # Itself first, also among equals.
         distances = distances.at[trusted].add(-1)
-        weights = _lowest.mean_of_lowest(distances, geometry, distances.shape[0] - f)
+        weights = _lowest.mean_weights(
+            geometry.or_inf(distances), distances.shape[0] - f
+        )
         return weights * geometry.finite[trusted].astype(weights.dtype), memory
 
     def requires(num_workers):

@@ -69,7 +69,7 @@ def multi_krum(
         if iterated:
             return _of_turns(_krum.take_best(score, geometry, m), geometry), memory
         found = score(geometry, jnp.zeros_like(geometry.finite))
-        return _lowest.mean_of_lowest(found, geometry, m), memory
+        return _lowest.mean_weights(geometry.or_inf(found), m), memory
 
     def requires(num_workers):
         _checks.integer("num_selected", number(num_workers), 1, most(num_workers))

@@ -4,6 +4,8 @@ Whole rows are compared at once, which is a hundred times faster than sorting al
 leading axis, and fuses into one pass over the data.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -55,3 +57,32 @@ def sort_finite(rows: jax.Array) -> tuple[list[jax.Array], jax.Array]:
         jnp.where(mask, row, jnp.inf) for mask, row in zip(finite, rows, strict=True)
     ]
     return sort_rows(cleaned), jnp.asarray(num_bad)
+
+
+def mean_of_nearest(
+    ordered: list[jax.Array],
+    centre_of: Callable[[list[jax.Array]], jax.Array],
+    number: int,
+) -> jax.Array:
+    """Return the mean of the values nearest to a centre; ties go to the smaller.
+
+    The nearest of sorted values are neighbours. Whether they include the i-th, or
+    the one that comes ``number`` places after it instead, is for every i a single
+    question: which of both is nearer?
+
+    Args:
+      ordered: Sorted; infinity at the end for what does not count.
+      centre_of: What makes the centre of them; equivariant to translation.
+      number: How many to average, at least half of all.
+    """
+    # Seen from the middle, a large common mean takes no digits from the differences.
+    middle = ordered[(len(ordered) - 1) // 2]
+    moved = [row - middle for row in ordered]
+    centre = centre_of(moved)
+    num_others = len(moved) - number
+    total = jnp.zeros_like(centre)
+    for low, high in zip(moved[:num_others], moved[number:], strict=True):
+        total += jnp.where(high - centre < centre - low, high, low)
+    for always in moved[num_others:number]:
+        total += always
+    return middle + total / number

@@ -38,3 +38,16 @@ def test_asymptotic_variance_of_gaussians():
     """W times the variance of the median of W standard normals tends to pi / 2."""
     rows = np.random.default_rng(0).standard_normal((51, 40_000)).astype(np.float32)
     assert 51 * float(jd.median()(rows).var()) == pytest.approx(np.pi / 2, rel=0.03)
+
+
+@pytest.mark.parametrize("num_bad", range(4))
+def test_the_lower_middle_is_somebodys(num_bad):
+    rows = np.random.default_rng(0).standard_normal((8, 20)).astype(np.float32)
+    expected = np.sort(rows[num_bad:], axis=0)[(7 - num_bad) // 2]
+    rows[:num_bad] = np.nan
+    np.testing.assert_array_equal(jd.median("lower")(rows), expected)
+
+
+def test_there_are_two_middles():
+    with pytest.raises(ValueError, match="`middle` must be one of 'mean', 'lower'"):
+        jd.median("upper")

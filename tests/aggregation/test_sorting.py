@@ -43,3 +43,16 @@ def test_what_is_not_finite_goes_to_the_end_and_is_counted():
         jnp.stack(ordered), [[1, 1], [2, np.inf], [np.inf, np.inf]]
     )
     np.testing.assert_array_equal(num_bad, [1, 2])
+
+
+@pytest.mark.parametrize("number", range(5, 10))
+def test_the_nearest_are_averaged(number):
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.standard_normal((9, 50)), axis=0).astype(np.float32)
+    centre = (rows[0] + 2 * rows[7]) / 3
+    order = np.argsort(np.abs(rows - centre), axis=0)[:number]
+    expected = np.take_along_axis(rows, order, axis=0).mean(axis=0)
+    got = _sorting.mean_of_nearest(
+        list(jnp.asarray(rows)), lambda moved: (moved[0] + 2 * moved[7]) / 3, number
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)

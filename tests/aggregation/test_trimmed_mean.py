@@ -49,3 +49,22 @@ def test_bias_under_infinite_outliers(share, bias):
     rows[:num_bad] = 1e9
     merged = float(jd.trimmed_mean(num_bad)(rows).mean())
     assert merged == pytest.approx(bias, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "num_workers", "count"),
+    [(0.1, 9, 1), (0.2, 16, 4), (0.07, 100, 7), (0.29, 100, 29), (0, 5, 0)],
+)
+def test_a_fraction_is_rounded_up(fraction, num_workers, count):
+    rule = jd.trimmed_mean(fraction=fraction)
+    assert rule.contract.tolerated(num_workers) == count
+
+
+def test_one_of_a_count_and_a_fraction():
+    for arguments in ({}, {"num_byzantine": 1, "fraction": 0.1}):
+        with pytest.raises(ValueError, match="`num_byzantine` or `fraction` must be"):
+            jd.trimmed_mean(**arguments)
+    with pytest.raises(ValueError, match=r"`fraction` must lie in \[0, 0.5\), got 0.5"):
+        jd.trimmed_mean(fraction=0.5)
+    with pytest.raises(ValueError, match=r"`num_byzantine` must lie in \[0, 1\] .*3"):
+        jd.trimmed_mean(fraction=0.45)(jnp.ones((3, 1)))

@@ -95,14 +95,31 @@ class RuleRow(NamedTuple):
 
     rule: jd.AggregationRule
     oracle: Callable[[np.ndarray], np.ndarray]
-    invariant: bool = True  # to the order of the workers
-    atol: float = 1e-6  # eigenvectors of eigenvalues that are nearly equal need more
+    atol: float = 1e-6  # what is nearly degenerate or orthogonal needs more
+
+
+def apply(rule, stacked):
+    """Call the rule; a reference, if it needs one, is all ones."""
+    if rule.anchor != "reference":
+        return rule(stacked)
+    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), stacked)
+    return rule(stacked, anchor=ones)
+
+
+def _places(num_workers):
+    """Return the permutation that a rule draws before all others."""
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    return np.asarray(jax.random.permutation(key, num_workers))
 
 
 RULES = [
     RuleRow(jd.mean(), oracles.mean),
     RuleRow(jd.median(), oracles.median),
+    RuleRow(jd.median("lower"), oracles.lower_median),
     RuleRow(jd.trimmed_mean(2), oracles.trimmed_mean(2)),
+    RuleRow(jd.trimmed_mean(fraction=0.2), oracles.fraction_trimmed_mean(2)),
+    RuleRow(jd.meamed(2), oracles.meamed(2)),
+    RuleRow(jd.phocas(2), oracles.phocas(2)),
     RuleRow(jd.krum(2), oracles.krum(2)),
     RuleRow(jd.multi_krum(2), oracles.multi_krum(2)),
     RuleRow(jd.multi_krum(2, 1, iterated=True), oracles.iterated_krum(2, 1)),
@@ -111,10 +128,10 @@ RULES = [
     RuleRow(jd.minimum_variance(2), oracles.minimum_variance(2)),
     RuleRow(jd.smea(2), oracles.smea(2)),
     RuleRow(jd.geometric_median(), oracles.geometric_median),
-    RuleRow(jd.centered_clipping(4.0, 3), oracles.centered_clipping(4.0, 3)),
+    RuleRow(jd.centered_clipping(4.0, 3), oracles.centered_clipping(4.0, 3), atol=3e-5),
     RuleRow(jd.cge(2), oracles.cge(2)),
     RuleRow(jd.monna(2), oracles.monna(2)),
-    RuleRow(jd.aksel(2), oracles.aksel()),
+    RuleRow(jd.aksel(2), oracles.aksel(), atol=3e-5),
     RuleRow(jd.spectral_filter(2, 1.0), oracles.spectral_filter(2, 1.0)),
     RuleRow(
         jd.spectral_filter(2, 1.5, tight=True),
@@ -122,8 +139,24 @@ RULES = [
         atol=5e-6,
     ),
     RuleRow(jd.caf(2), oracles.caf(2)),
+    RuleRow(jd.sign_majority(), oracles.sign_majority),
+    RuleRow(jd.dnc(2), oracles.dnc(2)),
+    RuleRow(jd.clipped_clustering(), oracles.clipped_clustering),
+    RuleRow(jd.fltrust(), oracles.fltrust, atol=3e-5),
+    RuleRow(jd.zeno(2, 1.0, 0.5), oracles.zeno(2, 1.0, 0.5), atol=3e-5),
     RuleRow(
         jd.nnm(2, then=jd.trimmed_mean(2)), oracles.nnm(2, oracles.trimmed_mean(2))
+    ),
+    RuleRow(
+        jd.bucketing(2, 1, then=jd.krum),
+        oracles.bucketing(2, _places, oracles.krum(2)),
+    ),
+    RuleRow(
+        jd.clipping(5.0, then=jd.trimmed_mean(2)),
+        oracles.clipping(5.0, oracles.trimmed_mean(2)),
+    ),
+    RuleRow(
+        jd.arc(2, then=jd.trimmed_mean(2)), oracles.arc(2, oracles.trimmed_mean(2))
     ),
 ]
 
@@ -173,6 +206,16 @@ def _attack(attack):
     )
 
 
+def _with_reference(tx):
+    """Return the transformation with a reference of all ones."""
+
+    def update(updates, state, params=None, **extra_args):
+        ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), updates)
+        return tx.update(updates, state, params, reference=ones, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)
+
+
 _SIGN = jd.error_feedback(jd.scaled_sign())
 _TOP = jd.error_feedback(jd.top_k(0.1))
 
@@ -219,6 +262,11 @@ TRANSFORMATIONS = [
     _aggregate("aksel", jd.aksel(2), route="scatter"),
     _aggregate("clipping", jd.centered_clipping(3.0, 2), jd.cast(jnp.bfloat16)),
     _aggregate("nnm", jd.nnm(2, then=jd.median()), _SIGN, metrics=True, symmetry=None),
+    _aggregate("bucketing", jd.bucketing(2, 1, then=jd.krum), symmetry=None),
+    _aggregate("clipped_clustering", jd.clipped_clustering(4), route="scatter"),
+    TransformationRow(
+        "zeno", _with_reference(jd.aggregate(AXIS, jd.zeno(2, 1.0, 0.5))), "invariant"
+    ),
     TransformationRow(
         "compress",
         jd.per_worker(AXIS, jd.compress(jd.error_feedback(jd.top_k(0.2)))),
@@ -276,6 +324,7 @@ NOT_IN_A_TABLE = {
     "Attack": "a type",
     "AxisName": "a type",
     "CatState": "a state",
+    "ClippedClusteringState": "a state",
     "CommunicationReport": "a result",
     "CompressState": "a state",
     "CompressionMetrics": "a result",
