@@ -1,5 +1,6 @@
 """What `check_rule` tries; each says what it found, or raises what is wrong."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -44,9 +45,15 @@ class RuleSetting(NamedTuple):
     def apply(self, rows: Any, shift: Any = 0.0, scale: float = 1.0) -> Any:
         """Return the result for rows, the anchor shifted and scaled as they are."""
         anchor = self.anchor
-        if anchor is None:
-            return self.rule(rows)
-        return self.rule(rows, anchor=scale * anchor + shift)
+        if anchor is not None:
+            anchor = scale * anchor + shift
+        return _compiled(self.rule)(rows, anchor)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(rule: _rule.AggregationRule) -> Callable[..., Any]:
+    """Return the rule as one program, the same for all properties."""
+    return jax.jit(lambda rows, anchor: rule(rows, anchor=anchor))
 
 
 def shape_and_dtype(setting: RuleSetting) -> str:
@@ -189,7 +196,9 @@ def resilience(setting: RuleSetting) -> str:
     mean = jnp.mean(honest, axis=0)
     spread = jnp.mean(jnp.sum((honest - mean[None]) ** 2, axis=1))
     for attack in setting.attacks:
-        error = jnp.sum((setting.apply(attack(rows, f)) - mean) ** 2)
+        error = jnp.sum(
+            (setting.apply(jax.jit(attack, static_argnums=1)(rows, f)) - mean) ** 2
+        )
         worst = max(worst, (float(error / spread), attack.name))
     bound = setting.rule.contract.kappa(setting.num_workers, f)
     if not worst[0] <= bound * (1 + 1e-4) + 1e-6:
