@@ -72,8 +72,8 @@ class Geometry(NamedTuple):
         finite = self.finite
         distances = jnp.where(finite[:, None] & finite[None], self.squared_distances, 0)
         weights = self._uniform() if weights is None else weights
-        to_mean = distances @ weights
-        spread = weights @ to_mean
+        to_mean = _product(distances, weights)
+        spread = _product(weights, to_mean)
         products = (to_mean[:, None] + to_mean[None] - distances - spread) / 2
         return jnp.where(finite[:, None] & finite[None], products, 0)
 
@@ -93,10 +93,10 @@ class Geometry(NamedTuple):
         mean = self._uniform()
         products = self.centred(mean)
         norms = jnp.where(self.finite, self.squared_norms, 0)
-        squared_mean = mean @ (norms - jnp.diagonal(products))
+        squared_mean = _product(mean, norms - jnp.diagonal(products))
         along_mean = (norms - jnp.diagonal(products) - squared_mean) / 2
-        total, along = jnp.sum(weights, axis=1), weights @ along_mean
-        among = weights @ products @ weights.T
+        total, along = jnp.sum(weights, axis=1), _product(weights, along_mean)
+        among = _product(_product(weights, products), weights.T)
         itself = jnp.diagonal(among)
         more = total[:, None] - total[None]
         distances = itself[:, None] + itself[None] - 2 * among
@@ -111,6 +111,11 @@ class Geometry(NamedTuple):
         """Return equal weights ``[W]`` for all that are finite."""
         finite = self.finite.astype(self.squared_norms.dtype)
         return finite / jnp.maximum(jnp.sum(finite), 1)
+
+
+def _product(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Multiply with all digits: by default accelerators keep three."""
+    return jnp.matmul(left, right, precision="highest")
 
 
 def _far_away(distances: jax.Array, finite: jax.Array) -> jax.Array:
@@ -149,7 +154,7 @@ def _around(rows, centre, finite):
     """Measure around a centre; rows that are not finite should be 0 already."""
     # The centre itself is one row more, for the norms.
     moved = jnp.concatenate([rows - centre[None], centre[None]])
-    products = jnp.matmul(moved, moved.T, precision="highest")
+    products = _product(moved, moved.T)
     among, along, itself = products[:-1, :-1], products[-1, :-1], products[-1, -1]
     radii = jnp.diagonal(among)
     distances = jnp.maximum(radii[:, None] + radii[None] - 2 * among, 0)

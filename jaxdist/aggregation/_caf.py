@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _rule
-from jaxdist.aggregation import _spectrum
+from jaxdist.aggregation import _far, _spectrum
 
 
 def caf(num_byzantine: int) -> _rule.AggregationRule:
@@ -84,7 +84,8 @@ def _best_counts(geometry, num_byzantine):
     def goes_on(search):
         return jnp.sum(search.following) > num_workers - 2 * num_byzantine
 
-    everyone = geometry.finite.astype(geometry.squared_norms.dtype)
+    # Beside somebody huge the rounding of a weight would be more than the others.
+    everyone = _far.near(geometry).astype(geometry.squared_norms.dtype)
     unknown = jnp.full_like(everyone[0], jnp.inf)
     first = look(_Search(everyone, unknown, everyone))
     return jax.lax.while_loop(goes_on, look, first).best

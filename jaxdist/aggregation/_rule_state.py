@@ -23,7 +23,7 @@ def init(plan, rule, metrics, params, axis_name):
     """Return the state before the first step: the last result was 0."""
     names, leaves, treedef = _tree.flatten(params)
     num_workers = _size(rule, metrics, leaves, axis_name)
-    plans = plan(names, leaves) if rule.anchor == "previous" else []
+    plans = plan(names, leaves) if leaves and rule.anchor == "previous" else []
     likes = [_plan.previous_like(item, rule) for item in plans]
     previous = [
         _collectives.to_varying(jnp.zeros(like.shape, like.dtype), item.other_axes)

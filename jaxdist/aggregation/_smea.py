@@ -105,7 +105,7 @@ def _best_subset(geometry: _geometry.Geometry, num_byzantine: int) -> jax.Array:
         number = jnp.minimum(jnp.min(numbers), previous)
         return _Search(search.solved + together, value, number)
 
-    nothing = jnp.zeros_like(order[0])
+    nothing = jnp.zeros_like(bounds[0], dtype=jnp.int32)
     start = _Search(nothing, jnp.full_like(bounds[0], jnp.inf), nothing)
     return jax.lax.while_loop(may_be_better, solve, start).number
 

@@ -161,12 +161,12 @@ def _is_promised(setting: _rule_properties.RuleSetting, name: str) -> bool:
         "permutation": contract.symmetric,
         "translation": contract.translation_equivariant,
         "scale": contract.scale_equivariant,
-        "unanimity": contract.translation_equivariant and setting.rule.anchor is None,
+        "unanimity": contract.translation_equivariant and setting.anchor is None,
         "float64": setting.oracle is not None,
         "hull": contract.in_hull,
         "bounded": robust,
         "not_finite": robust,
         "resilience": robust and math.isfinite(constant),
-        "kappa": robust and math.isfinite(constant) and setting.rule.anchor is None,
+        "kappa": robust and math.isfinite(constant) and setting.anchor is None,
     }
     return promised.get(name, True)

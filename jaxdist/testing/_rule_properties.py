@@ -35,7 +35,7 @@ class RuleSetting(NamedTuple):
     def anchor(self) -> jax.Array | None:
         """What rules with an anchor are given: something near the honest mean."""
         rows = self.rows(1)[0]
-        return None if self.rule.anchor is None else 0.5 + 0.1 * rows
+        return 0.5 + 0.1 * rows if isinstance(self.rule.anchor, str) else None
 
     def rows(self, turn: int = 0) -> jax.Array:
         """Return workers that agree on much, ``[W, size]``."""
@@ -162,7 +162,9 @@ def bounded(setting: RuleSetting) -> str:
     worst = 0.0
     for rows in _attacked(setting):
         mean = jnp.mean(rows[:honest], axis=0)
-        width = jnp.max(jnp.linalg.norm(rows[:honest] - mean[None], axis=1))
+        # A single honest worker spreads nothing: compare with its length then.
+        spread = jnp.max(jnp.linalg.norm(rows[:honest] - mean[None], axis=1))
+        width = jnp.where(honest > 1, spread, jnp.linalg.norm(mean))
         error = jnp.linalg.norm(setting.apply(rows) - mean)
         worst = max(worst, float(error / width))
     if not worst <= 10 * np.sqrt(setting.num_workers):
@@ -182,6 +184,8 @@ def not_finite(setting: RuleSetting) -> str:
         found = setting.apply(jnp.concatenate([honest, bad]))
         if not (jnp.abs(found) <= width * np.sqrt(setting.size)).all():
             raise AssertionError(f"the result is {found} for {f} bad rows {bad[:, :2]}")
+    if f + 1 > setting.num_workers:
+        return f"{f} with NaN, infinity or both"
     too_many = rows.at[: f + 1, 0].set(jnp.nan)
     if (setting.apply(too_many) != 0).any():
         raise AssertionError(f"the result is not 0 although {f + 1} are not finite.")
