@@ -20,7 +20,7 @@ from benchmarks.network import problem, report, run
 SECONDS, GIGABYTES = 400, 5  # the most for one job, and for each of its hosts
 LEARN = {
     "cnn": problem.Phase(None, 200, evaluate_every=5),
-    "mlp": problem.Phase(None, 100, evaluate_every=5),
+    "mlp": problem.Phase(None, 80, evaluate_every=10),
 }
 METHODS = {
     "jax": [
@@ -89,6 +89,7 @@ def measure(todo: list[problem.Job], path: pathlib.Path, options) -> dict:
     place = {key_of(job): i for i, job in enumerate(todo)}
     for job in todo:
         label = f"{job.library} {job.method}, {job.model}, {job.hosts} hosts"
+        label += ", alone" * job.alone
         if key_of(job) in done or job.library not in pythons:
             continue
         if not re.search(options.only, label):

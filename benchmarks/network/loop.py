@@ -125,20 +125,22 @@ def run_phase(
     worker: Worker,
 ) -> dict:
     """Train for the steps of a phase."""
-    seconds, losses, right = [], [], []
+    seconds, cpu_seconds, losses, right = [], [], [], []
     start = counters(INTERFACE)
     for count, (images, labels) in enumerate(itertools.islice(batches, phase.steps)):
         if count == phase.warm_up:
             start = counters(INTERFACE)
-        begin = time.perf_counter()
+        begin, cpu_begin = time.perf_counter(), time.process_time()
         loss = worker.step(problem.as_floats(images), labels)
         seconds.append(time.perf_counter() - begin)
+        cpu_seconds.append(time.process_time() - cpu_begin)
         losses.append(loss)
         if phase.evaluate_every and (count + 1) % phase.evaluate_every == 0:
             images = problem.as_floats(data.test_images)
             right.append([count + 1, worker.correct(images, data.test_labels)])
     return {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "losses": losses,
         "correct": right,
         "tested": len(data.test_labels),

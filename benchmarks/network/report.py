@@ -56,8 +56,21 @@ class Run(NamedTuple):
 
     @property
     def compute(self) -> float:
-        """Return the median seconds of a step that sends nothing."""
-        return self.alone["phases"][0]["median_seconds"] if self.alone else math.nan
+        """Return the median seconds of the processor in a step that sends nothing.
+
+        Unlike those of the clock, other programs do not lengthen them much.
+        """
+        if self.alone is None:
+            return math.nan
+        return self.alone["phases"][0]["median_cpu_seconds"]
+
+    def quickest(self, rate: str | None) -> float:
+        """Return the time that a tenth of the steps stayed below."""
+        phase = self.phase(rate)
+        if phase is None:
+            return math.nan
+        seconds = sorted(phase["seconds"][phase["warm_up"] :])
+        return seconds[len(seconds) // 10]
 
     @property
     def nbytes(self) -> float:
@@ -76,9 +89,17 @@ class Run(NamedTuple):
         ]
 
     def steps_to(self, target: float) -> float:
-        """Return after how many steps the model was that accurate; perhaps never."""
-        reached = [step for step, accuracy in self.curve if accuracy >= target]
-        return reached[0] if reached else math.inf
+        """Return after how many steps the model was that accurate; perhaps never.
+
+        Between two tests the accuracy is taken to be on a line.
+        """
+        step, accuracy = 0, 0.0
+        for next_step, reached in self.curve:
+            if reached >= target:
+                part = (target - accuracy) / (reached - accuracy)
+                return step + part * (next_step - step)
+            step, accuracy = next_step, reached
+        return math.inf
 
     def seconds_to(self, target: float, rate: str | None) -> float:
         """Return the time of these steps: they do not depend on the links."""
@@ -170,7 +191,7 @@ def steps_table(runs: Sequence[Run]) -> str:
                 "" if math.isnan(waiting) else f"{max(waiting, 0):.0%}",
             ]
         )
-    head = ["run", "alone", *RATE_NAMES.values(), "network's share at 100 Mbit/s"]
+    head = ["run", "computes", *RATE_NAMES.values(), "network's share at 100 Mbit/s"]
     return table(head, rows)
 
 
@@ -269,12 +290,9 @@ def goals(runs: Sequence[Run]) -> Iterable[list[str]]:
         ]
     if dense and bare:
         ratio = f"{dense.seconds(None) / bare.seconds(None):.2f}x"
-        yield [
-            "dense steps without limit, times a bare pmean",
-            "at most 1.1x",
-            ratio,
-            "",
-        ]
+        quick = f"{dense.quickest(None) / bare.quickest(None):.2f}x"
+        what = "dense steps without limit, times a bare pmean"
+        yield [what, "at most 1.1x", ratio, f"quickest tenth of the steps: {quick}"]
     worst = max(ours, key=lambda run: excess(run) or 0.0)
     wanted = f"at most {SHARE:.0%} and {CONSTANT:,} bytes"
     measured = "yes" if not excess(worst) else f"{excess(worst):,.0f} bytes more"

@@ -182,6 +182,7 @@ def merge_phase(phase: problem.Phase, found: Sequence[dict]) -> dict:
     steps = phase.steps - phase.warm_up
     # A step is over when it is over on all hosts.
     seconds = np.max([host["seconds"] for host in found], axis=0)
+    cpu_seconds = np.max([host["cpu_seconds"] for host in found], axis=0)
     losses = np.mean([host["losses"] for host in found], axis=0)
     tested = sum(host["tested"] for host in found)
     accuracies = [
@@ -193,6 +194,7 @@ def merge_phase(phase: problem.Phase, found: Sequence[dict]) -> dict:
     return {
         **dataclasses.asdict(phase),
         "median_seconds": round(float(np.median(seconds[phase.warm_up :])), 6),
+        "median_cpu_seconds": round(float(np.median(cpu_seconds[phase.warm_up :])), 6),
         "seconds": [round(float(second), 5) for second in seconds],
         "losses": [round(float(loss), 5) for loss in losses],
         "accuracies": accuracies,

@@ -68,12 +68,13 @@ def test_a_step_is_over_when_it_is_over_on_all_hosts():
     def host(seconds, right, sent):
         return {
             "seconds": seconds, "losses": [sent, 2.0 * sent], "correct": [[2, right]],
-            "tested": 10, "counters": {"sent_bytes": sent, "sent_packets": 1},
+            "cpu_seconds": [0.0, seconds[1] / 2], "tested": 10,
+            "counters": {"sent_bytes": sent, "sent_packets": 1},
         }  # fmt: skip
 
     phase = problem.Phase("1gbit", 2, 1, 2)
     record = run.merge_phase(phase, [host([9, 0.5], 6, 10), host([1, 0.7], 9, 30)])
-    assert record["median_seconds"] == 0.7
+    assert (record["median_seconds"], record["median_cpu_seconds"]) == (0.7, 0.35)
     assert record["losses"] == [20.0, 40.0]
     assert record["accuracies"] == [[2, 0.75]]
     assert (record["sent_bytes"], record["header_bytes"]) == (20, 66)
