@@ -103,6 +103,31 @@ def run(
     return dataclasses.asdict(job) | merge(job, found)
 
 
+def on_hosts(
+    module: str, options: dict, num_hosts: int, rate: str | None, seconds: float
+) -> list[dict]:
+    """Run ``python -m module worker FOLDER INDEX ADDRESS`` on each host.
+
+    The folder has the options, as ``options.json``; what a host saves is returned.
+    """
+    with (
+        tempfile.TemporaryDirectory() as name,
+        hosts.connected(num_hosts, rate) as network,
+    ):
+        folder = pathlib.Path(name)
+        (folder / "options.json").write_text(json.dumps(options))
+        words = [sys.executable, "-W", "ignore", "-m", module, "worker", name]
+        address = network.hosts[0].address
+        commands = [
+            host.command(*words, str(i), address)
+            for i, host in enumerate(network.hosts)
+        ]
+        launch(commands, folder, Limits(seconds))
+        return [
+            json.loads((folder / f"host{i}.json").read_text()) for i in range(num_hosts)
+        ]
+
+
 def save_data(dataset: datasets.Dataset, folder: pathlib.Path) -> None:
     """Write the data where the hosts look for it, a byte per pixel."""
     arrays = dataset._asdict()

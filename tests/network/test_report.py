@@ -1,24 +1,28 @@
 """Tables from JSON, and pages from tables."""
 
 import math
+import pathlib
 
 import pytest
 
 from benchmarks.network import report
 
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+
 
 def record(library, method, slow, fast, sent, accuracies=(), **changes):
     def phase(rate, seconds, steps):
         return {
-            "rate": rate, "steps": steps, "warm_up": 1, "seconds": [9.0, seconds],
-            "median_seconds": seconds, "median_cpu_seconds": seconds,
+            "rate": rate, "steps": steps, "median_seconds": seconds,
+            "median_cpu_seconds": seconds,
             "sent_bytes": sent * 1.05, "header_bytes": sent * 0.05, "accuracies": [],
         }  # fmt: skip
 
     learned = {**phase(None, fast, 50), "accuracies": accuracies}
     return {
         "library": library, "method": method, "model": "cnn", "hosts": 2,
-        "alone": False, "reported_bytes": None if library == "torch" else sent,
+        "alone": False, "load_average": 1.5, "version": library,
+        "reported_bytes": None if library == "torch" else sent,
         "phases": [learned, phase("100mbit", slow, 10)], **changes,
     }  # fmt: skip
 
@@ -28,15 +32,17 @@ def alone(library, method, seconds):
 
 
 FOUND = {
+    "dataset": "digits",
+    "machine": {"cpu": "abacus", "cores": 3},
     "records": [
         record("jax", "bare pmean", 1.0, 0.1, 1e7, [[10, 0.7], [20, 0.85]]),
         record("jax", "dense", 1.1, 0.1, 1e7, [[10, 0.7], [20, 0.85]]),
         record("jax", "signs both ways", 0.2, 0.12, 1e6, [[10, 0.5], [50, 0.9]]),
-        record("torch", "dense", 2.0, 0.1, 1e7, [[10, 0.7], [20, 0.81]]),
+        record("torch", "dense", 2.0, 0.1, 1e7, [[10, 0.7], [20, 0.86]]),
         record("torch", "fp16 hook", 1.0, 0.1, 5e6, [[10, 0.7]]),
         alone("jax", "dense", 0.1),
         alone("jax", "signs both ways", 0.15),
-    ]
+    ],
 }
 RUNS = report.runs_of(FOUND, "cnn", 2)
 
@@ -65,14 +71,21 @@ def test_break_even_is_where_both_steps_take_as_long():
     rate = report.break_even(signs, dense)
     times = [run.compute + 8 * run.nbytes / rate for run in (dense, signs)]
     assert times[0] == pytest.approx(times[1])
+    assert times[0] == pytest.approx(dense.ideal_seconds(rate))
     assert math.isinf(report.break_even(signs._replace(alone=dense.alone), dense))
 
 
 def test_goals_say_what_was_measured_and_by_whom():
-    goals = list(report.goals(RUNS))
-    assert goals[0][2:] == ["4.8x", "signs both ways"]
-    assert goals[1][2:] == ["never", "signs both ways; fp16 hook"]
-    assert goals[2][2:] == ["1.00x", "quickest tenth of the steps: 1.00x"]
+    one, other = (
+        {"median_seconds": s, "quickest_seconds": 1.0, "median_cpu_seconds": 2.0}
+        for s in (4.0, 5.0)
+    )
+    goals = list(report.goals(RUNS, {"bare pmean": one, "dense": other}))
+    assert goals[0][2] == "4.2x"
+    assert goals[0][3].startswith("signs both ways;")
+    assert goals[1][2] == "never"
+    assert goals[1][3].startswith("fp16 hook;")
+    assert goals[2][2:] == ["1.25x", "quickest tenth 1.00x, processor's time 1.00x"]
     assert goals[3][2] == "yes"
 
 
@@ -101,6 +114,7 @@ def test_an_unknown_mark_says_so():
 def test_every_table_can_be_made():
     for make in report.TABLES.values():
         assert make(FOUND).startswith("| ")
+    assert "| load average | 1.5 to 1.5 |" in report.conditions_table(FOUND)
     assert "| torch, fp16 hook | 5.000 | 1,000 | 70.0% | never |" in report.demo(FOUND)
 
 
@@ -108,3 +122,8 @@ def test_the_pictures_are_drawn(tmp_path):
     report.draw(FOUND, tmp_path)
     for name in ("network_accuracy", "network_steps"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_the_page_shows_the_stored_numbers():
+    page = (DOCS / "network.md").read_text()
+    assert page == report.fill(page, report.load(DOCS / "_static" / "network.json"))
