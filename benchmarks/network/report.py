@@ -295,12 +295,12 @@ def goals(runs: Sequence[Run], in_turn: dict | None) -> Iterable[list[str]]:
 
     if torch:
         ratio = times(slow(torch) / slow(best))
-        by = f"{best.method}; {times(ideal(torch) / ideal(best))} without others' load"
+        by = f"{best.method}{idle(ideal(torch) / ideal(best))}"
         yield [f"{what}, times faster than torch dense", "8x", ratio, by]
     if theirs:
         hook = min(theirs, key=slow)
         ratio = times(slow(hook) / slow(best))
-        by = f"{hook.method}; {times(ideal(hook) / ideal(best))} without others' load"
+        by = f"{hook.method}{idle(ideal(hook) / ideal(best))}"
         yield [
             f"{what}, times faster than torch's best hook",
             "more than 1x",
@@ -319,6 +319,11 @@ def goals(runs: Sequence[Run], in_turn: dict | None) -> Iterable[list[str]]:
     wanted = f"at most {SHARE:.0%} and {CONSTANT:,} bytes"
     measured = "yes" if not excess(worst) else f"{excess(worst):,.0f} bytes more"
     yield ["bytes as reported", wanted, measured, worst.method if excess(worst) else ""]
+
+
+def idle(ratio: float) -> str:
+    """Write what a ratio would be if nothing else ran on the machine."""
+    return "" if math.isnan(ratio) else f"; {times(ratio)} if idle"
 
 
 def excess(run: Run) -> float:
