@@ -187,7 +187,7 @@ def bytes_table(runs: Sequence[Run]) -> str:
 
 
 def steps_table(runs: Sequence[Run]) -> str:
-    """Show the time of a step, and how much of it is not computed."""
+    """Show the time of a step, and in how much of it nothing is computed."""
     rows = []
     for run in runs:
         slow = run.seconds("100mbit")
@@ -200,7 +200,7 @@ def steps_table(runs: Sequence[Run]) -> str:
                 "" if math.isnan(waiting) else f"{max(waiting, 0):.0%}",
             ]
         )
-    head = ["run", "computes", *RATE_NAMES.values(), "network's share at 100 Mbit/s"]
+    head = ["run", "computes", *RATE_NAMES.values(), "waits at 100 Mbit/s"]
     return table(head, rows)
 
 
