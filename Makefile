@@ -4,13 +4,22 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PEERS ?= .venv-peers
 BYZFL ?= .venv-byzfl
+# The folder with the files of Fashion-MNIST, where it is not the one of Debian's package.
+DATA ?=
+NETWORK_DATA = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
-.PHONY: demo test lint types unit doctest docs benchmark \
-	benchmark-bytes benchmark-peers benchmark-rules peers demo-test clean
+.PHONY: demo demo-network test lint types unit doctest docs benchmark benchmark-bytes \
+	benchmark-network benchmark-peers benchmark-rules peers demo-test clean
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
+
+# As root, with iproute2: two hosts on this machine, and a link of 100 Mbit/s between them.
+# Torch is there when `make peers` was.
+demo-network: .venv/examples
+	$(BIN)/python -m benchmarks.network.compare out/demo-network.json --demo --fresh \
+		$(if $(wildcard $(PEERS)/bin/python),--torch $(PEERS)/bin/python) $(NETWORK_DATA)
 
 test: lint types unit doctest
 
@@ -57,6 +66,12 @@ benchmark-bytes: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/entropy.py
 	PYTHONPATH=examples $(BIN)/python benchmarks/error_bytes.py out/error_bytes.png
 	PYTHONPATH=examples $(BIN)/python benchmarks/loss_bytes.py out/loss_bytes.png
+
+# As root, with iproute2, on a quiet machine for half an hour: docs/network.md.
+benchmark-network: .venv/dev peers
+	$(BIN)/python -m benchmarks.network.compare docs/_static/network.json --fresh \
+		--torch $(PEERS)/bin/python $(NETWORK_DATA)
+	$(BIN)/python -m benchmarks.network.report docs/_static/network.json docs/network.md
 
 peers: $(PEERS)/installed
 
