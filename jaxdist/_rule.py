@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks, _geometry, _tree
 
-_CACHED = 4096  # columns that are mixed and reduced before the next are looked at
+_CACHED = 2**14  # elements, of all rows, that are reduced before the next
 
 
 def _less_than_half(num_workers: int) -> int:
@@ -197,7 +197,7 @@ class AggregationRule:
         """Turn all rows, the anchor last, into one."""
         weights = None
         if self.mix is None:
-            finite = jnp.isfinite(rows).all(axis=1)
+            finite = finite_rows(rows)
         else:
             geometry = _geometry.Geometry.of(rows)
             finite = geometry.finite
@@ -215,7 +215,7 @@ class AggregationRule:
             not mix.
         """
         if weights is None:
-            return self.reduce(rows)
+            return self.reduce(rows) if self.linear else _by_columns(self.reduce, rows)
         weights = weights.astype(rows.dtype)
         if weights.shape[0] == 1:
             return _weighted_sum(weights[0], rows)
@@ -247,20 +247,43 @@ def _mixed_and_reduced(weights, rows, reduce):
         finite = jnp.where(jnp.isfinite(columns), columns, 0)
         return reduce(jnp.matmul(weights, finite, precision="highest"))
 
-    size = rows.shape[1]
-    whole = size // _CACHED * _CACHED
-    rest = part(rows[:, whole:])
-    if not whole:
-        return rest
+    return _by_columns(part, rows)
+
+
+def finite_rows(rows: jax.Array) -> jax.Array:
+    """Return which rows of ``[W, n]`` are finite, without an array of their size."""
+    width = _width(rows)
+    whole = rows.shape[1] // width * width
+
+    def body(i, finite):
+        columns = jax.lax.dynamic_slice_in_dim(rows, i * width, width, axis=1)
+        return finite & jnp.isfinite(columns).all(axis=1)
+
+    rest = jnp.isfinite(rows[:, whole:]).all(axis=1)
+    return jax.lax.fori_loop(0, whole // width, body, rest) if whole else rest
+
+
+def _width(rows):
+    """Return how many columns stay in cache."""
+    return max(256, _CACHED // max(rows.shape[0], 1))
+
+
+def _by_columns(reduce, rows):
+    """Reduce the rows a few columns at a time, which stay in cache."""
+    width = _width(rows)
+    whole = rows.shape[1] // width * width
+    if whole <= width:
+        return reduce(rows)
 
     def body(i, merged):
-        columns = jax.lax.dynamic_slice_in_dim(rows, i * _CACHED, _CACHED, axis=1)
+        columns = jax.lax.dynamic_slice_in_dim(rows, i * width, width, axis=1)
         return jax.lax.dynamic_update_slice_in_dim(
-            merged, part(columns), i * _CACHED, axis=0
+            merged, reduce(columns), i * width, axis=0
         )
 
+    rest = reduce(rows[:, whole:])
     merged = jnp.concatenate([jnp.zeros_like(rows[0, :whole]), rest])
-    return jax.lax.fori_loop(0, whole // _CACHED, body, merged)
+    return jax.lax.fori_loop(0, whole // width, body, merged)
 
 
 def _shared_leading_axis(leaves: list[jax.Array]) -> int:

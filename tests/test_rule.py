@@ -63,7 +63,7 @@ def test_anchors_must_fit_the_rule():
 
 def test_many_columns_are_mixed_as_few_at_once():
     rng = np.random.default_rng(0)
-    rows = rng.standard_normal((5, 2 * _rule._CACHED + 3)).astype(np.float32)
+    rows = rng.standard_normal((5, _rule._CACHED + 3)).astype(np.float32)
     weights = rng.random((4, 5)).astype(np.float32)
     rule = jd.AggregationRule("max", lambda rows: jnp.max(rows, axis=0))
     np.testing.assert_allclose(

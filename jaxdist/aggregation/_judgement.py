@@ -98,7 +98,7 @@ def _finite(rows: Rows, rule: _rule.AggregationRule, axes: Axes) -> jax.Array:
     if rule.contract.num_byzantine is None:
         return jnp.ones(_collectives.size(axes.workers), bool)
     bad = {
-        message: (~jnp.isfinite(part).all(axis=1)).astype(part.dtype)
+        message: (~_rule.finite_rows(part)).astype(part.dtype)
         for message, part in rows.items()
     }
     return sum_of_parts(bad, axes) == 0

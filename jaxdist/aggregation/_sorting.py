@@ -1,13 +1,16 @@
 """Sort the rows of ``[W, n]`` along W with a network of minima and maxima.
 
 Whole rows are compared at once, which is a hundred times faster than sorting along a
-leading axis, and fuses into one pass over the data.
+leading axis, and fuses into one pass over the data. Of many rows, whose network would
+take a minute to compile, whole stages are compared at once instead.
 """
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+
+_FUSED = 24  # rows whose network is one loop; it grows with W log² W
 
 
 def comparators(num_rows: int) -> list[tuple[int, int]]:
@@ -36,12 +39,47 @@ def _stage(num_rows: int, merged: int, distance: int) -> list[tuple[int, int]]:
 
 def sort_rows(rows: list[jax.Array]) -> list[jax.Array]:
     """Return the rows sorted coordinate by coordinate, smallest first."""
+    if len(rows) > _FUSED:
+        return list(_sort_by_stages(jnp.stack(rows))[: len(rows)])
     rows = list(rows)
     for low, high in comparators(len(rows)):
         smaller = jnp.minimum(rows[low], rows[high])
         rows[high] = jnp.maximum(rows[low], rows[high])
         rows[low] = smaller
     return rows
+
+
+def _sort_by_stages(rows: jax.Array) -> jax.Array:
+    """Sort ``[W, n]``, with infinity behind where W is no power of two.
+
+    Each stage compares all its pairs at once, as the halves of a reshaped array.
+    """
+    num_rows = 2 ** (rows.shape[0] - 1).bit_length()
+    rows = jnp.pad(
+        rows, ((0, num_rows - rows.shape[0]), (0, 0)), constant_values=jnp.inf
+    )
+    merged = 1
+    while merged < num_rows:
+        distance = merged
+        while distance:
+            # Fused with others, a stage would be computed anew for each of its readers.
+            rows = jax.lax.optimization_barrier(_compared(rows, merged, distance))
+            distance //= 2
+        merged *= 2
+    return rows
+
+
+def _compared(rows: jax.Array, merged: int, distance: int) -> jax.Array:
+    """Compare rows at this distance within runs of ``2 * merged`` rows."""
+    runs = rows.reshape(-1, 2 * merged, rows.shape[1])
+    edge = distance % merged
+    inner = runs[:, edge : 2 * merged - edge]
+    pairs = inner.reshape(runs.shape[0], -1, 2, distance, rows.shape[1])
+    low, high = pairs[:, :, 0], pairs[:, :, 1]
+    ordered = jnp.stack([jnp.minimum(low, high), jnp.maximum(low, high)], axis=2)
+    ordered = ordered.reshape(inner.shape)
+    parts = [runs[:, :edge], ordered, runs[:, 2 * merged - edge :]]
+    return jnp.concatenate(parts, axis=1).reshape(rows.shape)
 
 
 def sort_finite(rows: jax.Array) -> tuple[list[jax.Array], jax.Array]:

@@ -20,6 +20,8 @@ def test_sorts_all_zeros_and_ones(num_rows):
             np.maximum(ordered[low], ordered[high]),
         )
     np.testing.assert_array_equal(ordered, np.sort(columns, axis=0))
+    by_stages = _sorting._sort_by_stages(jnp.asarray(columns, jnp.float32))
+    np.testing.assert_array_equal(by_stages[:num_rows], np.sort(columns, axis=0))
 
 
 @pytest.mark.parametrize("num_rows", [16, 33, 64, 100])
