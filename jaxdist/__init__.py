@@ -22,49 +22,15 @@ from jaxdist.aggregation._aggregation_metrics import (
 from jaxdist.aggregation._aggregation_metrics import (
     aggregation_metrics as aggregation_metrics,
 )
-from jaxdist.aggregation._aksel import aksel as aksel
-from jaxdist.aggregation._arc import arc as arc
-from jaxdist.aggregation._bucketing import bucketing as bucketing
-from jaxdist.aggregation._bulyan import bulyan as bulyan
-from jaxdist.aggregation._caf import caf as caf
-from jaxdist.aggregation._centered_clipping import (
-    centered_clipping as centered_clipping,
-)
-from jaxdist.aggregation._cge import cge as cge
-from jaxdist.aggregation._clipped_clustering import (
-    ClippedClusteringState as ClippedClusteringState,
-)
-from jaxdist.aggregation._clipped_clustering import (
-    clipped_clustering as clipped_clustering,
-)
-from jaxdist.aggregation._clipping import clipping as clipping
 from jaxdist.aggregation._communication_report import (
     CommunicationReport as CommunicationReport,
 )
 from jaxdist.aggregation._communication_report import (
     communication_report as communication_report,
 )
-from jaxdist.aggregation._dnc import dnc as dnc
-from jaxdist.aggregation._fltrust import fltrust as fltrust
-from jaxdist.aggregation._geometric_median import geometric_median as geometric_median
-from jaxdist.aggregation._krum import krum as krum
-from jaxdist.aggregation._meamed import meamed as meamed
-from jaxdist.aggregation._mean import mean as mean
-from jaxdist.aggregation._median import median as median
-from jaxdist.aggregation._minimum_diameter import minimum_diameter as minimum_diameter
-from jaxdist.aggregation._minimum_variance import minimum_variance as minimum_variance
-from jaxdist.aggregation._monna import monna as monna
-from jaxdist.aggregation._multi_krum import multi_krum as multi_krum
-from jaxdist.aggregation._nnm import nnm as nnm
-from jaxdist.aggregation._phocas import phocas as phocas
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
 from jaxdist.aggregation._rule_state import RuleState as RuleState
 from jaxdist.aggregation._shard_optimizer import shard_optimizer as shard_optimizer
-from jaxdist.aggregation._sign_majority import sign_majority as sign_majority
-from jaxdist.aggregation._smea import smea as smea
-from jaxdist.aggregation._spectral_filter import spectral_filter as spectral_filter
-from jaxdist.aggregation._trimmed_mean import trimmed_mean as trimmed_mean
-from jaxdist.aggregation._zeno import zeno as zeno
 from jaxdist.attack._a_little_is_enough import a_little_is_enough as a_little_is_enough
 from jaxdist.attack._anti_comparative_elimination import (
     anti_comparative_elimination as anti_comparative_elimination,
@@ -150,6 +116,40 @@ from jaxdist.recipes._data_parallel import data_parallel as data_parallel
 from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
 from jaxdist.recipes._simulate import simulate as simulate
+from jaxdist.rule._aksel import aksel as aksel
+from jaxdist.rule._arc import arc as arc
+from jaxdist.rule._bucketing import bucketing as bucketing
+from jaxdist.rule._bulyan import bulyan as bulyan
+from jaxdist.rule._caf import caf as caf
+from jaxdist.rule._centered_clipping import (
+    centered_clipping as centered_clipping,
+)
+from jaxdist.rule._cge import cge as cge
+from jaxdist.rule._clipped_clustering import (
+    ClippedClusteringState as ClippedClusteringState,
+)
+from jaxdist.rule._clipped_clustering import (
+    clipped_clustering as clipped_clustering,
+)
+from jaxdist.rule._clipping import clipping as clipping
+from jaxdist.rule._dnc import dnc as dnc
+from jaxdist.rule._fltrust import fltrust as fltrust
+from jaxdist.rule._geometric_median import geometric_median as geometric_median
+from jaxdist.rule._krum import krum as krum
+from jaxdist.rule._meamed import meamed as meamed
+from jaxdist.rule._mean import mean as mean
+from jaxdist.rule._median import median as median
+from jaxdist.rule._minimum_diameter import minimum_diameter as minimum_diameter
+from jaxdist.rule._minimum_variance import minimum_variance as minimum_variance
+from jaxdist.rule._monna import monna as monna
+from jaxdist.rule._multi_krum import multi_krum as multi_krum
+from jaxdist.rule._nnm import nnm as nnm
+from jaxdist.rule._phocas import phocas as phocas
+from jaxdist.rule._sign_majority import sign_majority as sign_majority
+from jaxdist.rule._smea import smea as smea
+from jaxdist.rule._spectral_filter import spectral_filter as spectral_filter
+from jaxdist.rule._trimmed_mean import trimmed_mean as trimmed_mean
+from jaxdist.rule._zeno import zeno as zeno
 from jaxdist.safety._assert_replicas_equal import (
     assert_replicas_equal as assert_replicas_equal,
 )

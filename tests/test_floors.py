@@ -12,7 +12,7 @@ FLOORS = [
     {"_rule", "_types"},
     {"_collectives", "_random", "_residual", "_traffic", "_wire"},
     {"_leafwise", "_stages", "_worker_state"},
-    {"_bundle"},
+    {"_bundle", "rule"},
     {
         *("aggregation", "attack", "compression", "layout", "leader", "safety"),
         "staleness",

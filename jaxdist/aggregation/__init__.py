@@ -1,1 +1,1 @@
-"""Aggregation: W gradients become one. One rule per file, routes, the transform."""
+"""Aggregation: W gradients travel and become one. Plans, routes, the transform."""

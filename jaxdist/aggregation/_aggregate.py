@@ -19,7 +19,8 @@ from jaxdist import (
     _types,
     _worker_state,
 )
-from jaxdist.aggregation import _judgement, _mean, _plan, _routes, _rule_state
+from jaxdist.aggregation import _judgement, _plan, _routes, _rule_state
+from jaxdist.rule import _mean
 
 
 class Received(NamedTuple):

@@ -1,0 +1,1 @@
+"""Rules: how W contributions become one although some are bad. One rule per file."""

@@ -1,0 +1,77 @@
+"""Median: the middle value of each coordinate."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _checks, _rule
+from jaxdist.rule import _sorting
+
+
+def median(middle: str = "mean") -> _rule.AggregationRule:
+    r"""Take the coordinate-wise median.
+
+    .. math:: F(x_1, \dots, x_W)_j = \mathrm{median}(x_{1j}, \dots, x_{Wj})
+
+    Values that are not finite are left out, coordinate by coordinate. Where half the
+    workers or more are not finite the result is 0.
+
+    Args:
+      middle: Of an even number of values: ``"mean"`` of the two middle ones, or
+        ``"lower"``, the smaller of them, which is a value that somebody sent.
+
+    Returns:
+      A rule that tolerates fewer than W/2 Byzantine workers. It is equivariant to
+      translation and to positive scaling of each coordinate; with the mean also to
+      negative.
+
+    Raises:
+      ValueError: If ``middle`` is unknown.
+
+    Communication:
+      None beyond the route.
+
+    Example:
+      >>> print(jaxdist.median()(jnp.array([[1.0], [2.0], [1000.0]])))
+      [2.]
+
+    References:
+      Yin et al., `Byzantine-Robust Distributed Learning: Towards Optimal Statistical
+      Rates <https://arxiv.org/abs/1803.01498>`_, 2018, Option I.
+    """
+    _checks.one_of("middle", middle, ("mean", "lower"))
+    is_lower = middle == "lower"
+
+    def reduce(rows):
+        ordered, num_bad = _sorting.sort_finite(rows)
+        value = of_sorted(ordered, num_bad, is_lower)
+        return jnp.where(2 * num_bad < rows.shape[0], value, 0)
+
+    contract = _rule.RuleContract(
+        lambda num_workers: (num_workers - 1) // 2, kappa=_kappa, in_hull=True
+    )
+    return _rule.AggregationRule(
+        "median('lower')" if is_lower else "median()",
+        reduce,
+        contract=contract,
+        needs_aligned=True,
+    )
+
+
+def of_sorted(
+    ordered: list[jax.Array], num_bad: jax.Array, is_lower: bool = False
+) -> jax.Array:
+    """Return the median of what is finite; useless where half of it is not."""
+    num_good = len(ordered) - num_bad
+    lower = (num_good - 1) // 2
+    upper = lower if is_lower else num_good // 2
+    dtype = ordered[0].dtype
+    middles = jnp.zeros_like(ordered[0])
+    for i in range(len(ordered) // 2 + 1):
+        times = (lower == i).astype(dtype) + (upper == i).astype(dtype)
+        middles += jnp.where(times > 0, times * ordered[i], 0)
+    return middles / 2
+
+
+def _kappa(num_workers, num_byzantine):
+    """Return the constant of Allouah et al., 2023, Table 1."""
+    return 4 * ((num_workers - num_byzantine) / (num_workers - 2 * num_byzantine)) ** 2

@@ -1,0 +1,46 @@
+"""Nearest-neighbour mixing beside the mixtures made in full."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdist as jd
+from tests.rule import golden
+
+
+def mixtures(rows, num_byzantine):
+    """Return the mixtures in float64."""
+    rows = np.asarray(rows, np.float64)
+    distances = ((rows[:, None] - rows) ** 2).sum(axis=-1)
+    nearest = np.argsort(distances, axis=1, kind="stable")
+    return rows[nearest[:, : len(rows) - num_byzantine]].mean(axis=1)
+
+
+@pytest.mark.parametrize(
+    "then", [jd.mean(), jd.median(), jd.trimmed_mean(3), jd.krum(3)], ids=repr
+)
+def test_the_next_rule_sees_the_mixtures(then):
+    mixed = mixtures(golden.ROWS, 3).astype(np.float32)
+    got = jd.nnm(3, then=then)(golden.ROWS)
+    np.testing.assert_allclose(got, then(mixed), rtol=1e-5, atol=1e-6)
+
+
+def test_twice_is_mixing_the_mixtures():
+    mixed = mixtures(mixtures(golden.ROWS, 3), 3).mean(axis=0)
+    got = jd.nnm(3, then=jd.nnm(3, then=jd.mean()))(golden.ROWS)
+    np.testing.assert_allclose(got, mixed, rtol=1e-5)
+
+
+def test_a_worker_that_is_not_finite_is_in_no_mixture():
+    rows = jnp.asarray(golden.ROWS).at[2].set(jnp.nan)
+    without = np.delete(np.asarray(golden.ROWS), 2, axis=0)
+    # Ten are left, of which each takes the eight nearest, as before.
+    got = jd.nnm(3, then=jd.median())(rows)
+    np.testing.assert_allclose(got, np.median(mixtures(without, 2), axis=0), rtol=1e-5)
+
+
+def test_the_next_rule_has_its_own_range():
+    with pytest.raises(ValueError, match=r"`num_byzantine` must .* krum\(4\)"):
+        jd.nnm(3, then=jd.krum(4))(golden.ROWS[:10])
+    with pytest.raises(TypeError, match="`then` must be of type AggregationRule"):
+        jd.nnm(3, then="krum")

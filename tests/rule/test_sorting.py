@@ -1,0 +1,60 @@
+"""The network sorts whatever it is given."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdist.rule import _sorting
+
+
+@pytest.mark.parametrize("num_rows", range(1, 13))
+def test_sorts_all_zeros_and_ones(num_rows):
+    """By the 0-1 principle, this proves that it sorts everything."""
+    columns = np.array(list(itertools.product([0.0, 1.0], repeat=num_rows))).T
+    ordered = np.array(columns)
+    for low, high in _sorting.comparators(num_rows):
+        ordered[low], ordered[high] = (
+            np.minimum(ordered[low], ordered[high]),
+            np.maximum(ordered[low], ordered[high]),
+        )
+    np.testing.assert_array_equal(ordered, np.sort(columns, axis=0))
+    by_stages = _sorting._sort_by_stages(jnp.asarray(columns, jnp.float32))
+    np.testing.assert_array_equal(by_stages[:num_rows], np.sort(columns, axis=0))
+
+
+@pytest.mark.parametrize("num_rows", [16, 33, 64, 100])
+def test_sorts_many_rows(num_rows):
+    rows = np.random.default_rng(0).standard_normal((num_rows, 50))
+    rows = rows.astype(np.float32)
+    ordered = _sorting.sort_rows(list(jnp.asarray(rows)))
+    np.testing.assert_array_equal(jnp.stack(ordered), np.sort(rows, axis=0))
+
+
+def test_is_as_small_as_batchers():
+    sizes = {8: 19, 16: 63, 32: 191, 64: 543}
+    for num_rows, comparators in sizes.items():
+        assert len(_sorting.comparators(num_rows)) == comparators
+
+
+def test_what_is_not_finite_goes_to_the_end_and_is_counted():
+    rows = jnp.array([[jnp.nan, 1.0], [2.0, -jnp.inf], [1.0, jnp.inf]])
+    ordered, num_bad = _sorting.sort_finite(rows)
+    np.testing.assert_array_equal(
+        jnp.stack(ordered), [[1, 1], [2, np.inf], [np.inf, np.inf]]
+    )
+    np.testing.assert_array_equal(num_bad, [1, 2])
+
+
+@pytest.mark.parametrize("number", range(5, 10))
+def test_the_nearest_are_averaged(number):
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.standard_normal((9, 50)), axis=0).astype(np.float32)
+    centre = (rows[0] + 2 * rows[7]) / 3
+    order = np.argsort(np.abs(rows - centre), axis=0)[:number]
+    expected = np.take_along_axis(rows, order, axis=0).mean(axis=0)
+    got = _sorting.mean_of_nearest(
+        list(jnp.asarray(rows)), lambda moved: (moved[0] + 2 * moved[7]) / 3, number
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
