@@ -13,6 +13,7 @@ The leaves of one route travel as one message. Those that are sharded over a mod
 and those that are not travel apart: together, all would be typed as varying over it.
 """
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from jaxdist import _collectives, _random, _rule, _tree, _types, _wire
 from jaxdist.aggregation import _judgement, _plan
 
 _SMALL = 2**17  # elements of a leaf that shares its dialogue with others
+_PACKED = 2**14  # elements of an array that is cheaper to copy than to send alone
 
 
 class Sent(NamedTuple):
@@ -98,7 +100,10 @@ def converse(
         speaking = [talk for talk in talks if turn < len(talk.dialogue.rounds)]
         payloads = [talk.ask(talk.dialogue.rounds[turn]) for talk in speaking]
         arrays, treedef = jax.tree.flatten(payloads)
-        answers = treedef.unflatten(_all_reduce_as_one(arrays, axis_name))
+        # All in one: XLA would also merge the second round of one leaf with the first
+        # of another, into as many messages as leaves.
+        means = _all_reduce([array[None] for array in arrays], axis_name, math.inf)
+        answers = treedef.unflatten([mean[0] for mean in means])
         for talk, mean in zip(speaking, answers, strict=True):
             talk.means.append(mean)
     for talk in talks:
@@ -164,7 +169,33 @@ def _travel(route: str, sent: Sequence[Sent], axis_name: _types.AxisName) -> lis
     ]
 
 
-def _all_reduce(arrays, axis_name):
+def _all_reduce(arrays, axis_name, packed: float = _PACKED):
+    """Return the means over the workers, ``[1, ...]`` like the arrays.
+
+    Arrays of up to ``packed`` elements travel as one for each dtype and sharding: on
+    CPU, XLA starts a message for every array of an all-reduce.
+    """
+    groups: dict[Any, list[int]] = {}
+    for i, x in enumerate(arrays):
+        kind = (x.dtype, _collectives.other_axes(x, axis_name))
+        groups.setdefault(kind if x.size <= packed else i, []).append(i)
+    messages = [_joined([arrays[i] for i in group]) for group in groups.values()]
+    means = list(arrays)
+    for group, mean in zip(groups.values(), _means(messages, axis_name), strict=True):
+        parts = _tree.split(mean.reshape(-1), (arrays[i].size for i in group))
+        for i, part in zip(group, parts, strict=True):
+            means[i] = part.reshape(arrays[i].shape)
+    return means
+
+
+def _joined(arrays):
+    """Return one array ``[1, n]``, or the only one as it is, to be reduced in place."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return jnp.concatenate([array.reshape(1, -1) for array in arrays], axis=1)
+
+
+def _means(arrays, axis_name):
     """Return the means over the workers, ``[1, ...]`` like the arrays."""
     num_workers = _collectives.size(axis_name)
 
@@ -183,24 +214,6 @@ def _all_reduce(arrays, axis_name):
         (total if is_narrow(x) else total / num_workers)[None]
         for total, x in zip(sums, arrays, strict=True)
     ]
-
-
-def _all_reduce_as_one(arrays, axis_name):
-    """Return the means over the workers, in one message per dtype and sharding.
-
-    XLA would merge the all-reduces of a round only by chance: it also merges the second
-    round of one leaf with the first of another, into as many messages as leaves.
-    """
-    means = list(arrays)
-    kinds = [(x.dtype, _collectives.other_axes(x, axis_name)) for x in arrays]
-    for kind in dict.fromkeys(kinds):
-        chosen = [i for i, found in enumerate(kinds) if found == kind]
-        message = jnp.concatenate([arrays[i].reshape(-1) for i in chosen])
-        mean = _all_reduce([message[None]], axis_name)[0][0]
-        parts = _tree.split(mean, (arrays[i].size for i in chosen))
-        for i, part in zip(chosen, parts, strict=True):
-            means[i] = part.reshape(arrays[i].shape)
-    return means
 
 
 def _all_gather(arrays, axis_name):
