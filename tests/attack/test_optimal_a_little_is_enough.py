@@ -13,23 +13,12 @@ NUM_WORKERS, NUM_BYZANTINE = 11, 2
 LIMIT = 10.0
 
 
-def mixed_with_nearest(rule):
-    """Return the rule after a mean of each row with its nearest neighbours."""
-    kept = NUM_WORKERS - NUM_BYZANTINE
-
-    def mix(geometry, key):
-        nearest = jnp.argsort(geometry.squared_distances, axis=1)[:, :kept]
-        return jax.nn.one_hot(nearest, NUM_WORKERS).sum(axis=1) / kept
-
-    return jd.AggregationRule(f"mixed {rule.name}", rule.reduce, mix)
-
-
 RULES = [
     jd.mean(),
     jd.median(),
     jd.trimmed_mean(2),
     jd.krum(2),
-    mixed_with_nearest(jd.trimmed_mean(2)),
+    jd.nnm(2, then=jd.trimmed_mean(2)),
 ]
 CASES = [
     (jd.optimal_a_little_is_enough, lambda honest: -_moments.deviation(honest)),
