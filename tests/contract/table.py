@@ -160,18 +160,22 @@ RULES = [
     ),
 ]
 
-ATTACKS = [
+# One for each thing that an attack may need: nothing, keys, the others, a memory.
+TYPICAL_ATTACKS = [
     jd.sign_flip(3.0),
     jd.gaussian(),
+    jd.a_little_is_enough(1.5),
+    jd.learned_mimic(warm_up=2),
+]
+ATTACKS = [
+    *TYPICAL_ATTACKS,
     jd.non_finite(),
     jd.inner_product_manipulation(),
-    jd.a_little_is_enough(1.5),
     jd.optimal_inner_product_manipulation(jd.mean(), 2.0, 3, 1),
     jd.optimal_a_little_is_enough(jd.mean(), 2.0, 3, 1),
     jd.min_max(),
     jd.min_sum(),
     jd.mimic(),
-    jd.learned_mimic(warm_up=2),
     jd.coordinate_shift(),
     jd.anti_comparative_elimination(),
     jd.fang_trimmed_mean(),
@@ -284,7 +288,7 @@ TRANSFORMATIONS = [
         jd.per_worker(AXIS, jd.delay_updates([0.2, 0.3, 0.5])),
         communicates=False,
     ),
-    *map(_attack, ATTACKS),
+    *map(_attack, TYPICAL_ATTACKS),
     TransformationRow(
         "per_worker",
         jd.per_worker(AXIS, optax.trace(0.9)),
@@ -316,6 +320,9 @@ TRANSFORMATIONS = [
         own_params=True,
     ),
 ]
+
+# Their states and messages are those of the typical ones; their numbers are their own.
+MORE_ATTACKS = [_attack(attack) for attack in ATTACKS if attack not in TYPICAL_ATTACKS]
 
 NOT_IN_A_TABLE = {
     "AggregateState": "a state",

@@ -9,10 +9,10 @@ import pytest
 from tests import harness
 from tests.contract import table
 
+ROWS = table.TRANSFORMATIONS + table.MORE_ATTACKS
 
-@pytest.mark.parametrize(
-    "row", table.TRANSFORMATIONS, ids=table.names(table.TRANSFORMATIONS)
-)
+
+@pytest.mark.parametrize("row", ROWS, ids=table.names(ROWS))
 def test_backends_agree(row):
     arguments = table.inputs(row)
     expected = harness.run_steps(row.tx, harness.BACKENDS[0], *arguments)

@@ -10,7 +10,7 @@ def test_every_public_name_is_in_a_table():
     rows = [
         *(row.compressor.name for row in table.COMPRESSORS),
         *(row.rule.name for row in table.RULES),
-        *(row.name for row in table.TRANSFORMATIONS),
+        *(row.name for row in table.TRANSFORMATIONS + table.MORE_ATTACKS),
     ]
     words = set(re.findall(r"\w+", " ".join(rows)))
     words |= {"delay_updates", "inject_attack", "pull_to_leader"}  # by what they do
