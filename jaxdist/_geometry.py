@@ -152,13 +152,12 @@ class _Measured(NamedTuple):
 
 def _around(rows, centre, finite):
     """Measure around a centre; rows that are not finite should be 0 already."""
-    # The centre itself is one row more, for the norms.
-    moved = jnp.concatenate([rows - centre[None], centre[None]])
+    moved = rows - centre[None]
     products = _product(moved, moved.T)
-    among, along, itself = products[:-1, :-1], products[-1, :-1], products[-1, -1]
-    radii = jnp.diagonal(among)
-    distances = jnp.maximum(radii[:, None] + radii[None] - 2 * among, 0)
-    norms = jnp.maximum(radii + 2 * along + itself, 0)
+    radii = jnp.diagonal(products)
+    distances = jnp.maximum(radii[:, None] + radii[None] - 2 * products, 0)
+    # From the radii, the norm of a row much shorter than the centre would cancel.
+    norms = jnp.sum(rows**2, axis=1)
     return _Measured(_far_away(distances, finite), radii, norms, finite)
 
 
