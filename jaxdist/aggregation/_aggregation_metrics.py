@@ -55,7 +55,7 @@ def aggregation_metrics(state: Any) -> AggregationMetrics:
       >>> tx = jaxdist.aggregate("data", jaxdist.krum(1), metrics=True)
       >>> def step(gradient):
       ...     return tx.update(gradient, tx.init(gradient))[1]
-      >>> gradients = jnp.array([[1.0], [1.1], [1.2], [9.0], [1.3]])
+      >>> gradients = jnp.array([[1.0], [1.1], [1.2], [9.0], [1.4]])
       >>> state = jax.vmap(step, axis_name="data")(gradients)
       >>> metrics = jaxdist.aggregation_metrics(jax.tree.map(lambda x: x[0], state))
       >>> print(metrics.selected)
