@@ -77,8 +77,9 @@ def _best_counts(geometry, num_byzantine):
         return _Search(
             jnp.where(is_better, counts, search.best),
             jnp.minimum(found.variance, search.variance),
-            # Where nobody is to blame, this leaves nothing to go on with.
-            counts * (jnp.max(found.blame) - found.blame),
+            # Where nobody is to blame, this leaves nothing to go on with. A fused
+            # maximum may be rounded otherwise, and lie below what it is taken of.
+            counts * jnp.maximum(jnp.max(found.blame) - found.blame, 0),
         )
 
     def goes_on(search):

@@ -36,5 +36,6 @@ def measure(geometry: _geometry.Geometry, counts: jax.Array) -> Spectrum:
     along = jnp.matmul(products, root * directions[:, -1], precision="highest")
     along = jnp.where(counted, jnp.abs(along), 0)
     farthest = jnp.max(along)
-    blame = (along / jnp.where(farthest > 0, farthest, 1)) ** 2
+    # Where they are fused, the maximum may be rounded otherwise than its values.
+    blame = jnp.minimum(along / jnp.where(farthest > 0, farthest, 1), 1) ** 2
     return Spectrum(jnp.maximum(variances[-1], 0) * scale, blame)

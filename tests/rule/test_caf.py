@@ -25,6 +25,18 @@ def test_outliers_of_any_size_are_left_out(away, together):
     assert ((np.asarray(got) - mean) ** 2).sum() < spread
 
 
+@pytest.mark.parametrize("away", [10.0, 1e3, 1e4])
+def test_rounding_does_not_end_it_early(away):
+    """A maximum may be rounded otherwise than the blame it is taken of."""
+    rule, oracle = jax.jit(jd.caf(2)), oracles.caf(2)
+    for seed in range(20):
+        rows = 0.5 + np.random.default_rng(seed).standard_normal((9, 61))
+        rows[7:] *= away
+        expected = oracle(rows)
+        found = np.asarray(rule(rows.astype(np.float32)))
+        assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
+
+
 def test_written_in_full():
     expected = oracles.caf(3)(golden.ROWS.astype(np.float64))
     np.testing.assert_allclose(RULE(golden.ROWS), expected, rtol=1e-5)
