@@ -25,24 +25,27 @@ def largest(chunks: jax.Array, kept: int) -> jax.Array:
       int32 indices ``[..., kept]``, ascending.
     """
     length = chunks.shape[-1]
+    width = jnp.finfo(chunks.dtype).bits
+    # Bits from here on: arithmetic may flush what is denormal to zero.
+    infinity, bits = (
+        jax.lax.bitcast_convert_type(values, jnp.dtype(f"uint{width}"))
+        for values in (jnp.asarray(jnp.inf, chunks.dtype), chunks)
+    )
+
+    def ranks(bits):
+        magnitudes = bits & jnp.asarray(2 ** (width - 1) - 1, bits.dtype)
+        return jnp.minimum(magnitudes, infinity + 1)
+
     if 2 * kept * _RUN > length:
-        return _largest(_ranks(chunks), kept)
+        return _largest(ranks(bits), kept)
     padding = [(0, 0)] * (chunks.ndim - 1) + [(0, -length % _RUN)]
-    runs = jnp.pad(chunks, padding).reshape(*chunks.shape[:-1], -1, _RUN)
+    runs = jnp.pad(bits, padding).reshape(*chunks.shape[:-1], -1, _RUN)
     # A run that holds one of the largest has its own largest among them.
-    chosen = _largest(jnp.max(_ranks(runs), axis=-1), kept)
+    chosen = _largest(jnp.max(ranks(runs), axis=-1), kept)
     # Ranks are made twice: they are never written to memory for the whole leaf.
     candidates = jnp.take_along_axis(runs, chosen[..., None], axis=-2, mode="clip")
-    place = _largest(_ranks(candidates.reshape(*chunks.shape[:-1], -1)), kept)
+    place = _largest(ranks(candidates.reshape(*chunks.shape[:-1], -1)), kept)
     return _sparse.gather(chosen, place // _RUN) * _RUN + place % _RUN
-
-
-def _ranks(values):
-    """Return unsigned integers in the order of the magnitudes."""
-    width = jnp.finfo(values.dtype).bits
-    bits = jax.lax.bitcast_convert_type(jnp.abs(values), jnp.dtype(f"uint{width}"))
-    infinity = jnp.asarray(jnp.inf, values.dtype)
-    return jnp.minimum(bits, jax.lax.bitcast_convert_type(infinity, bits.dtype) + 1)
 
 
 def _largest(ranks, kept):
