@@ -62,9 +62,12 @@ def of_sorted(
     """Return the trimmed mean; useless where more are not finite than are trimmed."""
     num_workers = len(ordered)
     total = jnp.zeros_like(ordered[0])
-    for i in range(num_workers - num_trimmed):
+    for i in range(num_trimmed):
         # The bad ones, at the end, already are the first that are dropped there.
-        total += jnp.where(i >= num_trimmed - num_bad, ordered[i], 0)
+        counts = jnp.clip(num_bad - (num_trimmed - 1 - i), 0, 1)
+        total += counts.astype(total.dtype) * ordered[i]
+    for always in ordered[num_trimmed : num_workers - num_trimmed]:
+        total += always
     return total / (num_workers - 2 * num_trimmed + num_bad).astype(total.dtype)
 
 
