@@ -81,24 +81,25 @@ def rules() -> str:
     ]
     for rule in RULES:
         contract = rule.contract
-        marks = [
-            "yes" if mark else ""
-            for mark in (
-                contract.translation_equivariant,
-                contract.scale_equivariant,
-                contract.in_hull,
-                contract.symmetric,
-                rule.mix is not None,
-            )
-        ]
+        marks = _marks(
+            contract.translation_equivariant,
+            contract.scale_equivariant,
+            contract.in_hull,
+            contract.symmetric,
+            rule.mix is not None,
+        )
         limit = contract.limit if contract.num_byzantine else "f = 0"
         kappa = contract.kappa(NUM_WORKERS, NUM_BYZANTINE)
         constant = f"{kappa:.3g}" if contract.num_byzantine and kappa < 1e9 else ""
         lines.append(
-            f"| `{rule.name}` | {limit} | {constant} | {' | '.join(marks)} "
-            f"| {_anchor(rule)} |"
+            f"| `{rule.name}` | {limit} | {constant} | {marks} | {_anchor(rule)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _marks(*facts: bool) -> str:
+    """Return the cells of what is true or not."""
+    return " | ".join("yes" if fact else "" for fact in facts)
 
 
 def _anchor(rule: jd.AggregationRule) -> str:
@@ -120,19 +121,16 @@ def table() -> str:
     leaf = jax.ShapeDtypeStruct((1024, SIZE // 1024), jnp.float32)
     for compressor in ROWS:
         contract = compressor.contract
-        marks = [
-            "yes" if mark else ""
-            for mark in (
-                contract.linear,
-                contract.splittable,
-                contract.stochastic,
-                contract.aligned,
-            )
-        ]
+        marks = _marks(
+            contract.linear,
+            contract.splittable,
+            contract.stochastic,
+            contract.aligned,
+        )
         bits = 8 * jd.payload_nbytes(compressor, leaf) / SIZE
         lines.append(
             f"| `{compressor.name}` | {'yes' if contract.unbiased else ''} "
-            f"| {_bound(contract)} | {' | '.join(marks)} | {bits:.3g} |"
+            f"| {_bound(contract)} | {marks} | {bits:.3g} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,6 +1,7 @@
 """Geometry: how W contributions lie to each other, in W² numbers instead of W·d."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,16 +30,7 @@ class Geometry(NamedTuple):
         chosen anew for every few thousand columns: around 0 they would cancel when all
         share a large mean, and around the mean when one row is huge.
         """
-        whole = rows.shape[1] // _CACHED * _CACHED
-
-        def add(i, total):
-            part = jax.lax.dynamic_slice_in_dim(rows, i * _CACHED, _CACHED, axis=1)
-            return jax.tree.map(jnp.add, total, _measured(part))
-
-        total = _measured(rows[:, whole:])
-        if whole:
-            total = jax.lax.fori_loop(0, whole // _CACHED, add, total)
-        return cls(*total)
+        return cls(*fold_columns(_measured, jnp.add, rows, _CACHED))
 
     @property
     def finite(self) -> jax.Array:
@@ -116,6 +108,23 @@ class Geometry(NamedTuple):
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:
     """Multiply with all digits: by default accelerators keep three."""
     return jnp.matmul(left, right, precision="highest")
+
+
+def fold_columns(
+    function: Callable[[jax.Array], Any],
+    combine: Callable[[jax.Array, jax.Array], jax.Array],
+    rows: jax.Array,
+    width: int,
+) -> Any:
+    """Return what a function finds in ``width`` columns at a time, combined."""
+    whole = rows.shape[1] // width * width
+
+    def add(i, total):
+        columns = jax.lax.dynamic_slice_in_dim(rows, i * width, width, axis=1)
+        return jax.tree.map(combine, total, function(columns))
+
+    rest = function(rows[:, whole:])
+    return jax.lax.fori_loop(0, whole // width, add, rest) if whole else rest
 
 
 def _far_away(distances: jax.Array, finite: jax.Array) -> jax.Array:

@@ -4,14 +4,15 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _geometry, _tree
 
+_SMALL_PRODUCT = 16 * 16  # weights of a product that is written out
 _CACHED = 2**14  # elements, of all rows, that are reduced before the next
 
 
@@ -173,7 +174,11 @@ class AggregationRule:
         elif self.anchor:
             rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
         key = jax.random.key(0) if key is None else key
-        merged = self._apply(rows, num_workers, key)
+        whole = {"whole": rows}
+        verdict = judge(
+            self, whole, _only_value, num_workers, key, self.init(num_workers)
+        )
+        merged = verdict.merged["whole"]
         parts = _tree.split(merged, (math.prod(leaf.shape[1:]) for leaf in leaves))
         return treedef.unflatten(
             part.reshape(leaf.shape[1:]).astype(leaf.dtype)
@@ -192,19 +197,6 @@ class AggregationRule:
                 "all workers with, got None."
             )
         return anchor is not None
-
-    def _apply(self, rows, num_workers, key):
-        """Turn all rows, the anchor last, into one."""
-        weights = None
-        if self.mix is None:
-            finite = finite_rows(rows)
-        else:
-            geometry = _geometry.Geometry.of(rows)
-            finite = geometry.finite
-            weights, _ = self.mix(geometry, key, self.init(num_workers))
-        merged = self.combine(rows, weights)
-        num_nonfinite = jnp.sum(~finite[:num_workers])
-        return jnp.where(self.trusts(num_nonfinite, num_workers), merged, 0)
 
     def combine(self, rows: jax.Array, weights: jax.Array | None) -> jax.Array:
         """Turn the rows ``[W, s]`` of one shard into one ``[s]``.
@@ -230,6 +222,56 @@ class AggregationRule:
         return num_nonfinite <= self.contract.num_byzantine(num_workers)
 
 
+class Verdict(NamedTuple):
+    """What a rule made of the rows, and what it knows of the workers."""
+
+    merged: dict[Any, jax.Array]  # of each part [s]
+    weights: jax.Array | None  # [m, W] of rules that mix
+    memory: Any  # of the rule
+    num_nonfinite: jax.Array  # int32, shape (): workers that are not finite
+
+
+def judge(
+    rule: AggregationRule,
+    rows: Mapping[Any, jax.Array],
+    sum_of_parts: Callable[[Mapping[Any, jax.Array]], jax.Array],
+    num_workers: int,
+    key: jax.Array,
+    memory: Any,
+) -> Verdict:
+    """Apply a rule to the parts of one gradient.
+
+    Args:
+      rule: The rule.
+      rows: Of each part ``[W, s]``, an anchor last.
+      sum_of_parts: Adds up what is known of each part, wherever parts are.
+      num_workers: W.
+      key: The same wherever parts are.
+      memory: Of the rule.
+    """
+    weights, finite = None, jnp.ones(num_workers, bool)
+    if rule.mix is not None:
+        matrices = {k: _geometry.Geometry.of(p).as_matrix() for k, p in rows.items()}
+        geometry = _geometry.Geometry.from_matrix(sum_of_parts(matrices))
+        weights, memory = rule.mix(geometry, key, memory)
+        finite = geometry.finite[:num_workers]
+    elif rule.contract.num_byzantine is not None:
+        bad = {k: (~finite_rows(p)).astype(p.dtype) for k, p in rows.items()}
+        finite = (sum_of_parts(bad) == 0)[:num_workers]
+    num_nonfinite = jnp.sum(~finite, dtype=jnp.int32)
+    trusted = rule.trusts(num_nonfinite, num_workers)
+    merged = {
+        k: jnp.where(trusted, rule.combine(p, weights), 0) for k, p in rows.items()
+    }
+    return Verdict(merged, weights, memory, num_nonfinite)
+
+
+def _only_value(values: Mapping[Any, jax.Array]) -> jax.Array:
+    """Return what is known of a gradient that is in one part."""
+    (value,) = values.values()
+    return value
+
+
 def _weighted_sum(weights: jax.Array, rows: jax.Array) -> jax.Array:
     """Return ``weights [W] @ rows [W, s]``, deaf to rows without weight."""
     # A weight of zero does not silence a NaN; rows that hold one have no weight. A sum
@@ -244,23 +286,31 @@ def _mixed_and_reduced(weights, rows, reduce):
     """Mix and reduce few columns at a time: all mixed rows at once need not exist."""
 
     def part(columns):
-        finite = jnp.where(jnp.isfinite(columns), columns, 0)
-        return reduce(jnp.matmul(weights, finite, precision="highest"))
+        return reduce(_mixed(weights, jnp.where(jnp.isfinite(columns), columns, 0)))
 
     return _by_columns(part, rows)
 
 
+def _mixed(weights, rows):
+    """Return ``weights [m, W] @ rows [W, s]``."""
+    if weights.size > _SMALL_PRODUCT:
+        return jnp.matmul(weights, rows, precision="highest")
+    # Few rows are mixed up to ten times faster by sums, which fuse with what follows.
+    return jnp.stack(
+        [
+            sum(weight * row for weight, row in zip(of_row, rows, strict=True))
+            for of_row in weights
+        ]
+    )
+
+
 def finite_rows(rows: jax.Array) -> jax.Array:
     """Return which rows of ``[W, n]`` are finite, without an array of their size."""
-    width = _width(rows)
-    whole = rows.shape[1] // width * width
 
-    def body(i, finite):
-        columns = jax.lax.dynamic_slice_in_dim(rows, i * width, width, axis=1)
-        return finite & jnp.isfinite(columns).all(axis=1)
+    def all_finite(columns):
+        return jnp.isfinite(columns).all(axis=1)
 
-    rest = jnp.isfinite(rows[:, whole:]).all(axis=1)
-    return jax.lax.fori_loop(0, whole // width, body, rest) if whole else rest
+    return _geometry.fold_columns(all_finite, jnp.logical_and, rows, _width(rows))
 
 
 def _width(rows):

@@ -19,7 +19,7 @@ from jaxdist import (
     _types,
     _worker_state,
 )
-from jaxdist.aggregation import _judgement, _plan, _routes, _rule_state
+from jaxdist.aggregation import _held, _judgement, _plan, _routes, _rule_state
 from jaxdist.rule import _mean
 
 
@@ -284,50 +284,24 @@ def _init_received(plan, rule, compressors, params, axis_name):
         for name, leaf in zip(names, leaves, strict=True)
     ]
     if not any(compressor.incremental for compressor in chosen):
-        nothing = treedef.unflatten([()] * len(leaves))
-        return Received(nothing, _worker_state.PerWorkerState(nothing), nothing)
+        whole, part = _held.nothing(treedef)
+        return Received(whole, part, whole)
     plans = plan(names, leaves)
-    up = [_zeros(_plan.estimate_like(plan, rule), plan) for plan in plans]
-    back = [_zeros(_plan.back_estimate_like(plan), plan) for plan in plans]
+    up = [_held.zeros(_plan.estimate_like(plan, rule), plan) for plan in plans]
+    back = [_held.zeros(_plan.back_estimate_like(plan), plan) for plan in plans]
     return _to_received(plans, up, back, treedef, axis_name)
-
-
-def _zeros(like, plan):
-    if like == ():
-        return ()
-    return _collectives.to_varying(jnp.zeros(like.shape, like.dtype), plan.other_axes)
 
 
 def _to_received(plans, estimates, back, treedef, axis_name):
     """Sort the estimates by who holds them."""
-    scattered = [plan.route == "scatter" for plan in plans]
-    pairs = list(zip(scattered, estimates, strict=True))
-    whole = [() if is_part else estimate for is_part, estimate in pairs]
-    part = [estimate if is_part else () for is_part, estimate in pairs]
-    return Received(
-        treedef.unflatten(whole),
-        _worker_state.attach(treedef.unflatten(part), axis_name),
-        treedef.unflatten(back),
-    )
+    whole, part = _held.by_holder(plans, estimates, treedef, axis_name)
+    return Received(whole, part, treedef.unflatten(back))
 
 
 def _received_of(plans, rule, names, received):
     """Return the estimates of the way there and of the way back, leaf by leaf."""
     likes = [_plan.estimate_like(plan, rule) for plan in plans]
-    scattered = [plan.route == "scatter" for plan in plans]
-
-    def find(tree, is_part):
-        wanted = [
-            like if here == is_part else ()
-            for like, here in zip(likes, scattered, strict=True)
-        ]
-        return _leafwise.arrays_of(names, wanted, tree)
-
-    whole = find(received.whole, False)
-    part = find(_worker_state.detach(received.part), True)
-    there = [
-        p if here else w for w, p, here in zip(whole, part, scattered, strict=True)
-    ]
+    there = _held.of_leaves(plans, likes, names, received.whole, received.part)
     back = [_plan.back_estimate_like(plan) for plan in plans]
     return there, _leafwise.arrays_of(names, back, received.back)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxdist import _collectives, _rule
 from jaxdist.aggregation import _judgement
+from jaxdist.rule import _lowest
 
 
 class AggregationMetrics(NamedTuple):
@@ -89,7 +90,7 @@ def shapes(num_workers: int) -> dict[str, tuple[int, ...]]:
 
 def measure(
     rows: _judgement.Rows,
-    verdict: _judgement.Verdict,
+    verdict: _rule.Verdict,
     rule: _rule.AggregationRule,
     axes: _judgement.Axes,
 ) -> AggregationMetrics:
@@ -142,7 +143,7 @@ def _influence(rows, weights, rule):
 def _nearest(squared, count):
     """Return which workers are the ``count`` nearest to the result, bool ``[W]``."""
     squared = jnp.where(jnp.isnan(squared), jnp.inf, squared)
-    return jnp.argsort(jnp.argsort(squared, stable=True)) < count
+    return _lowest.ranks(squared) < count
 
 
 def _of_nearest(rows, merged, near):

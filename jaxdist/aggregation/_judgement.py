@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _geometry, _rule, _types
+from jaxdist import _collectives, _rule, _types
 
 
 class Message(NamedTuple):
@@ -32,40 +32,19 @@ class Axes(NamedTuple):
 Rows = Mapping[Message, jax.Array]  # of each message [W, s], an anchor last
 
 
-class Verdict(NamedTuple):
-    """What the rule made of the rows, and what it knows of the workers."""
-
-    merged: dict[Message, jax.Array]  # of each [s]
-    weights: jax.Array | None  # [m, W] of rules that mix
-    memory: Any  # of the rule
-    num_nonfinite: jax.Array  # int32, shape (): workers that are not finite
-
-
 def judge(
     rows: Rows,
     rule: _rule.AggregationRule,
     key: jax.Array,
     memory: Any,
     axes: Axes,
-) -> Verdict:
+) -> _rule.Verdict:
     """Apply the rule to the rows of all messages, which are one gradient."""
     if not rows:
-        return Verdict({}, None, memory, jnp.zeros((), jnp.int32))
+        return _rule.Verdict({}, None, memory, jnp.zeros((), jnp.int32))
     num_workers = _collectives.size(axes.workers)
-    weights = None
-    if rule.mix is None:
-        finite = _finite(rows, rule, axes)
-    else:
-        geometry = _geometry_of(rows, axes)
-        weights, memory = rule.mix(geometry, key, memory)
-        finite = geometry.finite[:num_workers]
-    num_nonfinite = jnp.sum(~finite, dtype=jnp.int32)
-    trusted = rule.trusts(num_nonfinite, num_workers)
-    merged = {
-        message: jnp.where(trusted, rule.combine(part, weights), 0)
-        for message, part in rows.items()
-    }
-    return Verdict(merged, weights, memory, num_nonfinite)
+    everywhere = functools.partial(sum_of_parts, axes=axes)
+    return _rule.judge(rule, rows, everywhere, num_workers, key, memory)
 
 
 def sum_of_parts(values: Mapping[Message, Any], axes: Axes) -> Any:
@@ -82,23 +61,3 @@ def sum_of_parts(values: Mapping[Message, Any], axes: Axes) -> Any:
         )
         totals.append(_collectives.psum(value, shards) if shards else value)
     return functools.reduce(operator.add, totals)
-
-
-def _geometry_of(rows: Rows, axes: Axes) -> _geometry.Geometry:
-    """Measure the whole gradient."""
-    matrices = {
-        message: _geometry.Geometry.of(part).as_matrix()
-        for message, part in rows.items()
-    }
-    return _geometry.Geometry.from_matrix(sum_of_parts(matrices, axes))
-
-
-def _finite(rows: Rows, rule: _rule.AggregationRule, axes: Axes) -> jax.Array:
-    """Return who is finite, bool ``[W]``; all where the rule promises nothing."""
-    if rule.contract.num_byzantine is None:
-        return jnp.ones(_collectives.size(axes.workers), bool)
-    bad = {
-        message: (~_rule.finite_rows(part)).astype(part.dtype)
-        for message, part in rows.items()
-    }
-    return sum_of_parts(bad, axes) == 0

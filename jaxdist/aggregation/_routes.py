@@ -234,7 +234,7 @@ class Merged(NamedTuple):
     leaves: list[jax.Array]  # each flat, or my part of it on the route scatter
     estimates: list[Any]  # () for compressors that are not incremental
     rows: _judgement.Rows  # what it was made of; empty for the mean
-    verdict: _judgement.Verdict
+    verdict: _rule.Verdict
 
 
 def merge(
@@ -256,7 +256,7 @@ def merge(
     if rule.linear:
         leaves = [_decode_mean(item, rule) for item in arrived]
         nobody = jnp.zeros((), jnp.int32)
-        verdict = _judgement.Verdict({}, None, memory, nobody)
+        verdict = _rule.Verdict({}, None, memory, nobody)
         return Merged(leaves, _estimates(arrived, leaves), {}, verdict)
     dtype = _plan.row_dtype([item.plan for item in arrived])
     decoded = [_decode_rows(item).astype(dtype) for item in arrived]

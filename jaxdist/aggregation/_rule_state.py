@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _leafwise, _rule, _tree, _worker_state
-from jaxdist.aggregation import _aggregation_metrics, _plan
+from jaxdist import _collectives, _rule, _tree, _worker_state
+from jaxdist.aggregation import _aggregation_metrics, _held, _plan
 
 
 class RuleState(NamedTuple):
@@ -23,15 +23,14 @@ def init(plan, rule, metrics, params, axis_name):
     """Return the state before the first step: the last result was 0."""
     names, leaves, treedef = _tree.flatten(params)
     num_workers = _size(rule, metrics, leaves, axis_name)
-    plans = plan(names, leaves) if leaves and rule.anchor == "previous" else []
-    likes = [_plan.previous_like(item, rule) for item in plans]
-    previous = [
-        _collectives.to_varying(jnp.zeros(like.shape, like.dtype), item.other_axes)
-        for like, item in zip(likes, plans, strict=True)
-    ]
+    held = _held.nothing(treedef)
+    if leaves and rule.anchor == "previous":
+        plans = plan(names, leaves)
+        zeros = [_held.zeros(_plan.previous_like(item, rule), item) for item in plans]
+        held = _held.by_holder(plans, zeros, treedef, axis_name)
     return RuleState(
         rule.init(num_workers),
-        *_sorted_by_holder(plans, previous, treedef, axis_name),
+        *held,
         jnp.zeros((), jnp.int32),
         _aggregation_metrics.nothing_yet(num_workers) if metrics else (),
     )
@@ -42,13 +41,12 @@ def after(plans, rule, metrics, merged, treedef, axes):
     verdict = merged.verdict
     keeps = rule.anchor == "previous"
     previous = [
-        leaf.astype(plan.part.dtype)
+        leaf.astype(plan.part.dtype) if keeps else ()
         for plan, leaf in zip(plans, merged.leaves, strict=True)
-        if keeps
     ]
     return RuleState(
         verdict.memory,
-        *_sorted_by_holder(plans if keeps else [], previous, treedef, axes.workers),
+        *_held.by_holder(plans, previous, treedef, axes.workers),
         _of_all_groups(verdict.num_nonfinite, axes.workers),
         _aggregation_metrics.measure(merged.rows, verdict, rule, axes)
         if metrics
@@ -74,18 +72,7 @@ def anchors(plans, rule, names, state, reference, axis_name):
             for plan, leaf in zip(plans, leaves, strict=True)
         ]
     likes = [_plan.previous_like(plan, rule) for plan in plans]
-    scattered = [plan.route == "scatter" for plan in plans]
-
-    def find(tree, is_part):
-        wanted = [
-            like if here == is_part else ()
-            for like, here in zip(likes, scattered, strict=True)
-        ]
-        return _leafwise.arrays_of(names, wanted, tree)
-
-    whole = find(state.whole, False)
-    part = find(_worker_state.detach(state.part), True)
-    return [p if here else w for w, p, here in zip(whole, part, scattered, strict=True)]
+    return _held.of_leaves(plans, likes, names, state.whole, state.part)
 
 
 def checked_reference(rule, reference, updates):
@@ -107,18 +94,6 @@ def checked_reference(rule, reference, updates):
                 f"{leaf.shape} instead of {like.shape}."
             )
     return reference
-
-
-def _sorted_by_holder(plans, previous, treedef, axis_name):
-    """Return what all workers hold, and what each holds of its part."""
-    nothing = [()] * treedef.num_leaves
-    whole, part = list(nothing), list(nothing)
-    for i, (plan, leaf) in enumerate(zip(plans, previous, strict=True)):
-        (part if plan.route == "scatter" else whole)[i] = leaf
-    return (
-        treedef.unflatten(whole),
-        _worker_state.attach(treedef.unflatten(part), axis_name),
-    )
 
 
 def _size(rule, metrics, leaves, axis_name):

@@ -1,7 +1,6 @@
 """Min-max: as far from the mean as honest workers are from each other."""
 
-from jaxdist import _checks
-from jaxdist.attack import _attack, _moments, _spread
+from jaxdist.attack import _attack, _spread
 
 
 def min_max(direction: str = "deviation") -> _attack.Attack:
@@ -40,12 +39,5 @@ def min_max(direction: str = "deviation") -> _attack.Attack:
       <https://www.ndss-symposium.org/ndss-paper/manipulating-the-byzantine-optimizing-model-poisoning-attacks-and-defenses-for-federated-learning/>`_,
       2021, Section IV-C. They halve an interval until it is small.
     """
-    _checks.one_of("direction", direction, _spread.DIRECTIONS)
-
-    def craft(seen, key):
-        del key
-        chosen = _spread.direction(seen.honest, direction)
-        shift = _spread.farthest(seen.honest, chosen)
-        return _moments.mean(seen.honest) + shift * chosen
-
-    return _attack.colluding(f"min_max({direction!r})", craft)
+    name = f"min_max({direction!r})"
+    return _spread.shifted_mean(name, direction, _spread.farthest)

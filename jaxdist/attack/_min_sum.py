@@ -1,7 +1,7 @@
 """Min-sum: as far from all honest workers as one of them is."""
 
 from jaxdist import _checks
-from jaxdist.attack import _attack, _moments, _spread
+from jaxdist.attack import _attack, _spread
 
 
 def min_sum(direction: str = "deviation", budget: str = "max") -> _attack.Attack:
@@ -41,13 +41,10 @@ def min_sum(direction: str = "deviation", budget: str = "max") -> _attack.Attack
       <https://www.ndss-symposium.org/ndss-paper/manipulating-the-byzantine-optimizing-model-poisoning-attacks-and-defenses-for-federated-learning/>`_,
       2021, Section IV-C. They halve an interval until it is small.
     """
-    _checks.one_of("direction", direction, _spread.DIRECTIONS)
     _checks.one_of("budget", budget, ("max", "min"))
 
-    def craft(seen, key):
-        del key
-        chosen = _spread.direction(seen.honest, direction)
-        shift = _spread.farthest_in_sum(seen.honest, chosen, budget)
-        return _moments.mean(seen.honest) + shift * chosen
+    def shift_of(honest, along):
+        return _spread.farthest_in_sum(honest, along, budget)
 
-    return _attack.colluding(f"min_sum({direction!r}, {budget!r})", craft)
+    name = f"min_sum({direction!r}, {budget!r})"
+    return _spread.shifted_mean(name, direction, shift_of)

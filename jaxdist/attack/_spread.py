@@ -1,15 +1,39 @@
 """Spread: how far attackers may go without lying outside of the honest updates."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _geometry
-from jaxdist.attack import _moments
+from jaxdist import _checks, _geometry
+from jaxdist.attack import _attack, _moments
 
 DIRECTIONS = ("mean", "sign", "deviation")
 # Share of the squared distances. Their own rounding is far smaller, but float32 rounds
 # the shift by 4e-4 of it when the mean is ten thousand times the deviation.
 _MARGIN = 1 - 1e-3
+
+
+def shifted_mean(
+    name: str,
+    direction_name: str,
+    shift_of: Callable[[jax.Array, jax.Array], jax.Array],
+) -> _attack.Attack:
+    """Return the attack that sends the honest mean, shifted as far as allowed.
+
+    Args:
+      name: How errors and tables call it.
+      direction_name: One of DIRECTIONS.
+      shift_of: ``(honest [m, n], direction [n]) -> how far``.
+    """
+    _checks.one_of("direction", direction_name, DIRECTIONS)
+
+    def craft(seen, key):
+        del key
+        chosen = direction(seen.honest, direction_name)
+        return _moments.mean(seen.honest) + shift_of(seen.honest, chosen) * chosen
+
+    return _attack.colluding(name, craft)
 
 
 def direction(honest: jax.Array, name: str) -> jax.Array:

@@ -4,11 +4,15 @@ import jax
 import jax.numpy as jnp
 
 
+def ranks(scores: jax.Array) -> jax.Array:
+    """Return the place of each score in its row, from 0; ties by index."""
+    return jnp.argsort(jnp.argsort(scores, axis=-1, stable=True), axis=-1)
+
+
 def mean_weights(scores: jax.Array, number: int) -> jax.Array:
     """Return weights ``[1, W]`` that average those of the lowest scores ``[W]``.
 
     Ties go to the lowest index. Who has an infinite score is never chosen.
     """
-    rank = jnp.argsort(jnp.argsort(scores, stable=True))
-    chosen = (rank < number) & jnp.isfinite(scores)
+    chosen = (ranks(scores) < number) & jnp.isfinite(scores)
     return chosen[None].astype(scores.dtype) / number

@@ -1,9 +1,7 @@
 """MeaMed: the mean of the values around the median."""
 
-import jax.numpy as jnp
-
 from jaxdist import _checks, _rule
-from jaxdist.rule import _median, _sorting
+from jaxdist.rule import _around, _median
 
 
 def meamed(num_byzantine: int) -> _rule.AggregationRule:
@@ -39,17 +37,4 @@ def meamed(num_byzantine: int) -> _rule.AggregationRule:
       <https://arxiv.org/abs/1802.10116>`_, 2018.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-
-    def reduce(rows):
-        ordered, num_bad = _sorting.sort_finite(rows)
-
-        def centre_of(moved):
-            return _median.of_sorted(moved, num_bad)
-
-        nearest = _sorting.mean_of_nearest(ordered, centre_of, rows.shape[0] - f)
-        return jnp.where(num_bad <= f, nearest, 0)
-
-    contract = _rule.RuleContract(_rule.always(f))
-    return _rule.AggregationRule(
-        f"meamed({f})", reduce, contract=contract, needs_aligned=True
-    )
+    return _around.mean_around(f"meamed({f})", f, _median.of_sorted)

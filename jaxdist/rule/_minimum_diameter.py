@@ -43,24 +43,15 @@ def minimum_diameter(num_byzantine: int) -> _rule.AggregationRule:
       <https://arxiv.org/abs/1802.07927>`_, 2018, "Brute".
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-    name = f"minimum_diameter({f})"
 
-    def mix(geometry, key, memory):
-        del key
+    def best(geometry):
         score = functools.partial(_diameters, *_farthest_pairs(geometry, f))
-        best = jnp.argmin(_subsets.scores(score, geometry, f))
-        return _subsets.weights_of(best, geometry, f), memory
+        return jnp.argmin(_subsets.scores(score, geometry, f))
 
-    contract = _rule.RuleContract(
-        _rule.always(f),
-        kappa=lambda num_workers, f: 8 * f**2 / (num_workers - f),
-    )
-    return _rule.AggregationRule(
-        name,
-        mix=mix,
-        contract=contract,
-        requires=lambda num_workers: _subsets.check(name, f, num_workers),
-    )
+    def kappa(num_workers, f):
+        return 8 * f**2 / (num_workers - f)
+
+    return _subsets.rule(f"minimum_diameter({f})", f, best, kappa)
 
 
 def _farthest_pairs(geometry, num_byzantine):

@@ -42,10 +42,8 @@ def minimum_variance(num_byzantine: int) -> _rule.AggregationRule:
       of Momentums <https://arxiv.org/abs/2205.12173>`_, 2022.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-    name = f"minimum_variance({f})"
 
-    def mix(geometry, key, memory):
-        del key
+    def best(geometry):
         distances = _subsets.finite_distances(geometry)
 
         def variances(kept):
@@ -53,15 +51,7 @@ def minimum_variance(num_byzantine: int) -> _rule.AggregationRule:
             to_all = jnp.matmul(chosen, distances, precision="highest")
             return jnp.sum(jnp.where(kept, to_all, 0), axis=1)
 
-        best = jnp.argmin(_subsets.scores(variances, geometry, f))
-        return _subsets.weights_of(best, geometry, f), memory
+        return jnp.argmin(_subsets.scores(variances, geometry, f))
 
-    contract = _rule.RuleContract(
-        _rule.always(f), kappa=lambda num_workers, f: 4 * f / (num_workers - 2 * f)
-    )
-    return _rule.AggregationRule(
-        name,
-        mix=mix,
-        contract=contract,
-        requires=lambda num_workers: _subsets.check(name, f, num_workers),
-    )
+    name = f"minimum_variance({f})"
+    return _subsets.rule(name, f, best, _subsets.kappa_of_spread)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxdist import _checks, _rule
-from jaxdist.rule import _before
+from jaxdist.rule import _before, _lowest
 
 
 def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRule:
@@ -47,8 +47,7 @@ def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         del key
         distances, finite = geometry.squared_distances, geometry.finite
         num_near = distances.shape[0] - f
-        rank = jnp.argsort(jnp.argsort(distances, axis=1, stable=True), axis=1)
-        near = (rank < num_near) & finite[None]
+        near = (_lowest.ranks(distances) < num_near) & finite[None]
         weights = near.astype(distances.dtype) / num_near
         return jnp.where(finite[:, None], weights, jnp.nan)
 

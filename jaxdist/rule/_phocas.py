@@ -1,9 +1,7 @@
 """Phocas: the mean of the values around the trimmed mean."""
 
-import jax.numpy as jnp
-
 from jaxdist import _checks, _rule
-from jaxdist.rule import _sorting, _trimmed_mean
+from jaxdist.rule import _around, _trimmed_mean
 
 
 def phocas(num_byzantine: int) -> _rule.AggregationRule:
@@ -40,16 +38,7 @@ def phocas(num_byzantine: int) -> _rule.AggregationRule:
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
 
-    def reduce(rows):
-        ordered, num_bad = _sorting.sort_finite(rows)
+    def centre_of(ordered, num_bad):
+        return _trimmed_mean.of_sorted(ordered, num_bad, f)
 
-        def centre_of(moved):
-            return _trimmed_mean.of_sorted(moved, num_bad, f)
-
-        nearest = _sorting.mean_of_nearest(ordered, centre_of, rows.shape[0] - f)
-        return jnp.where(num_bad <= f, nearest, 0)
-
-    contract = _rule.RuleContract(_rule.always(f))
-    return _rule.AggregationRule(
-        f"phocas({f})", reduce, contract=contract, needs_aligned=True
-    )
+    return _around.mean_around(f"phocas({f})", f, centre_of)

@@ -51,22 +51,11 @@ def smea(num_byzantine: int) -> _rule.AggregationRule:
       Learning <https://arxiv.org/abs/2302.04787>`_, 2023.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-    name = f"smea({f})"
 
-    def mix(geometry, key, memory):
-        del key
-        best = _best_subset(geometry, f)
-        return _subsets.weights_of(best, geometry, f), memory
+    def best(geometry):
+        return _best_subset(geometry, f)
 
-    contract = _rule.RuleContract(
-        _rule.always(f), kappa=lambda num_workers, f: 4 * f / (num_workers - 2 * f)
-    )
-    return _rule.AggregationRule(
-        name,
-        mix=mix,
-        contract=contract,
-        requires=lambda num_workers: _subsets.check(name, f, num_workers),
-    )
+    return _subsets.rule(f"smea({f})", f, best, _subsets.kappa_of_spread)
 
 
 class _Search(NamedTuple):

@@ -149,7 +149,7 @@ def check_compressor(
       <https://www.emis.de/journals/JIPAM/article251.html>`_, 2003.
     """
     _leafwise.check("compressor", compressor)
-    chosen, contract = _chosen(properties), compressor.contract
+    names, contract = chosen(properties, PROPERTIES), compressor.contract
     num_draws = _checks.integer("num_draws", num_draws, 1000)
     setting = _run.Setting(
         compressor,
@@ -161,21 +161,21 @@ def check_compressor(
         nbytes=dict(nbytes or {}),
     )
     _checks.real("false_alarm", false_alarm, 1e-9, 0.5)
-    details = dict(_exact_details(setting, chosen))
-    details |= _statistical_details(setting, chosen, false_alarm)
+    details = dict(_exact_details(setting, names))
+    details |= _statistical_details(setting, names, false_alarm)
     rows = [
         PropertyReport(name, name in details, details.get(name, "not promised"))
-        for name in chosen
+        for name in names
     ]
     return CompressorReport(compressor.name, tuple(rows), false_alarm)
 
 
-def _chosen(properties: Iterable[str]) -> list[str]:
+def chosen(properties: Iterable[str], allowed: tuple[str, ...]) -> list[str]:
     """Return the properties in the order in which they are checked."""
     asked = [properties] if isinstance(properties, str) else list(properties)
     for name in asked:
-        _checks.one_of("properties", name, PROPERTIES)
-    return [name for name in PROPERTIES if name in asked]
+        _checks.one_of("properties", name, allowed)
+    return [name for name in allowed if name in asked]
 
 
 def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -111,17 +111,8 @@ def check_rule(
         oracle,
         _default_attacks() if attacks is None else tuple(attacks),
     )
-    return RuleReport(
-        rule.name, tuple(_report(setting, name) for name in _chosen(properties))
-    )
-
-
-def _chosen(properties: Iterable[str]) -> list[str]:
-    """Return the properties in the order in which they are checked."""
-    asked = [properties] if isinstance(properties, str) else list(properties)
-    for name in asked:
-        _checks.one_of("properties", name, RULE_PROPERTIES)
-    return [name for name in RULE_PROPERTIES if name in asked]
+    names = _check_compressor.chosen(properties, RULE_PROPERTIES)
+    return RuleReport(rule.name, tuple(_report(setting, name) for name in names))
 
 
 def _default_attacks() -> tuple[_attack.Attack, ...]:

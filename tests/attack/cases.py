@@ -42,3 +42,13 @@ def assert_all_send(bad, row, **tolerance):
     np.testing.assert_allclose(
         bad[0], row, **({"rtol": 1e-5, "atol": 1e-6} | tolerance)
     )
+
+
+def direction(honest, name):
+    """Return the direction of this name, as the paper has it."""
+    mean = honest.mean(axis=0)
+    return {
+        "mean": -mean / np.linalg.norm(mean),
+        "sign": -np.sign(mean),
+        "deviation": -honest.std(axis=0),
+    }[name]

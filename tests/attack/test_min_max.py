@@ -24,11 +24,7 @@ def by_bisection(honest, direction):
 def test_agrees_with_bisection(name, seed):
     honest, bad = cases.attacked(jd.min_max(name), cases.updates(seed))
     mean = honest.mean(axis=0)
-    direction = {
-        "mean": -mean / np.linalg.norm(mean),
-        "sign": -np.sign(mean),
-        "deviation": -honest.std(axis=0),
-    }[name]
+    direction = cases.direction(honest, name)
     shift = by_bisection(honest, direction)
     cases.assert_all_send(bad, mean + shift * direction, rtol=1e-4, atol=1e-5)
 
