@@ -1,0 +1,50 @@
+"""How data are dealt, and a short training under attack."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxdist as jd
+from benchmarks.byzantine import problem
+from examples import datasets
+
+
+def test_similarity_says_how_alike_the_workers_are():
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 100))
+    sorted_labels, mixed, alike = (
+        [set(labels[part]) for part in problem.deal(labels, similarity, seed=0)]
+        for similarity in (0.0, 0.5, 1.0)
+    )
+    assert [len(classes) for classes in sorted_labels] == [1] * problem.HONEST
+    assert all(len(classes) == 10 for classes in mixed + alike)
+    parts = problem.deal(labels, 0.5, seed=0)
+    assert parts.shape == (problem.HONEST, 100)
+    assert len(np.unique(parts)) == parts.size
+
+
+def test_the_network_is_that_of_byzfl():
+    params = problem.init(jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 431_080
+    images = np.zeros((3, 28, 28, 1), np.float32)
+    assert problem.logits(params, images).shape == (3, 10)
+
+
+def test_trains_under_attack():
+    """Ten classes whose images differ in one bright row."""
+    labels = np.random.default_rng(0).integers(0, 10, 2000).astype(np.int32)
+    images = np.zeros((2000, 28, 28, 1), np.float32)
+    images[np.arange(2000), 2 * labels + 4] = 1.0
+    data = datasets.Dataset(images, labels, images[:1000], labels[:1000])
+    attack = jd.sign_flip(of="mean")
+    setting = problem.Setting(jd.trimmed_mean(2), attack, 2)
+    train = problem.trainer(data, setting, similarity=1.0, steps=100)
+    (accuracies,) = train([0])
+    assert accuracies.shape == (100 // problem.TESTED_EVERY,)
+    assert accuracies[-1] > 0.5
+
+
+def test_steps_must_be_a_multiple():
+    setting = problem.Setting(jd.mean(), None, 0)
+    data = datasets.Dataset(*[np.zeros(1)] * 4)
+    with pytest.raises(ValueError, match="`steps` must be a multiple of 50, got 10"):
+        problem.trainer(data, setting, 1.0, steps=10)
