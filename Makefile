@@ -6,11 +6,12 @@ PEERS ?= .venv-peers
 BYZFL ?= .venv-byzfl
 # The folder with the files of Fashion-MNIST, where it is not the one of Debian's package.
 DATA ?=
-NETWORK_DATA = $(if $(DATA),--data-dir $(DATA))
+DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
-.PHONY: demo demo-network test lint types unit doctest docs benchmark benchmark-bytes \
-	benchmark-network benchmark-peers benchmark-rules peers demo-test clean
+.PHONY: demo demo-network demo-test test lint types unit doctest docs clean peers \
+	benchmark benchmark-bytes benchmark-byzantine benchmark-network benchmark-peers \
+	benchmark-rules
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -19,7 +20,7 @@ demo: .venv/examples
 # Torch is there when `make peers` was.
 demo-network: .venv/examples
 	$(BIN)/python -m benchmarks.network.compare out/demo-network.json --demo --fresh \
-		$(if $(wildcard $(PEERS)/bin/python),--torch $(PEERS)/bin/python) $(NETWORK_DATA)
+		$(if $(wildcard $(PEERS)/bin/python),--torch $(PEERS)/bin/python) $(DATA_OPTION)
 
 test: lint types unit doctest
 
@@ -65,6 +66,12 @@ benchmark-peers: .venv/dev peers
 benchmark-rules: .venv/dev $(BYZFL)/installed
 	$(BIN)/python benchmarks/peers/rules.py $(BYZFL)/bin/python
 
+# Hours on two cores: training under attack, the heat map of docs/heterogeneity.md. What
+# the file has is not trained again.
+benchmark-byzantine: .venv/dev
+	$(BIN)/python -m benchmarks.byzantine.grid docs/_static/byzantine.jsonl $(DATA_OPTION)
+	$(BIN)/python -m benchmarks.byzantine.report docs/_static/byzantine.jsonl
+
 # Pictures and tables of bytes, in ten minutes; times do not matter here.
 benchmark-bytes: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/entropy.py
@@ -74,7 +81,7 @@ benchmark-bytes: .venv/dev
 # As root, with iproute2, on a quiet machine for half an hour: docs/network.md.
 benchmark-network: .venv/dev peers
 	$(BIN)/python -m benchmarks.network.compare docs/_static/network.json --fresh \
-		--torch $(PEERS)/bin/python $(NETWORK_DATA)
+		--torch $(PEERS)/bin/python $(DATA_OPTION)
 	$(BIN)/python -m benchmarks.network.report docs/_static/network.json docs/network.md
 
 peers: $(PEERS)/installed
