@@ -70,7 +70,8 @@ def init(stages: Sequence[Stage], function: Callable[..., Any], params: Any) -> 
                 f"`compressor` changes at step {stage.start} to one with another "
                 "state, so what is not sent yet would be lost. Give all stages the "
                 "same memory: error_feedback(identity()) instead of identity(), "
-                "power_sgd with a common max_rank."
+                "identity(memory_of=power_sgd(4)) before power_sgd(4), power_sgd with "
+                "a common max_rank."
             )
     return state
 

@@ -17,6 +17,7 @@ import jaxdist as jd
 from benchmarks.network import loop, problem
 
 AXIS, PORT, TIMEOUT = "host", 5577, 60  # seconds to wait for the other hosts
+WARM_UP = 2  # dense steps before PowerSGD
 SIGN = jd.by_leaf(jd.error_feedback(jd.scaled_sign()))
 INT8 = jd.by_leaf(jd.error_feedback(jd.blockwise_int(8)))
 FLOAT16 = jd.by_leaf(jd.cast(jnp.float16))
@@ -45,9 +46,13 @@ def gather(world: int) -> str:
     return "gather" if world == 1 else "auto"
 
 
-def power_sgd(rank: int) -> jd.LeafPolicy:
-    """Return PowerSGD with feedback."""
-    return jd.by_leaf(jd.error_feedback(jd.power_sgd(rank)))
+def power_sgd(rank: int) -> jd.StepPolicy:
+    """Return PowerSGD with feedback, which begins with the third step as torch's."""
+    low_rank = jd.power_sgd(rank)
+    stages = {0: jd.identity(memory_of=low_rank), WARM_UP: low_rank}
+    return jd.by_step(
+        {start: jd.by_leaf(jd.error_feedback(c)) for start, c in stages.items()}
+    )
 
 
 def optimizer(job: problem.Job) -> optax.GradientTransformationExtraArgs:
@@ -165,7 +170,7 @@ def main(folder: pathlib.Path, index: int, address: str) -> None:
 
     worker = loop.Worker(step, correct)
     result = {"phases": loop.run(job, folder, index, data, worker)}
-    report = jd.communication_report(tx, params, job.world)
+    report = jd.communication_report(tx, params, job.world, step=WARM_UP)
     result["reported_bytes"] = None if job.method == BARE else report.total_nbytes
     result["num_params"] = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
     result["version"] = f"jax {jax.__version__}, jaxdist {jd.__version__}"

@@ -78,13 +78,27 @@ def encode(
 
 
 def deliver(sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
-    """Let all payloads travel, those of a message together."""
-    arrived = list(sent)
+    """Let the payloads travel that do not wait for a dialogue, each message at once."""
+    arrived, waiting = list(sent), _passengers(sent)
     for message, chosen in _messages([item.plan for item in sent]).items():
+        chosen = [i for i in chosen if i not in waiting]
         items = _travel(message.route, [sent[i] for i in chosen], axis_name)
         for i, item in zip(chosen, items, strict=True):
             arrived[i] = item
     return arrived
+
+
+def _passengers(sent: Sequence[Sent]) -> list[int]:
+    """Return which leaves travel with the first round of dialogues: a message less."""
+    if all(item.plan.dialogue is None for item in sent):
+        return []
+    return [
+        i
+        for i, item in enumerate(sent)
+        if item.plan.route == "psum"
+        and item.plan.dialogue is None
+        and all(array.size <= _PACKED for array in jax.tree.leaves(item.payload))
+    ]
 
 
 def converse(
@@ -93,19 +107,27 @@ def converse(
     states: Sequence[Any],
     axis_name: _types.AxisName,
 ) -> tuple[list[Sent], list[Any]]:
-    """Hold all dialogues, one message per round."""
+    """Hold all dialogues, one message per round; what waited travels with the first."""
+    passengers = _passengers(arrived)
     arrived, states = list(arrived), list(states)
     talks = _talks(arrived, leaves, states, axis_name)
     for turn in range(max((len(talk.dialogue.rounds) for talk in talks), default=0)):
         speaking = [talk for talk in talks if turn < len(talk.dialogue.rounds)]
         payloads = [talk.ask(talk.dialogue.rounds[turn]) for talk in speaking]
-        arrays, treedef = jax.tree.flatten(payloads)
+        riding = [] if turn else passengers
+        arrays, treedef = jax.tree.flatten(
+            (
+                jax.tree.map(operator.itemgetter(None), payloads),
+                [arrived[i].payload for i in riding],
+            )
+        )
         # All in one: XLA would also merge the second round of one leaf with the first
         # of another, into as many messages as leaves.
-        means = _all_reduce([array[None] for array in arrays], axis_name, math.inf)
-        answers = treedef.unflatten([mean[0] for mean in means])
-        for talk, mean in zip(speaking, answers, strict=True):
-            talk.means.append(mean)
+        answers, others = treedef.unflatten(_all_reduce(arrays, axis_name, math.inf))
+        for talk, answer in zip(speaking, answers, strict=True):
+            talk.means.append(jax.tree.map(operator.itemgetter(0), answer))
+        for i, payload in zip(riding, others, strict=True):
+            arrived[i] = arrived[i]._replace(payload=payload)
     for talk in talks:
         mean, state = talk.ask(talk.dialogue.finish)
         for row, i in enumerate(talk.indices):

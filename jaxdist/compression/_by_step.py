@@ -13,7 +13,8 @@ def by_step(
     For a dense warm-up, or densities, bits and ranks that follow a schedule. All
     stages share one state, so that what one has not sent the next one will; their
     states must therefore have the same structure: start with
-    ``error_feedback(identity())`` rather than ``identity()``, and give ranks of
+    ``error_feedback(identity())`` rather than ``identity()``, with
+    ``identity(memory_of=power_sgd(4))`` before ``power_sgd(4)``, and give ranks of
     :func:`power_sgd` a common ``max_rank``.
 
     Args:

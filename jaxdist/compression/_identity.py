@@ -3,13 +3,21 @@
 from jaxdist import _leafwise, _types
 
 
-def identity() -> _types.Compressor:
+def identity(memory_of: _types.Compressor | None = None) -> _types.Compressor:
     r"""Send every element in the dtype of the leaf.
 
     .. math:: C(x) = x
 
+    Args:
+      memory_of: A compressor that takes over at a later step, see :func:`by_step`: its
+        state is made at the start and kept for it, as :func:`power_sgd` needs.
+
     Returns:
-      A linear, lossless compressor without state; the leaf comes back bit for bit.
+      A linear, lossless compressor without state of its own; the leaf comes back bit
+      for bit.
+
+    Raises:
+      TypeError: If ``memory_of`` is no compressor.
 
     Communication:
       Payload of :math:`d` elements in the dtype of the leaf.
@@ -19,4 +27,8 @@ def identity() -> _types.Compressor:
       >>> print(sent)
       [ 3. -1.]
     """
-    return _leafwise.DENSE
+    if memory_of is None:
+        return _leafwise.DENSE
+    _leafwise.check("memory_of", memory_of)
+    name = f"identity(memory_of={memory_of.name})"
+    return _leafwise.DENSE._replace(init=memory_of.init, name=name)

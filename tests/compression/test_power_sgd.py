@@ -171,8 +171,10 @@ def test_one_state_serves_several_ranks():
 
 
 def test_all_leaves_share_two_messages():
-    tx = jd.aggregate("data", compressor=jd.error_feedback(jd.power_sgd(1)))
-    leaves = {str(i): jnp.zeros((8, 10, 9)) for i in range(3)}
+    """Also those that are too small to be compressed."""
+    tx = jd.aggregate("data", compressor=jd.by_leaf(jd.error_feedback(jd.power_sgd(1))))
+    leaves = {str(i): jnp.zeros((8, 100, 90)) for i in range(3)}
+    leaves["bias"] = jnp.zeros((8, 90))
 
     def worker(updates):
         updates = jax.tree.map(lambda leaf: leaf[0], updates)
