@@ -25,6 +25,7 @@ def _mixed_trimmed_mean(f):
     return jd.nnm(f, then=jd.trimmed_mean(f))
 
 
+DATA = ["fashion-mnist", "mnist"]
 RULES = {
     "mean": lambda f: jd.mean(),
     "median": lambda f: jd.median(),
@@ -123,7 +124,7 @@ def main() -> None:
     """Train what is missing, as many runs at once as there are cores."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=pathlib.Path)
-    parser.add_argument("--data", default="fashion-mnist", choices=datasets.NAMES[1:3])
+    parser.add_argument("--data", default=DATA[0], choices=DATA)
     parser.add_argument("--data-dir")
     parser.add_argument("--steps", type=int, default=problem.STEPS)
     parser.add_argument("--seeds", type=int, default=3)

@@ -1,4 +1,4 @@
-"""Print our rules beside ByzFL's, by numpy and by torch, as one Markdown table.
+"""Print our rules beside ByzFL's, by numpy and by torch, as two Markdown tables.
 
 python benchmarks/peers/rules.py .venv-byzfl/bin/python
 
@@ -33,13 +33,15 @@ def main() -> None:
     peers = os.path.abspath(options.python)
     print(f"| {' | '.join(COLUMNS)} |")
     print(f"|{'|'.join(['---:'] * 3 + ['---'] + ['---:'] * 6)}|")
+    found = {}
     for cell in CELLS:
         if cell[2] <= options.largest:
-            _show(
-                cell,
+            found[cell] = (
                 _run(sys.executable, "rules_ours.py", cell),
                 _run(peers, "rules_theirs.py", cell),
             )
+            _show(cell, *found[cell])
+    _summarize(found)
 
 
 def _run(python, script, cell):
@@ -80,6 +82,21 @@ def _show(cell, ours, theirs):
             f"{error:.0e}" if error is not None else "",
         ]
         print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
+def _summarize(found):
+    """Print a line for each rule: milliseconds, and times faster than ByzFL."""
+    names = [f"W = {w}, d = {d:.0e}".replace("+0", "") for w, _, d in found]
+    print(f"\n| rule | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
+    rules = dict.fromkeys(name for ours, _ in found.values() for name in ours)
+    for rule in rules:
+        cells = []
+        for ours, theirs in found.values():
+            peers = [theirs.get(f"{rule} {kind}") for kind in ("numpy", "torch")]
+            best = min((peer["seconds"] for peer in peers if peer), default=None)
+            faster = f", {best / ours[rule]['seconds']:.1f}x" if best else ""
+            cells.append(_ms(ours[rule]) + faster if rule in ours else "")
+        print(f"| {rule} | {' | '.join(cells)} |")
 
 
 def _difference(mine, peer):

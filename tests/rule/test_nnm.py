@@ -1,5 +1,6 @@
 """Nearest-neighbour mixing beside the mixtures made in full."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,3 +45,11 @@ def test_the_next_rule_has_its_own_range():
         jd.nnm(3, then=jd.krum(4))(golden.ROWS[:10])
     with pytest.raises(TypeError, match="`then` must be of type AggregationRule"):
         jd.nnm(3, then="krum")
+
+
+@pytest.mark.parametrize("then", [jd.mean(), jd.trimmed_mean(15)], ids=str)
+def test_mixtures_of_many_workers_never_exist_at_once(then):
+    """64 workers of 10M numbers take 2.6 GB; next to nothing comes on top."""
+    rows = jax.ShapeDtypeStruct((64, 10**7), jnp.float32)
+    program = jax.jit(jd.nnm(15, then=then)).lower(rows).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 0.01 * 4 * 64 * 10**7
