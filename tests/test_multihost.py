@@ -16,6 +16,7 @@ import optax
 import pytest
 
 import jaxdist as jd
+from benchmarks.network import hosts as network_hosts
 from tests import harness
 from tests.recipes import problem
 
@@ -24,6 +25,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 PATIENCE = 240  # seconds for anything at all; never reached
 STEPS, EVERY = 16, 4
+NO_NETWORK = network_hosts.missing()
 
 
 def free_port():
@@ -35,8 +37,9 @@ def free_port():
 class Hosts:
     """Processes that train together, and what they print."""
 
-    def __init__(self, folder, number=2, steps=STEPS, timeout=60):
-        """Start them."""
+    def __init__(self, folder, number=2, steps=STEPS, timeout=60, network=None):
+        """Start them, here or each on a host of a network."""
+        self.network = network
         self.logs = [folder / f"process{i}.log" for i in range(number)]
         self.processes = [
             self.start(i, folder, number, port, steps, timeout)
@@ -51,18 +54,27 @@ class Hosts:
             "steps": steps,
             "every": EVERY,
             "timeout": timeout,
-            "coordinator": f"127.0.0.1:{port}",
+            "coordinator": f"{self.address}:{port}",
             "processes": number,
             "process": index,
         }
         words = [str(word) for k, v in options.items() for word in (f"--{k}", v)]
+        program = [sys.executable, "-W", "error", str(EXAMPLES / "multihost.py")]
+        command = [*program, *words]
+        if self.network is not None:
+            command = self.network.hosts[index].command(*command)
         with self.logs[index].open("w") as log:
             return subprocess.Popen(
-                [sys.executable, "-W", "error", str(EXAMPLES / "multihost.py"), *words],
+                command,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    @property
+    def address(self):
+        """Return where process 0 listens."""
+        return "127.0.0.1" if self.network is None else self.network.hosts[0].address
 
     def __enter__(self):
         """Return them all."""
@@ -147,6 +159,23 @@ def test_sigterm_and_a_host_that_hangs(uninterrupted, tmp_path):
     with Hosts(tmp_path) as hosts:
         assert hosts.fingerprint() == uninterrupted
         assert int(re.search(r"step (\d+) ", hosts.said(0))[1]) > stopped
+
+
+@pytest.mark.skipif(NO_NETWORK is not None, reason=f"no hosts: {NO_NETWORK}")
+def test_a_link_that_goes_down(uninterrupted, tmp_path):
+    with (
+        network_hosts.connected(2, "10mbit") as network,
+        Hosts(tmp_path, timeout=5, network=network) as hosts,
+    ):
+        hosts.wait_for("step 6 ")
+        network.cut(1)
+        start = time.monotonic()
+        for i in range(2):
+            assert hosts.code(i) == 1, hosts.said(i)
+            assert "a process hangs or a link is down" in hosts.said(i)
+        assert time.monotonic() - start < 30
+    with Hosts(tmp_path) as hosts:
+        assert hosts.fingerprint() == uninterrupted
 
 
 @pytest.mark.demo

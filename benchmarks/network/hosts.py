@@ -54,6 +54,10 @@ class Network(NamedTuple):
             _limit(host.namespace, INTERFACE, rate, burst)
             _limit(self.switch, f"port{i}", rate, burst)
 
+    def cut(self, index: int) -> None:
+        """Take down the link of a host."""
+        _ip("-n", self.switch, "link", "set", f"port{index}", "down")
+
 
 def missing() -> str | None:
     """Return why there cannot be hosts here, or None."""
