@@ -66,11 +66,12 @@ benchmark-peers: .venv/dev peers
 benchmark-rules: .venv/dev $(BYZFL)/installed
 	$(BIN)/python benchmarks/peers/rules.py $(BYZFL)/bin/python
 
-# Hours on two cores: training under attack, the heat map of docs/heterogeneity.md. What
+# Hours on two cores: training under attack, the heat map of docs/byzantine.md. What
 # the file has is not trained again.
 benchmark-byzantine: .venv/dev
 	$(BIN)/python -m benchmarks.byzantine.grid docs/_static/byzantine.jsonl $(DATA_OPTION)
-	$(BIN)/python -m benchmarks.byzantine.report docs/_static/byzantine.jsonl
+	$(BIN)/python -m benchmarks.byzantine.report docs/_static/byzantine.jsonl \
+		docs/_byzantine.md
 
 # Pictures and tables of bytes, in ten minutes; times do not matter here.
 benchmark-bytes: .venv/dev

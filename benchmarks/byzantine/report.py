@@ -1,8 +1,8 @@
-"""Draw the trainings under attack as a heat map, and print them as a table.
+"""Draw the trainings under attack as a heat map, and write them as a table.
 
-python -m benchmarks.byzantine.report docs/_static/byzantine.jsonl
+python -m benchmarks.byzantine.report docs/_static/byzantine.jsonl docs/_byzantine.md
 
-The picture lies beside the file. A cell is the worst over the attacks of what is
+The picture lies beside the first file. A cell is the worst over the attacks of what is
 reached at best, each the mean of all seeds.
 """
 
@@ -87,12 +87,13 @@ def draw(records: list[dict], path: pathlib.Path) -> None:
 
 
 def main() -> None:
-    """Print the table, and draw the picture."""
+    """Write the table, and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=pathlib.Path)
+    parser.add_argument("table", type=pathlib.Path)
     options = parser.parse_args()
     records = [json.loads(line) for line in options.path.read_text().splitlines()]
-    print(table(records))
+    options.table.write_text(table(records) + "\n")
     draw(records, options.path.with_suffix(".png"))
 
 
