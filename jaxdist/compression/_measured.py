@@ -136,6 +136,13 @@ def compression_metrics(state: Any) -> CompressionMetrics:
             "`state` holds nothing to read: wrap the compressor, as in "
             "measured(error_feedback(top_k(0.01)))."
         )
+    return _metrics_of(nodes)
+
+
+# One program: states on many devices would make every operation wait for all of them.
+@jax.jit
+def _metrics_of(nodes: list[MeasuredState]) -> CompressionMetrics:
+    """Return the metrics over all nodes."""
     given = _total(node.given for node in nodes)
     wanted = _total(node.wanted for node in nodes)
     dropped = _total(node.dropped for node in nodes)
