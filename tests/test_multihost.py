@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("processes")
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 PATIENCE = 240  # seconds for anything at all; never reached
-STEPS, EVERY = 16, 4
+STEPS, EVERY = 40, 4
 NO_NETWORK = network_hosts.missing()
 
 
