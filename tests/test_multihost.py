@@ -18,6 +18,7 @@ import pytest
 import jaxdist as jd
 from benchmarks.network import hosts as network_hosts
 from tests import harness
+from tests.network.marks import needs_hosts
 from tests.recipes import problem
 
 pytestmark = pytest.mark.xdist_group("processes")
@@ -25,7 +26,6 @@ ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 PATIENCE = 240  # seconds for anything at all; never reached
 STEPS, EVERY = 40, 4
-NO_NETWORK = network_hosts.missing()
 
 
 def free_port():
@@ -161,7 +161,7 @@ def test_sigterm_and_a_host_that_hangs(uninterrupted, tmp_path):
         assert int(re.search(r"step (\d+) ", hosts.said(0))[1]) > stopped
 
 
-@pytest.mark.skipif(NO_NETWORK is not None, reason=f"no hosts: {NO_NETWORK}")
+@needs_hosts
 def test_a_link_that_goes_down(uninterrupted, tmp_path):
     with (
         network_hosts.connected(2, "10mbit") as network,

@@ -71,6 +71,8 @@ def jobs(options) -> list[dict]:
     return [
         {
             "seeds": group,
+            "data": options.data,
+            "steps": options.steps,
             "similarity": similarity,
             "num_byzantine": f,
             "rule": rule,
@@ -81,25 +83,28 @@ def jobs(options) -> list[dict]:
     ]
 
 
-def train(job: dict, steps: int, name: str, directory: str | None) -> list[dict]:
+def _without_seeds(job):
+    """Return what tells a record from those of other jobs."""
+    return {name: value for name, value in job.items() if name != "seeds"}
+
+
+def train(job: dict, directory: str | None) -> list[dict]:
     """Train with each seed of a job; return a record for each."""
     start = time.perf_counter()
     f = job["num_byzantine"]
     rule = RULES[job["rule"]](f)
     attack = ATTACKS[job["attack"]](rule) if f else None
     accuracies = problem.trainer(
-        datasets.load(name, directory),
+        datasets.load(job["data"], directory),
         problem.Setting(rule, attack, f),
         job["similarity"],
-        steps,
+        job["steps"],
     )(job["seeds"])
-    shared = {key: value for key, value in job.items() if key != "seeds"}
     seconds = (time.perf_counter() - start) / len(accuracies)
     return [
         {
-            **shared,
+            **_without_seeds(job),
             "seed": seed,
-            "steps": steps,
             "seconds": round(seconds),
             "accuracies": [round(float(accuracy), 4) for accuracy in row],
         }
@@ -109,14 +114,13 @@ def train(job: dict, steps: int, name: str, directory: str | None) -> list[dict]
 
 def _take_a_core(cores):
     """Keep this process on a core of its own."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {cores.get()})
+    os.sched_setaffinity(0, {cores.get()})
 
 
 def is_done(job, records):
     """Whether all seeds of a job are in the file."""
-    key = {name: value for name, value in job.items() if name != "seeds"}
-    done = {r["seed"] for r in records if key.items() <= r.items()}
+    wanted = _without_seeds(job).items()
+    done = {record["seed"] for record in records if wanted <= record.items()}
     return done >= set(job["seeds"])
 
 
@@ -141,17 +145,16 @@ def main() -> None:
         records = [json.loads(line) for line in options.path.read_text().splitlines()]
     missing = [job for job in jobs(options) if not is_done(job, records)]
     context = multiprocessing.get_context("spawn")
-    cores = context.Queue()
-    for core in sorted(os.sched_getaffinity(0)):
+    cores, free = context.Queue(), os.sched_getaffinity(0)
+    for core in free:
         cores.put(core)
     with (
         concurrent.futures.ProcessPoolExecutor(
-            len(os.sched_getaffinity(0)), context, _take_a_core, (cores,)
+            len(free), context, _take_a_core, (cores,)
         ) as pool,
         options.path.open("a") as file,
     ):
-        data = (options.steps, options.data, options.data_dir)
-        running = [pool.submit(train, job, *data) for job in missing]
+        running = [pool.submit(train, job, options.data_dir) for job in missing]
         finished = concurrent.futures.as_completed(running)
         for future in tqdm.tqdm(finished, total=len(running)):
             for record in future.result():

@@ -225,8 +225,7 @@ def aggregate(
         with jax.named_scope("jaxdist.encode"):
             sent, uplink = _routes.encode(plans, leaves, uplink, keys[0], axis_name)
         with jax.named_scope("jaxdist.deliver"):
-            arrived = _routes.deliver(sent, axis_name)
-            arrived, uplink = _routes.converse(arrived, leaves, uplink, axis_name)
+            arrived, uplink = _routes.exchange(sent, leaves, uplink, axis_name)
         with jax.named_scope("jaxdist.merge"):
             arrived = [
                 item._replace(estimate=estimate, anchor=anchor)

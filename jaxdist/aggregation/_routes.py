@@ -77,9 +77,11 @@ def encode(
     return sent, new_states
 
 
-def deliver(sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
-    """Let the payloads travel that do not wait for a dialogue, each message at once."""
-    arrived, waiting = list(sent), _passengers(sent)
+def deliver(
+    sent: Sequence[Sent], axis_name: _types.AxisName, waiting: Sequence[int] = ()
+) -> list[Sent]:
+    """Let all payloads travel but those that wait, those of a message together."""
+    arrived = list(sent)
     for message, chosen in _messages([item.plan for item in sent]).items():
         chosen = [i for i in chosen if i not in waiting]
         items = _travel(message.route, [sent[i] for i in chosen], axis_name)
@@ -101,15 +103,15 @@ def _passengers(sent: Sequence[Sent]) -> list[int]:
     ]
 
 
-def converse(
-    arrived: Sequence[Sent],
+def exchange(
+    sent: Sequence[Sent],
     leaves: Sequence[jax.Array],
     states: Sequence[Any],
     axis_name: _types.AxisName,
 ) -> tuple[list[Sent], list[Any]]:
-    """Hold all dialogues, one message per round; what waited travels with the first."""
-    passengers = _passengers(arrived)
-    arrived, states = list(arrived), list(states)
+    """Deliver all payloads, and hold all dialogues, one message per round."""
+    passengers = _passengers(sent)
+    arrived, states = deliver(sent, axis_name, passengers), list(states)
     talks = _talks(arrived, leaves, states, axis_name)
     for turn in range(max((len(talk.dialogue.rounds) for talk in talks), default=0)):
         speaking = [talk for talk in talks if turn < len(talk.dialogue.rounds)]

@@ -9,6 +9,8 @@ from benchmarks.byzantine import grid
 def options(**changed):
     defaults = {
         "seeds": 2,
+        "data": "mnist",
+        "steps": 800,
         "similarities": [0.0],
         "byzantine": [0, 2],
         "rules": ["mean"],
@@ -31,6 +33,7 @@ def test_what_the_file_has_is_done():
     assert grid.is_done(first, [record])
     assert not grid.is_done({**first, "seeds": [0, 1]}, [record])
     assert not grid.is_done({**first, "rule": "median"}, [record])
+    assert not grid.is_done({**first, "steps": 50}, [record])
 
 
 def test_rules_and_attacks_fit_each_other():

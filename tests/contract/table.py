@@ -210,7 +210,7 @@ def _attack(attack):
     )
 
 
-def _with_reference(tx):
+def with_reference(tx):
     """Return the transformation with a reference of all ones."""
 
     def update(updates, state, params=None, **extra_args):
@@ -269,7 +269,7 @@ TRANSFORMATIONS = [
     _aggregate("bucketing", jd.bucketing(2, 1, then=jd.krum), symmetry=None),
     _aggregate("clipped_clustering", jd.clipped_clustering(4), route="scatter"),
     TransformationRow(
-        "zeno", _with_reference(jd.aggregate(AXIS, jd.zeno(2, 1.0, 0.5))), "invariant"
+        "zeno", with_reference(jd.aggregate(AXIS, jd.zeno(2, 1.0, 0.5))), "invariant"
     ),
     TransformationRow(
         "compress",

@@ -9,10 +9,9 @@ import sys
 import pytest
 
 from benchmarks.network import hosts
+from tests.network.marks import needs_hosts
 
 pytestmark = pytest.mark.xdist_group("processes")
-WHY_NOT = hosts.missing()
-needs_hosts = pytest.mark.skipif(WHY_NOT is not None, reason=f"no hosts: {WHY_NOT}")
 HELLO = """
 import socket
 with socket.create_server(("", 5579)) as server, server.accept()[0] as peer:

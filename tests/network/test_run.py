@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.network import hosts, problem, report, run
 from examples import datasets
+from tests.network.marks import needs_hosts
 
 pytestmark = pytest.mark.xdist_group("processes")
-WHY_NOT = hosts.missing()
 
 
 def is_running(pid):
@@ -86,7 +86,7 @@ def test_digits_do_where_fashion_mnist_is_absent(monkeypatch, tmp_path, capsys):
         run.load_dataset(str(tmp_path))
 
 
-@pytest.mark.skipif(WHY_NOT is not None, reason=f"no hosts: {WHY_NOT}")
+@needs_hosts
 def test_two_hosts_send_what_the_report_says():
     phases = (problem.Phase(None, 6, 2, 3), problem.Phase("1gbit", 4, 1))
     job = problem.Job("jax", "signs both ways", "cnn", phases=phases)
