@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-_CACHED = 4096  # columns whose W rows stay in cache while all pairs are compared
+CACHED = 4096  # columns whose W rows stay in cache while all pairs are compared
 _RECENTRE = 0.01  # squared distance per squared norm, below which digits would cancel
 _ROUNDS = 4  # each finds what was merely large beside what was huge in the one before
 
@@ -30,7 +30,7 @@ class Geometry(NamedTuple):
         chosen anew for every few thousand columns: around 0 they would cancel when all
         share a large mean, and around the mean when one row is huge.
         """
-        return cls(*fold_columns(_measured, jnp.add, rows, _CACHED))
+        return cls(*fold_columns(_measured, jnp.add, rows, CACHED))
 
     @property
     def finite(self) -> jax.Array:
@@ -64,8 +64,8 @@ class Geometry(NamedTuple):
         finite = self.finite
         distances = jnp.where(finite[:, None] & finite[None], self.squared_distances, 0)
         weights = self._uniform() if weights is None else weights
-        to_mean = _product(distances, weights)
-        spread = _product(weights, to_mean)
+        to_mean = product(distances, weights)
+        spread = product(weights, to_mean)
         products = (to_mean[:, None] + to_mean[None] - distances - spread) / 2
         return jnp.where(finite[:, None] & finite[None], products, 0)
 
@@ -85,10 +85,10 @@ class Geometry(NamedTuple):
         mean = self._uniform()
         products = self.centred(mean)
         norms = jnp.where(self.finite, self.squared_norms, 0)
-        squared_mean = _product(mean, norms - jnp.diagonal(products))
+        squared_mean = product(mean, norms - jnp.diagonal(products))
         along_mean = (norms - jnp.diagonal(products) - squared_mean) / 2
-        total, along = jnp.sum(weights, axis=1), _product(weights, along_mean)
-        among = _product(_product(weights, products), weights.T)
+        total, along = jnp.sum(weights, axis=1), product(weights, along_mean)
+        among = product(product(weights, products), weights.T)
         itself = jnp.diagonal(among)
         more = total[:, None] - total[None]
         distances = itself[:, None] + itself[None] - 2 * among
@@ -105,7 +105,7 @@ class Geometry(NamedTuple):
         return finite / jnp.maximum(jnp.sum(finite), 1)
 
 
-def _product(left: jax.Array, right: jax.Array) -> jax.Array:
+def product(left: jax.Array, right: jax.Array) -> jax.Array:
     """Multiply with all digits: by default accelerators keep three."""
     return jnp.matmul(left, right, precision="highest")
 
@@ -162,7 +162,7 @@ class _Measured(NamedTuple):
 def _around(rows, centre, finite):
     """Measure around a centre; rows that are not finite should be 0 already."""
     moved = rows - centre[None]
-    products = _product(moved, moved.T)
+    products = product(moved, moved.T)
     radii = jnp.diagonal(products)
     distances = jnp.maximum(radii[:, None] + radii[None] - 2 * products, 0)
     # From the radii, the norm of a row much shorter than the centre would cancel.

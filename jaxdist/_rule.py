@@ -310,17 +310,17 @@ def finite_rows(rows: jax.Array) -> jax.Array:
     def all_finite(columns):
         return jnp.isfinite(columns).all(axis=1)
 
-    return _geometry.fold_columns(all_finite, jnp.logical_and, rows, _width(rows))
+    return _geometry.fold_columns(all_finite, jnp.logical_and, rows, cached_width(rows))
 
 
-def _width(rows):
-    """Return how many columns stay in cache."""
+def cached_width(rows):
+    """Return how many columns of all rows stay in cache."""
     return max(256, _CACHED // max(rows.shape[0], 1))
 
 
 def _by_columns(reduce, rows):
     """Reduce the rows a few columns at a time, which stay in cache."""
-    width = _width(rows)
+    width = cached_width(rows)
     whole = rows.shape[1] // width * width
     if whole <= width:
         return reduce(rows)

@@ -15,10 +15,10 @@ def optimal_a_little_is_enough(
     .. math:: g_i \mapsto \mu - z\sigma, \qquad z = \arg\max_{|z| \le L}
        \|F(g_1, \dots, g_{n-f}, \mu - z\sigma, \dots) - \mu\|
 
-    The attackers run the rule on a grid of shifts of either sign, then in the gaps that
-    promise most. Rules that select lose sight of the attackers all at once, and are
-    harmed most just before: so a gap promises what the line through the two shifts
-    before it reaches at its other end.
+    The attackers try a grid of shifts of either sign, then the gaps that promise most.
+    Rules that select lose sight of the attackers all at once, and are harmed most just
+    before: so a gap promises what the line through the two shifts before it reaches at
+    its other end.
 
     Args:
       rule: :math:`F`, with its pre-aggregation; usually that given to
@@ -30,11 +30,12 @@ def optimal_a_little_is_enough(
       num_refinements: How often the four most promising gaps are halved.
 
     Returns:
-      An attack of workers that collude; all send the same. It runs the rule
-      ``2 num_magnitudes + 1 + 4 num_refinements`` times per step, four at once,
-      and draws nothing unless the rule does. Shifts that harm as much as the worst,
-      within a millionth, yield to the smallest of them, and
-      of two that are opposite to the positive one.
+      An attack of workers that collude; all send the same. It asks the rule about
+      ``2 num_magnitudes + 1 + 4 num_refinements`` shifts per step. For a rule that
+      decides from distances and adds workers up, a shift takes :math:`O(W^2)`; for
+      others a pass over all rows, a few columns at a time. It draws nothing unless the
+      rule does. Shifts that harm as much as the worst, within a millionth, yield to the
+      smallest of them, and of two that are opposite to the positive one.
 
     Raises:
       TypeError: If ``rule`` is none.

@@ -28,11 +28,12 @@ def optimal_inner_product_manipulation(
       num_refinements: How often the four most promising gaps are halved.
 
     Returns:
-      An attack of workers that collude; all send the same. It runs the rule
-      ``2 num_magnitudes + 1 + 4 num_refinements`` times per step, four at once,
-      and draws nothing unless the rule does. Shifts that harm as much as the worst,
-      within a millionth, yield to the smallest of them, and
-      of two that are opposite to the positive one.
+      An attack of workers that collude; all send the same. It asks the rule about
+      ``2 num_magnitudes + 1 + 4 num_refinements`` shifts per step. For a rule that
+      decides from distances and adds workers up, a shift takes :math:`O(W^2)`; for
+      others a pass over all rows, a few columns at a time. It draws nothing unless the
+      rule does. Shifts that harm as much as the worst, within a millionth, yield to the
+      smallest of them, and of two that are opposite to the positive one.
 
     Raises:
       TypeError: If ``rule`` is none.

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdist import _checks, _rule
-from jaxdist.attack import _attack, _moments
+from jaxdist.attack import _attack, _damage, _moments
 
-_AT_ONCE = 4  # shifts tried together; each takes the memory of W gradients
+_AT_ONCE = 4  # shifts tried together
 _SMALLEST = 1e-3  # smallest shift that is tried, as a share of the largest
 _EQUAL = 1 - 1e-6  # shifts that harm by this share of the most harm as much
 
@@ -25,13 +25,8 @@ def optimal(name, rule, direction, limit, num_magnitudes, num_refinements):
 
     def craft(seen, key):
         mean, along = _moments.mean(seen.honest), direction(seen.honest)
-
-        def damage(shift):
-            row = mean + shift * along
-            crafted = jnp.broadcast_to(row, seen.own.shape)
-            result = rule(jnp.concatenate([seen.honest, crafted]), key=key)
-            return jnp.linalg.norm(result - mean)
-
+        num_byzantine = seen.own.shape[0]
+        damage = _damage.of_shifts(rule, key, seen.honest, along, num_byzantine)
         grid = signed_grid(limit, num_magnitudes).astype(mean.dtype)
         candidates = jnp.zeros_like(mean, shape=grid.shape) + grid
         return mean + worst(damage, candidates, num_refinements) * along
