@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry, _tree
+from jaxdist import _checks, _columns, _geometry, _tree
 
 _SMALL_PRODUCT = 16 * 16  # weights of a product that is written out
-_CACHED = 2**14  # elements, of all rows, that are reduced before the next
+_LOWERED = 2.0**-64  # of which no sum of finite numbers is infinite
 
 
 def _less_than_half(num_workers: int) -> int:
@@ -32,7 +32,8 @@ def always(number: int) -> Callable[[int], int]:
     return lambda num_workers: number
 
 
-Mix = Callable[[_geometry.Geometry, jax.Array, Any], tuple[jax.Array, Any]]
+Sight = _geometry.Geometry | _geometry.Radii | _geometry.Norms
+Mix = Callable[[Any, jax.Array, Any], tuple[jax.Array, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +99,16 @@ class AggregationRule:
       name: How reports and errors call it.
       reduce: ``rows [m, s] -> [s]``, coordinate by coordinate.
       mix: ``(geometry, key, memory) -> (weights [m, W], memory)`` with which the rows
-        are mixed first, or None. Workers that are not finite get weight 0. All
-        weights 0 mean that nothing can be trusted; NaN, that this row is not finite.
+        are mixed first, or None. Weights ``[W]`` only scale the rows. Workers that are
+        not finite get weight 0. All weights 0 mean that nothing can be trusted; NaN,
+        that this row is not finite.
       contract: What the rule promises.
+      sees: What ``mix`` is given: all distances (:class:`Geometry`), those from the
+        anchor (:class:`Radii`), or :class:`Norms`, which cost the least.
       linear: The rule is the plain mean.
       needs_aligned: The rule compares coordinates between workers, which is void when
         each of them keeps other coordinates.
-      anchor: What ``mix`` sees besides the workers, as the last row: ``"previous"``,
+      anchor: What ``mix`` sees besides the workers, as the last: ``"previous"``,
         the result of the step before (0 at first), ``"reference"``, an extra argument
         of ``update``, a function ``rows [W, s] -> [s]``, coordinate by coordinate, or
         None.
@@ -116,6 +120,7 @@ class AggregationRule:
     reduce: Callable[[jax.Array], jax.Array] = _first_row
     mix: Mix | None = None
     contract: RuleContract = RuleContract()
+    sees: type[Sight] = _geometry.Geometry
     linear: bool = False
     needs_aligned: bool = False
     anchor: str | Callable[[jax.Array], jax.Array] | None = None
@@ -165,19 +170,13 @@ class AggregationRule:
             flat = [part.reshape(num_rows, -1).astype(dtype) for part in parts]
             return jnp.concatenate(flat, axis=1)
 
-        rows = joined(leaves, num_workers)
+        rows, given = joined(leaves, num_workers), None
         if self._has_anchor(anchor):
             parts = [jnp.asarray(part) for part in treedef.flatten_up_to(anchor)]
-            rows = jnp.concatenate([rows, joined(parts, 1)])
-        elif callable(self.anchor):
-            rows = jnp.concatenate([rows, self.anchor(rows)[None]])
-        elif self.anchor:
-            rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
+            given = joined(parts, 1)[0]
         key = jax.random.key(0) if key is None else key
-        whole = {"whole": rows}
-        verdict = judge(
-            self, whole, _only_value, num_workers, key, self.init(num_workers)
-        )
+        whole = {"whole": self.part(rows, given)}
+        verdict = judge(self, whole, _only_value, key, self.init(num_workers))
         merged = verdict.merged["whole"]
         parts = _tree.split(merged, (math.prod(leaf.shape[1:]) for leaf in leaves))
         return treedef.unflatten(
@@ -198,19 +197,37 @@ class AggregationRule:
             )
         return anchor is not None
 
-    def combine(self, rows: jax.Array, weights: jax.Array | None) -> jax.Array:
-        """Turn the rows ``[W, s]`` of one shard into one ``[s]``.
+    def part(self, rows: jax.Array, anchor: jax.Array | None = None) -> "Part":
+        """Return the rows ``[W, s]`` with what the rule compares them with.
 
         Args:
-          rows: The workers' contributions to this shard, at least float32.
-          weights: ``[m, W]`` of ``mix`` for the whole gradient; None for rules that do
-            not mix.
+          rows: The workers' contributions, at least float32.
+          anchor: ``[s]``, the reference or the previous result, which is 0 when None.
         """
+        if callable(self.anchor):
+            return Part(rows, _columns.each(self.anchor, rows))
+        if self.anchor is not None and anchor is None:
+            return Part(rows, jnp.zeros_like(rows[0]))
+        return Part(rows, anchor)
+
+    def combine(self, part: "Part", weights: jax.Array | None) -> jax.Array:
+        """Turn one shard of all contributions into one ``[s]``.
+
+        Args:
+          part: The workers' contributions to this shard, at least float32.
+          weights: ``[m, W]`` or ``[W]`` of ``mix`` for the whole gradient, with an
+            anchor's last; None for rules that do not mix.
+        """
+        rows, anchor = part
+        if self.linear:
+            return self.reduce(rows)
         if weights is None:
-            return self.reduce(rows) if self.linear else _by_columns(self.reduce, rows)
+            return _columns.each(self.reduce, rows)
         weights = weights.astype(rows.dtype)
-        if weights.shape[0] == 1:
-            return _weighted_sum(weights[0], rows)
+        if weights.ndim == 2 and weights.shape[0] == 1:
+            return _weighted_sum(weights[0], part)
+        if anchor is not None:
+            rows = jnp.concatenate([rows, anchor[None]])
         return _mixed_and_reduced(weights, rows, self.reduce)
 
     def trusts(
@@ -222,46 +239,54 @@ class AggregationRule:
         return num_nonfinite <= self.contract.num_byzantine(num_workers)
 
 
+class Part(NamedTuple):
+    """All contributions to a part of the gradient, at least float32."""
+
+    rows: jax.Array  # [W, s]
+    anchor: jax.Array | None = None  # [s]
+
+
 class Verdict(NamedTuple):
     """What a rule made of the rows, and what it knows of the workers."""
 
     merged: dict[Any, jax.Array]  # of each part [s]
-    weights: jax.Array | None  # [m, W] of rules that mix
+    weights: jax.Array | None  # [m, W] or [W] of rules that mix, an anchor's last
     memory: Any  # of the rule
     num_nonfinite: jax.Array  # int32, shape (): workers that are not finite
 
 
 def judge(
     rule: AggregationRule,
-    rows: Mapping[Any, jax.Array],
+    parts: Mapping[Any, Part],
     sum_of_parts: Callable[[Mapping[Any, jax.Array]], jax.Array],
-    num_workers: int,
     key: jax.Array,
     memory: Any,
 ) -> Verdict:
-    """Apply a rule to the parts of one gradient.
+    """Apply a rule to the parts of one gradient, of which there is at least one.
 
     Args:
       rule: The rule.
-      rows: Of each part ``[W, s]``, an anchor last.
+      parts: Of the gradient.
       sum_of_parts: Adds up what is known of each part, wherever parts are.
-      num_workers: W.
       key: The same wherever parts are.
       memory: Of the rule.
     """
+    num_workers = next(iter(parts.values())).rows.shape[0]
     weights, finite = None, jnp.ones(num_workers, bool)
     if rule.mix is not None:
-        matrices = {k: _geometry.Geometry.of(p).as_matrix() for k, p in rows.items()}
-        geometry = _geometry.Geometry.from_matrix(sum_of_parts(matrices))
-        weights, memory = rule.mix(geometry, key, memory)
-        finite = geometry.finite[:num_workers]
+        seen = {k: rule.sees.of(*part).as_array() for k, part in parts.items()}
+        sight = rule.sees.from_array(sum_of_parts(seen))
+        weights, memory = rule.mix(sight, key, memory)
+        finite = sight.finite[:num_workers]
     elif rule.contract.num_byzantine is not None:
-        bad = {k: (~finite_rows(p)).astype(p.dtype) for k, p in rows.items()}
-        finite = (sum_of_parts(bad) == 0)[:num_workers]
+        bad = {k: ~finite_rows(part.rows) for k, part in parts.items()}
+        counts = {k: bad[k].astype(part.rows.dtype) for k, part in parts.items()}
+        finite = sum_of_parts(counts) == 0
     num_nonfinite = jnp.sum(~finite, dtype=jnp.int32)
     trusted = rule.trusts(num_nonfinite, num_workers)
     merged = {
-        k: jnp.where(trusted, rule.combine(p, weights), 0) for k, p in rows.items()
+        k: jnp.where(trusted, rule.combine(part, weights), 0)
+        for k, part in parts.items()
     }
     return Verdict(merged, weights, memory, num_nonfinite)
 
@@ -272,12 +297,14 @@ def _only_value(values: Mapping[Any, jax.Array]) -> jax.Array:
     return value
 
 
-def _weighted_sum(weights: jax.Array, rows: jax.Array) -> jax.Array:
+def _weighted_sum(weights: jax.Array, part: Part) -> jax.Array:
     """Return ``weights [W] @ rows [W, s]``, deaf to rows without weight."""
     # A weight of zero does not silence a NaN; rows that hold one have no weight. A sum
     # of terms fuses, where a product would copy all rows first.
+    rows = [*part.rows] if part.anchor is None else [*part.rows, part.anchor]
     terms = (
-        weights[i] * jnp.where(jnp.isfinite(row), row, 0) for i, row in enumerate(rows)
+        weight * jnp.where(jnp.isfinite(row), row, 0)
+        for weight, row in zip(weights, rows, strict=True)
     )
     return functools.reduce(operator.add, terms)
 
@@ -285,14 +312,16 @@ def _weighted_sum(weights: jax.Array, rows: jax.Array) -> jax.Array:
 def _mixed_and_reduced(weights, rows, reduce):
     """Mix and reduce few columns at a time: all mixed rows at once need not exist."""
 
-    def part(columns):
+    def mixed_and_reduced(columns):
         return reduce(_mixed(weights, jnp.where(jnp.isfinite(columns), columns, 0)))
 
-    return _by_columns(part, rows)
+    return _columns.each(mixed_and_reduced, rows)
 
 
 def _mixed(weights, rows):
-    """Return ``weights [m, W] @ rows [W, s]``."""
+    """Return ``weights [m, W] @ rows [W, s]``, or the rows scaled by ``[W]``."""
+    if weights.ndim == 1:
+        return weights[:, None] * rows
     if weights.size > _SMALL_PRODUCT:
         return jnp.matmul(weights, rows, precision="highest")
     # Few rows are mixed up to ten times faster by sums, which fuse with what follows.
@@ -306,34 +335,7 @@ def _mixed(weights, rows):
 
 def finite_rows(rows: jax.Array) -> jax.Array:
     """Return which rows of ``[W, n]`` are finite, without an array of their size."""
-
-    def all_finite(columns):
-        return jnp.isfinite(columns).all(axis=1)
-
-    return _geometry.fold_columns(all_finite, jnp.logical_and, rows, cached_width(rows))
-
-
-def cached_width(rows):
-    """Return how many columns of all rows stay in cache."""
-    return max(256, _CACHED // max(rows.shape[0], 1))
-
-
-def _by_columns(reduce, rows):
-    """Reduce the rows a few columns at a time, which stay in cache."""
-    width = cached_width(rows)
-    whole = rows.shape[1] // width * width
-    if whole <= width:
-        return reduce(rows)
-
-    def body(i, merged):
-        columns = jax.lax.dynamic_slice_in_dim(rows, i * width, width, axis=1)
-        return jax.lax.dynamic_update_slice_in_dim(
-            merged, reduce(columns), i * width, axis=0
-        )
-
-    rest = reduce(rows[:, whole:])
-    merged = jnp.concatenate([jnp.zeros_like(rows[0, :whole]), rest])
-    return jax.lax.fori_loop(0, whole // width, body, merged)
+    return jnp.isfinite(jnp.sum(rows * _LOWERED, axis=1))
 
 
 def _shared_leading_axis(leaves: list[jax.Array]) -> int:

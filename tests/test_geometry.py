@@ -21,9 +21,9 @@ def test_geometry_is_exact_around_a_large_mean(size):
 
 def test_geometry_travels_as_one_matrix():
     geometry = jd.Geometry.of(jax.random.normal(jax.random.key(0), (4, 7)))
-    matrix = geometry.as_matrix()
+    matrix = geometry.as_array()
     assert matrix.shape == (4, 4)
-    for given, back in zip(geometry, jd.Geometry.from_matrix(matrix), strict=True):
+    for given, back in zip(geometry, jd.Geometry.from_array(matrix), strict=True):
         np.testing.assert_array_equal(given, back)
 
 

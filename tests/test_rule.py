@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from jaxdist import _rule
 
 
 def test_a_rule_of_the_users_own_can_mix():
@@ -63,15 +62,41 @@ def test_anchors_must_fit_the_rule():
 
 def test_many_columns_are_mixed_as_few_at_once():
     rng = np.random.default_rng(0)
-    rows = rng.standard_normal((5, _rule._CACHED + 3)).astype(np.float32)
+    rows = rng.standard_normal((5, 20_003)).astype(np.float32)
     weights = rng.random((4, 5)).astype(np.float32)
     rule = jd.AggregationRule("max", lambda rows: jnp.max(rows, axis=0))
-    np.testing.assert_allclose(
-        rule.combine(jnp.asarray(rows), jnp.asarray(weights)),
-        (weights @ rows).max(axis=0),
-        rtol=1e-5,
-        atol=1e-6,
-    )
+    part = rule.part(jnp.asarray(rows))
+    got = rule.combine(part, jnp.asarray(weights))
+    expected = (weights @ rows).max(axis=0)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    scales = np.diag(weights[:, :4])
+    rule_of_four = rule.combine(rule.part(jnp.asarray(rows[:4])), jnp.asarray(scales))
+    np.testing.assert_allclose(rule_of_four, (scales[:, None] * rows[:4]).max(axis=0))
+
+
+@pytest.mark.parametrize("sees", [jd.Geometry, jd.Radii, jd.Norms])
+def test_what_a_rule_sees_it_sees_of_the_whole(sees):
+    """In parts, with an anchor, it is what all columns at once show."""
+    rows = jax.random.normal(jax.random.key(0), (5, 700)).at[3, 650].set(jnp.inf)
+    anchor = rows[0] + 1
+    whole = sees.of(rows, anchor)
+    halves = [sees.of(rows[:, i], anchor[i]) for i in (slice(0, 300), slice(300, 700))]
+    joined = sees.from_array(sum(half.as_array() for half in halves))
+    assert whole.as_array().shape == sees.shape(6)
+    for a, b, c in zip(
+        joined,
+        sees.from_array(whole.as_array()),
+        sees.seen_in(jd.Geometry.of(rows, anchor)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+        np.testing.assert_allclose(a, c, rtol=1e-5)
+    np.testing.assert_array_equal(joined.finite, [True, True, True, False, True, True])
+
+
+def test_radii_need_an_anchor():
+    with pytest.raises(ValueError, match="`anchor` must be given"):
+        jd.Radii.of(jnp.ones((3, 2)))
 
 
 def test_one_nan_more_than_tolerated_gives_zero():

@@ -89,27 +89,27 @@ def shapes(num_workers: int) -> dict[str, tuple[int, ...]]:
 
 
 def measure(
-    rows: _judgement.Rows,
+    parts: _judgement.Parts,
     verdict: _rule.Verdict,
     rule: _rule.AggregationRule,
     axes: _judgement.Axes,
 ) -> AggregationMetrics:
-    """Look at what the rule did with the rows."""
+    """Look at what the rule did with the parts."""
     num_workers = _collectives.size(axes.workers)
-    if not rows:
+    if not parts:
         return nothing_yet(num_workers)
     influence, used, squared = _judgement.sum_of_parts(
         {
             message: _of_part(part, verdict.merged[message], verdict.weights, rule)
-            for message, part in rows.items()
+            for message, part in parts.items()
         },
         axes,
-    )[:, :num_workers]
+    )
     near = _nearest(squared, num_workers - rule.contract.tolerated(num_workers))
     error, spread, size = _judgement.sum_of_parts(
         {
-            message: _of_nearest(part[:num_workers], verdict.merged[message], near)
-            for message, part in rows.items()
+            message: _of_nearest(part.rows, verdict.merged[message], near)
+            for message, part in parts.items()
         },
         axes,
     )
@@ -122,9 +122,9 @@ def measure(
     )
 
 
-def _of_part(rows, merged, weights, rule):
+def _of_part(part, merged, weights, rule):
     """Return influence, coordinates with influence and squared distance of each row."""
-    influence = _influence(rows, weights, rule)
+    rows, influence = part.rows, _influence(part, weights, rule)
     return jnp.stack(
         [
             jnp.sum(influence, axis=1),
@@ -134,9 +134,13 @@ def _of_part(rows, merged, weights, rule):
     )
 
 
-def _influence(rows, weights, rule):
+def _influence(part, weights, rule):
     """Return the derivative of the result with respect to every row."""
-    merged, pull = jax.vjp(lambda rows: rule.combine(rows, weights), rows)
+
+    def combine(rows):
+        return rule.combine(part._replace(rows=rows), weights)
+
+    merged, pull = jax.vjp(combine, part.rows)
     return pull(jnp.ones_like(merged))[0]
 
 

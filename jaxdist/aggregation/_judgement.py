@@ -29,22 +29,21 @@ class Axes(NamedTuple):
     model: _types.AxisName | None = None  # over which leaves themselves are sharded
 
 
-Rows = Mapping[Message, jax.Array]  # of each message [W, s], an anchor last
+Parts = Mapping[Message, _rule.Part]  # all that travelled together
 
 
 def judge(
-    rows: Rows,
+    parts: Parts,
     rule: _rule.AggregationRule,
     key: jax.Array,
     memory: Any,
     axes: Axes,
 ) -> _rule.Verdict:
-    """Apply the rule to the rows of all messages, which are one gradient."""
-    if not rows:
+    """Apply the rule to all messages, which are one gradient."""
+    if not parts:
         return _rule.Verdict({}, None, memory, jnp.zeros((), jnp.int32))
-    num_workers = _collectives.size(axes.workers)
     everywhere = functools.partial(sum_of_parts, axes=axes)
-    return _rule.judge(rule, rows, everywhere, num_workers, key, memory)
+    return _rule.judge(rule, parts, everywhere, key, memory)
 
 
 def sum_of_parts(values: Mapping[Message, Any], axes: Axes) -> Any:

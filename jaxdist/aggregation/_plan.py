@@ -271,7 +271,7 @@ def _judged(
     num_workers = plans[0].num_workers if plans else 0
     if rule.mix is not None:
         num_rows = num_workers + (rule.anchor is not None)
-        shapes["distances"] = (num_rows, num_rows)
+        shapes[rule.sees.what] = rule.sees.shape(num_rows)
     elif rule.contract.num_byzantine is not None:
         shapes["not finite"] = (num_workers,)
     return shapes | (_aggregation_metrics.shapes(num_workers) if metrics else {})

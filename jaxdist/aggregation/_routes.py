@@ -257,7 +257,7 @@ class Merged(NamedTuple):
 
     leaves: list[jax.Array]  # each flat, or my part of it on the route scatter
     estimates: list[Any]  # () for compressors that are not incremental
-    rows: _judgement.Rows  # what it was made of; empty for the mean
+    parts: _judgement.Parts  # what it was made of; empty for the mean
     verdict: _rule.Verdict
 
 
@@ -285,32 +285,29 @@ def merge(
     dtype = _plan.row_dtype([item.plan for item in arrived])
     decoded = [_decode_rows(item).astype(dtype) for item in arrived]
     estimates = _estimates(arrived, decoded)
-    if rule.anchor is not None:
-        decoded = [
-            jnp.concatenate([rows, _anchor(rule, item, rows)[None]])
-            for rows, item in zip(decoded, arrived, strict=True)
-        ]
     chosen = _messages([item.plan for item in arrived])
-    joined = {
-        message: jnp.concatenate([decoded[i] for i in indices], axis=1)
+    parts = {
+        message: _part(rule, arrived, decoded, indices)
         for message, indices in chosen.items()
         if any(decoded[i].size for i in indices)
     }
-    verdict = _judgement.judge(joined, rule, key, memory, axes)
+    verdict = _judgement.judge(parts, rule, key, memory, axes)
     leaves = [rows[0] for rows in decoded]  # right where there is nothing to judge
     for message, merged in verdict.merged.items():
         sizes = (decoded[i].shape[1] for i in chosen[message])
-        parts = _tree.split(merged, sizes)
-        for i, part in zip(chosen[message], parts, strict=True):
-            leaves[i] = part
-    return Merged(leaves, estimates, joined, verdict)
+        pieces = _tree.split(merged, sizes)
+        for i, piece in zip(chosen[message], pieces, strict=True):
+            leaves[i] = piece
+    return Merged(leaves, estimates, parts, verdict)
 
 
-def _anchor(rule, item, rows):
-    """Return what the rule compares the rows of a leaf with, flat, in their dtype."""
-    if callable(rule.anchor):
-        return rule.anchor(rows)
-    return item.anchor.reshape(-1).astype(rows.dtype)
+def _part(rule, arrived, decoded, indices):
+    """Join the leaves of a message, and what the rule compares them with."""
+    rows = jnp.concatenate([decoded[i] for i in indices], axis=1)
+    if rule.anchor is None or callable(rule.anchor):
+        return rule.part(rows)
+    anchors = [arrived[i].anchor.reshape(-1).astype(rows.dtype) for i in indices]
+    return rule.part(rows, jnp.concatenate(anchors))
 
 
 def _estimates(sent: Sequence[Sent], values: Sequence[jax.Array]) -> list[Any]:

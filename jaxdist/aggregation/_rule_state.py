@@ -48,7 +48,7 @@ def after(plans, rule, metrics, merged, treedef, axes):
         verdict.memory,
         *_held.by_holder(plans, previous, treedef, axes.workers),
         _of_all_groups(verdict.num_nonfinite, axes.workers),
-        _aggregation_metrics.measure(merged.rows, verdict, rule, axes)
+        _aggregation_metrics.measure(merged.parts, verdict, rule, axes)
         if metrics
         else (),
     )

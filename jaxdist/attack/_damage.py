@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _geometry, _rule
+from jaxdist import _columns, _geometry, _rule
 from jaxdist.attack import _moments
 
 
@@ -80,10 +80,12 @@ def _of_mixing(shifts):
         geometry = products.geometry(shift, shifts.num_byzantine)
         if rule.anchor is not None:
             geometry = _with_origin(geometry)
-        weights, _ = rule.mix(geometry, shifts.key, rule.init(num_workers))
-        return weights[:, :num_workers]
+        seen = rule.sees.seen_in(geometry)
+        weights, _ = rule.mix(seen, shifts.key, rule.init(num_workers))
+        return weights[..., :num_workers]
 
-    if jax.eval_shape(weights_of, shifts.mean[:1].sum()).shape[0] > 1:
+    shape = jax.eval_shape(weights_of, shifts.mean[:1].sum()).shape
+    if shape[0] > 1:
         return _of_reducing(shifts, weights_of)
     return lambda shift: products.length(shift, weights_of(shift)[0])
 
@@ -95,7 +97,7 @@ def _of_reducing(shifts, weights_of):
     def damage(shift):
         weights = weights_of(shift)
         num_copies = shifts.num_byzantine
-        if weights is not None:
+        if weights is not None and weights.ndim == 2:
             # Copies of a row are as good as one with the sum of their weights.
             crafted = jnp.sum(weights[:, num_honest:], axis=1, keepdims=True)
             weights = jnp.concatenate([weights[:, :num_honest], crafted], axis=1)
@@ -106,10 +108,10 @@ def _of_reducing(shifts, weights_of):
             row = mean + shift * direction
             crafted = jnp.broadcast_to(row, (num_copies, row.size))
             rows = jnp.concatenate([columns[:-2], crafted])
-            return jnp.sum((shifts.rule.combine(rows, weights) - mean) ** 2)
+            merged = shifts.rule.combine(_rule.Part(rows), weights)
+            return jnp.sum((merged - mean) ** 2)
 
-        width = _rule.cached_width(everything)
-        return jnp.sqrt(_geometry.fold_columns(squared, jnp.add, everything, width))
+        return jnp.sqrt(_columns.fold(squared, jnp.add, everything))
 
     everything = jnp.concatenate(
         [shifts.honest, shifts.mean[None], shifts.direction[None]]
@@ -140,7 +142,7 @@ class _Products(NamedTuple):
         everything = jnp.concatenate(
             [shifts.honest, shifts.direction[None], shifts.mean[None]]
         )
-        return _geometry.fold_columns(measured, jnp.add, everything, _geometry.CACHED)
+        return _columns.fold(measured, jnp.add, everything)
 
     def geometry(self, shift: jax.Array, num_byzantine: int) -> _geometry.Geometry:
         """Return how all lie to each other when the attackers send this shift."""

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _rule
+from jaxdist import _checks, _geometry, _rule
 from jaxdist.rule import _lowest, _median
 
 
@@ -28,7 +28,8 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
         number of workers.
 
     Communication:
-      On the scatter route an all-reduce of :math:`(W + 1)^2` floats, for the distances.
+      On the scatter route an all-reduce of 2W + 1 floats, for norms and distances from
+      the median.
 
     Example:
       >>> print(jaxdist.aksel(2)(jnp.array([[1.0], [2.0], [3.0], [5.0], [900.0]])))
@@ -47,7 +48,7 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
 
     def mix(geometry, key, memory):
         del key
-        distances = geometry.squared_distances[-1, :-1]
+        distances = geometry.squared_distances
         m = number(distances.shape[0])
         weights = _lowest.mean_weights(geometry.or_inf(distances), m)
         return jnp.pad(weights, ((0, 0), (0, 1))), memory
@@ -59,6 +60,7 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
     return _rule.AggregationRule(
         name,
         mix=mix,
+        sees=_geometry.Radii,
         contract=_rule.RuleContract(_rule.always(f)),
         needs_aligned=True,
         anchor=_median.median().reduce,

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _rule
+from jaxdist import _checks, _geometry, _rule
 from jaxdist.rule import _before
 
 
@@ -32,7 +32,8 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         ``then`` is too large for the number of workers.
 
     Communication:
-      On the scatter route an all-reduce of :math:`W^2` floats, for the norms.
+      On the scatter route an all-reduce of W floats, for the norms, or of :math:`W^2`
+      where ``then`` needs distances.
 
     Example:
       >>> rule = jaxdist.arc(1, then=jaxdist.mean())
@@ -53,7 +54,7 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         num_clipped = 2 * f * (num_workers - f) // num_workers
         radius = jnp.sort(lengths)[num_workers - num_clipped - 1]
         scales = jnp.where(lengths > radius, radius / lengths, 1)
-        return jnp.diag(jnp.where(geometry.finite, scales, jnp.nan))
+        return jnp.where(geometry.finite, scales, jnp.nan)
 
     def kappa(num_workers, num_byzantine):
         # At most k of the W - f honest are clipped. That moves their mean by at most
@@ -67,4 +68,5 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         translation_equivariant=False,
         scale_equivariant=then.contract.scale_equivariant,
     )
-    return _before.before(then, f"arc({f})", premix, contract)
+    name = f"arc({f})"
+    return _before.before(then, name, premix, contract, sees=_geometry.Norms)

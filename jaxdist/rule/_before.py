@@ -1,13 +1,14 @@
 """Pre-aggregation: mix the workers first, then let another rule judge the mixtures."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxdist import _geometry, _random, _rule
 
-Premix = Callable[[_geometry.Geometry, jax.Array], jax.Array]
+Premix = Callable[[Any, jax.Array], jax.Array]
 
 
 def _as_many(num_workers: int) -> int:
@@ -21,6 +22,7 @@ def before(
     premix: Premix,
     contract: _rule.RuleContract,
     num_mixtures: Callable[[int], int] = _as_many,
+    sees: type[_rule.Sight] = _geometry.Geometry,
 ) -> _rule.AggregationRule:
     """Return the rule that mixes with ``premix`` and goes on with ``then``.
 
@@ -30,22 +32,27 @@ def before(
     Args:
       then: The rule that follows.
       name: How reports and errors call what comes first.
-      premix: ``(geometry, key) -> weights [m, W]``; a row of NaN is a mixture that is
-        not finite.
+      premix: ``(geometry, key) -> weights [m, W]``, or ``[W]`` where it only scales; a
+        row of NaN is a mixture that is not finite.
       contract: Of the whole.
       num_mixtures: ``(num_workers) -> m``.
+      sees: What ``premix`` is given.
     """
 
     def mix(geometry, key, memory):
         keys = [_random.leaf_key(key, turn) for turn in range(2)]
-        first = _with_anchor(premix, geometry, keys[0], then.anchor)
-        if then.linear:
-            return jnp.mean(first, axis=0, keepdims=True), memory
         if then.mix is None:
-            return first, memory
-        second, memory = then.mix(geometry.mixed(first), keys[1], memory)
+            first = premix(geometry, keys[0])
+            return _mean(first) if then.linear else first, memory
+        first = _matrix(premix(sees.seen_in(_workers(geometry, then)), keys[0]))
+        if then.anchor is not None:
+            first = jnp.pad(first, ((0, 1), (0, 1))).at[-1, -1].set(1)
+        seen = then.sees.seen_in(geometry.mixed(first))
+        second, memory = then.mix(seen, keys[1], memory)
         finite = jnp.isfinite(first)
-        product = jnp.matmul(second, jnp.where(finite, first, 0), precision="highest")
+        product = jnp.matmul(
+            _matrix(second), jnp.where(finite, first, 0), precision="highest"
+        )
         return product, memory
 
     return _rule.AggregationRule(
@@ -53,6 +60,7 @@ def before(
         then.reduce,
         mix,
         contract,
+        sees=_geometry.Geometry if then.mix else sees,
         needs_aligned=then.needs_aligned,
         anchor=then.anchor,
         init=lambda num_workers: then.init(num_mixtures(num_workers)),
@@ -60,10 +68,21 @@ def before(
     )
 
 
-def _with_anchor(premix, geometry, key, anchor):
-    """Mix the workers, and leave the anchor, the last row, as it is."""
-    if anchor is None:
-        return premix(geometry, key)
+def _matrix(weights):
+    """Return ``[m, W]`` also where ``[W]`` only scales."""
+    return jnp.diag(weights) if weights.ndim == 1 else weights
+
+
+def _mean(weights):
+    """Return the weights ``[1, W]`` of the mean of all mixtures."""
+    if weights.ndim == 1:
+        return weights[None] / weights.size
+    return jnp.mean(weights, axis=0, keepdims=True)
+
+
+def _workers(geometry, then):
+    """Leave out the anchor, which is not mixed."""
+    if then.anchor is None:
+        return geometry
     distances, norms = geometry
-    first = premix(_geometry.Geometry(distances[:-1, :-1], norms[:-1]), key)
-    return jnp.pad(first, ((0, 1), (0, 1))).at[-1, -1].set(1)
+    return _geometry.Geometry(distances[:-1, :-1], norms[:-1])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _rule
+from jaxdist import _checks, _geometry, _rule
 from jaxdist.rule import _before
 
 
@@ -42,7 +42,8 @@ def bucketing(
         applied, if :math:`sf` is too large for the next rule.
 
     Communication:
-      On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
+      On the scatter route an all-reduce of W floats, for who is finite, or of
+      :math:`W^2` where ``then`` needs distances.
 
     Example:
       >>> rule = jaxdist.bucketing(2, 1, then=jaxdist.krum)
@@ -85,4 +86,5 @@ def bucketing(
         symmetric=False,
         in_hull=inner.in_hull,
     )
-    return _before.before(rule, f"bucketing({s}, {f})", premix, contract)
+    name = f"bucketing({s}, {f})"
+    return _before.before(rule, name, premix, contract, sees=_geometry.Norms)

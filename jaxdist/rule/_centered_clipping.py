@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _rule
+from jaxdist import _checks, _geometry, _rule
 from jaxdist.rule import _far
 
 
@@ -34,7 +34,8 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
       ValueError: If ``radius`` is not positive or ``iterations`` less than 1.
 
     Communication:
-      On the scatter route an all-reduce of :math:`(W + 1)^2` floats, for the distances.
+      On the scatter route an all-reduce of 2W + 1 floats, for norms and distances from
+      the previous result; of :math:`(W + 1)^2` for more than one iteration.
 
     Example:
       >>> rule = jaxdist.centered_clipping(radius=2.0)
@@ -47,6 +48,13 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
     """
     _checks.real("radius", radius, 0, above=True)
     _checks.integer("iterations", iterations, 1)
+
+    def mix_once(radii, key, memory):
+        del key
+        usable = radii.or_inf(radii.squared_distances)
+        share = _shares(usable, jnp.isfinite(usable), radius)
+        rest = jnp.where(radii.finite[-1], 1 - jnp.sum(share), 0)
+        return jnp.append(share, rest)[None], memory
 
     def mix(geometry, key, memory):
         del key
@@ -64,10 +72,8 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
             squared = jnp.maximum(product - jnp.sum(nearby * product) / 2, 0)
             squared = jnp.where(turn == 0, distances[-1], squared)
             counted = jnp.where(turn == 0, usable, near)
-            away = jnp.maximum(jnp.sqrt(squared), radius)
-            share = jnp.where(counted, radius / away, 0).at[-1].set(0)
-            share /= distances.shape[0] - 1
-            return weights * (1 - jnp.sum(share)) + share
+            share = _shares(squared[:-1], counted[:-1], radius)
+            return weights * (1 - jnp.sum(share)) + jnp.append(share, 0)
 
         weights = jnp.zeros_like(distances[-1]).at[-1].set(1)
         weights = jax.lax.fori_loop(0, iterations, step, weights)
@@ -80,10 +86,17 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
     )
     return _rule.AggregationRule(
         f"centered_clipping({radius}, {iterations})",
-        mix=mix,
+        mix=mix_once if iterations == 1 else mix,
+        sees=_geometry.Radii if iterations == 1 else _geometry.Geometry,
         contract=contract,
         anchor="previous",
     )
+
+
+def _shares(squared, counted, radius):
+    """Return how far to go towards each of the workers, ``[W]``."""
+    away = jnp.maximum(jnp.sqrt(squared), radius)
+    return jnp.where(counted, radius / away, 0) / squared.size
 
 
 def _is_near(from_previous, usable, radius):

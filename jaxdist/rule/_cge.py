@@ -1,6 +1,6 @@
 """CGE: comparative gradient elimination, the mean of the shortest gradients."""
 
-from jaxdist import _checks, _rule
+from jaxdist import _checks, _geometry, _rule
 from jaxdist.rule import _lowest
 
 
@@ -26,7 +26,7 @@ def cge(num_byzantine: int) -> _rule.AggregationRule:
         for the number of workers.
 
     Communication:
-      On the scatter route an all-reduce of :math:`W^2` floats, for the norms.
+      On the scatter route an all-reduce of W floats, for the norms.
 
     Example:
       >>> print(jaxdist.cge(1)(jnp.array([[1.0], [2.0], [3.0], [-100.0]])))
@@ -46,4 +46,6 @@ def cge(num_byzantine: int) -> _rule.AggregationRule:
         return _lowest.mean_weights(geometry.or_inf(norms), norms.shape[0] - f), memory
 
     contract = _rule.RuleContract(_rule.always(f), translation_equivariant=False)
-    return _rule.AggregationRule(f"cge({f})", mix=mix, contract=contract)
+    return _rule.AggregationRule(
+        f"cge({f})", mix=mix, sees=_geometry.Norms, contract=contract
+    )

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _rule
+from jaxdist import _checks, _geometry, _rule
 from jaxdist.rule import _before
 
 
@@ -31,7 +31,8 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
         ``then`` is to tolerate is too large for the number of workers.
 
     Communication:
-      On the scatter route an all-reduce of :math:`W^2` floats, for the norms.
+      On the scatter route an all-reduce of W floats, for the norms, or of :math:`W^2`
+      where ``then`` needs distances.
 
     Example:
       >>> rule = jaxdist.clipping(5.0, then=jaxdist.mean())
@@ -49,7 +50,7 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
         del key
         lengths = jnp.sqrt(geometry.squared_norms)
         scales = jnp.minimum(1, radius / lengths)
-        return jnp.diag(jnp.where(geometry.finite, scales, jnp.nan))
+        return jnp.where(geometry.finite, scales, jnp.nan)
 
     contract = dataclasses.replace(
         then.contract,
@@ -58,4 +59,5 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
         scale_equivariant=False,
         in_hull=False,
     )
-    return _before.before(then, f"clipping({radius})", premix, contract)
+    name = f"clipping({radius})"
+    return _before.before(then, name, premix, contract, sees=_geometry.Norms)

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _rule
+from jaxdist import _geometry, _rule
 
 _UNCERTAIN = 16  # roundings of a squared norm that a product of two gradients can hold
 
@@ -25,7 +25,8 @@ def fltrust() -> _rule.AggregationRule:
       and not equivariant to translation.
 
     Communication:
-      On the scatter route an all-reduce of :math:`(W+1)^2` floats, for the distances.
+      On the scatter route an all-reduce of 2W + 1 floats, for norms and distances from
+      the reference.
 
     Example:
       >>> rows = jnp.array([[2.0, 0.0], [0.0, 50.0], [-9.0, 0.0]])
@@ -44,7 +45,11 @@ def fltrust() -> _rule.AggregationRule:
         scale_equivariant=False,
     )
     return _rule.AggregationRule(
-        "fltrust()", mix=_mix, contract=contract, anchor="reference"
+        "fltrust()",
+        mix=_mix,
+        sees=_geometry.Radii,
+        contract=contract,
+        anchor="reference",
     )
 
 
@@ -56,7 +61,7 @@ def _mix(geometry, key, memory):
     del key
     lengths = jnp.sqrt(jnp.where(geometry.finite, geometry.squared_norms, 0))
     divisor = jnp.where(lengths > 0, lengths, 1)[:-1]
-    products = geometry.inner_products()[-1, :-1]
+    products = geometry.products()
     # Rounding alone would give a gradient short enough the angle it wishes for.
     products = jnp.where(products > _rounding(lengths), products, 0)
     # All cosines, times the length of the reference.

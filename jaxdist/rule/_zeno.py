@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _rule
+from jaxdist import _checks, _geometry, _rule
 from jaxdist.rule import _lowest
 
 
@@ -35,7 +35,8 @@ def zeno(
         ``num_byzantine`` is too large for the number of workers.
 
     Communication:
-      On the scatter route an all-reduce of :math:`(W+1)^2` floats, for the distances.
+      On the scatter route an all-reduce of 2W + 1 floats, for norms and distances from
+      the reference.
 
     Example:
       >>> rule = jaxdist.zeno(2, learning_rate=0.1, penalty=0.01)
@@ -56,7 +57,7 @@ def zeno(
 
     def mix(geometry, key, memory):
         del key
-        descent = learning_rate * geometry.inner_products()[-1, :-1]
+        descent = learning_rate * geometry.products()
         losses = penalty * geometry.squared_norms[:-1] - descent
         losses = jnp.where(geometry.finite[:-1], losses, jnp.inf)
         weights = _lowest.mean_weights(losses, losses.shape[0] - f)
@@ -71,4 +72,10 @@ def zeno(
         scale_equivariant=False,
     )
     name = f"zeno({f}, {learning_rate}, {penalty})"
-    return _rule.AggregationRule(name, mix=mix, contract=contract, anchor="reference")
+    return _rule.AggregationRule(
+        name,
+        mix=mix,
+        sees=_geometry.Radii,
+        contract=contract,
+        anchor="reference",
+    )

@@ -342,6 +342,8 @@ NOT_IN_A_TABLE = {
     "Ef21State": "a state",
     "ErrorFeedbackState": "a state",
     "Geometry": "a type",
+    "Norms": "a type",
+    "Radii": "a type",
     "InjectAttackState": "a state",
     "Keys": "a type",
     "LeafPolicy": "a type",
