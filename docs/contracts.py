@@ -1,5 +1,6 @@
 """Write the tables of contracts that pages include, from the code."""
 
+import math
 import pathlib
 
 import jax
@@ -75,9 +76,9 @@ RULES = [
 def rules() -> str:
     """Return the table of rules in Markdown."""
     lines = [
-        "| rule | range | κ | translation | scale | hull | any order | distances "
-        "| compares with |",
-        "|---|---|---:|---|---|---|---|---|---|",
+        "| rule | range | κ | translation | scale | hull | any order | compares with "
+        "| route | sums besides |",
+        "|---|---|---:|---|---|---|---|---|---|---|",
     ]
     for rule in RULES:
         contract = rule.contract
@@ -86,13 +87,13 @@ def rules() -> str:
             contract.scale_equivariant,
             contract.in_hull,
             contract.symmetric,
-            rule.mix is not None,
         )
         limit = contract.limit if contract.num_byzantine else "f = 0"
         kappa = contract.kappa(NUM_WORKERS, NUM_BYZANTINE)
         constant = f"{kappa:.3g}" if contract.num_byzantine and kappa < 1e9 else ""
         lines.append(
-            f"| `{rule.name}` | {limit} | {constant} | {marks} | {_anchor(rule)} |"
+            f"| `{rule.name}` | {limit} | {constant} | {marks} | {_anchor(rule)} "
+            f"| {_cost(rule)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -108,6 +109,18 @@ def _anchor(rule: jd.AggregationRule) -> str:
     if isinstance(rule.anchor, str):
         return known[rule.anchor]
     return "their median" if rule.anchor else ""
+
+
+def _cost(rule: jd.AggregationRule) -> str:
+    """Return the cells of how a gradient travels, and what is summed besides it."""
+    tx = jd.aggregate("data", rule)
+    gradient = jnp.zeros(SIZE)
+    extra = {"reference": gradient} if rule.anchor == "reference" else {}
+    whole, *besides = jd.communication_report(
+        tx, gradient, NUM_WORKERS, **extra
+    ).shipments
+    sums = (f"{math.prod(x.shape)} {x.leaf.strip('()')}" for x in besides)
+    return f"{whole.route} | {', '.join(sums)}"
 
 
 def table() -> str:
