@@ -20,22 +20,32 @@ def measure(geometry: _geometry.Geometry, counts: jax.Array) -> Spectrum:
 
     Those who do not count are not looked at, so that they cannot blur the others.
     """
-    counted = counts > 0
-    both = counted[:, None] & counted[None]
-    distances = jnp.where(both, geometry.squared_distances, 0)
-    largest = jnp.max(distances)
-    scale = jnp.where(largest > 0, largest, 1)
     weights = counts / jnp.sum(counts)
-    # Squares of large distances would overflow.
-    small = _geometry.Geometry(
-        jnp.where(both, distances / scale, jnp.inf), jnp.where(counted, 0, jnp.inf)
-    )
-    products = small.centred(weights)
+    products, scale = products_around(geometry, weights)
     root = jnp.sqrt(weights)
     variances, directions = jnp.linalg.eigh(root[:, None] * products * root[None])
     along = jnp.matmul(products, root * directions[:, -1], precision="highest")
-    along = jnp.where(counted, jnp.abs(along), 0)
+    along = jnp.where(counts > 0, jnp.abs(along), 0)
     farthest = jnp.max(along)
     # Where they are fused, the maximum may be rounded otherwise than its values.
     blame = jnp.minimum(along / jnp.where(farthest > 0, farthest, 1), 1) ** 2
     return Spectrum(jnp.maximum(variances[-1], 0) * scale, blame)
+
+
+def products_around(
+    geometry: _geometry.Geometry, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the inner products ``[W, W]`` around a mean, and what they are divided by.
+
+    Those without weight are left out.
+    """
+    counted = weights > 0
+    both = counted[:, None] & counted[None]
+    distances = jnp.where(both, geometry.squared_distances, 0)
+    largest = jnp.max(distances)
+    scale = jnp.where(largest > 0, largest, 1)
+    # Squares of large distances would overflow.
+    small = _geometry.Geometry(
+        jnp.where(both, distances / scale, jnp.inf), jnp.where(counted, 0, jnp.inf)
+    )
+    return small.centred(weights), scale
