@@ -3,8 +3,8 @@
 import importlib.metadata
 
 from jaxdist._geometry import Geometry as Geometry
-from jaxdist._geometry import Norms as Norms
-from jaxdist._geometry import Radii as Radii
+from jaxdist._norms import Norms as Norms
+from jaxdist._radii import Radii as Radii
 from jaxdist._rule import AggregationRule as AggregationRule
 from jaxdist._rule import RuleContract as RuleContract
 from jaxdist._types import AxisName as AxisName

@@ -1,6 +1,6 @@
 """Geometry: how W contributions lie to each other, in W² numbers instead of W·d.
 
-Rules that need less of it have :class:`Norms` or :class:`Radii`, of W and 2W numbers.
+Rules that need less of it see :class:`Norms` or :class:`Radii`, of W and 2W numbers.
 """
 
 from typing import NamedTuple
@@ -50,7 +50,7 @@ class Geometry(NamedTuple):
 
     def or_inf(self, scores: jax.Array) -> jax.Array:
         """Return the scores of the first workers, infinite where one is not finite."""
-        return _or_inf(scores, self.finite)
+        return jnp.where(self.finite[: scores.shape[0]], scores, jnp.inf)
 
     def as_array(self) -> jax.Array:
         """Return ``[W, W]``: the distances, with the norms on their zero diagonal."""
@@ -126,122 +126,9 @@ class Geometry(NamedTuple):
         return finite / jnp.maximum(jnp.sum(finite), 1)
 
 
-class Radii(NamedTuple):
-    """How long contributions are, and how far from an anchor, the last of all.
-
-    What is not finite is infinitely long, and infinitely far away.
-    """
-
-    squared_distances: jax.Array  # [W], to the anchor
-    squared_norms: jax.Array  # [W + 1]
-
-    what = "radii"  # how reports call it
-
-    @classmethod
-    def of(cls, rows: jax.Array, anchor: jax.Array | None = None) -> "Radii":
-        """Measure ``[W, n]`` rows, or this shard's part, around an anchor ``[n]``."""
-        if anchor is None:
-            raise ValueError("`anchor` must be given: radii are distances from it.")
-        squared = jnp.sum((rows - anchor[None]) ** 2, axis=1)
-        norms = jnp.append(squared_norms(rows), squared_norms(anchor[None]))
-        return cls(squared, norms)
-
-    @property
-    def finite(self) -> jax.Array:
-        """Which are finite, bool ``[W + 1]``."""
-        return jnp.isfinite(self.squared_norms)
-
-    def or_inf(self, scores: jax.Array) -> jax.Array:
-        """Return the scores of the first workers, infinite where one is not finite."""
-        return _or_inf(scores, self.finite)
-
-    def products(self) -> jax.Array:
-        """Return the inner products ``[W]`` with the anchor; 0 for what is infinite."""
-        norms = self.squared_norms
-        products = (norms[:-1] + norms[-1] - self.squared_distances) / 2
-        return jnp.where(self.finite[:-1] & self.finite[-1], products, 0)
-
-    def as_array(self) -> jax.Array:
-        """Return ``[2 W + 1]``: the distances, then the norms."""
-        return jnp.concatenate(self)
-
-    @classmethod
-    def from_array(cls, array: jax.Array) -> "Radii":
-        """Invert :meth:`as_array`."""
-        squared, norms = jnp.split(array, [array.size // 2])
-        finite = jnp.isfinite(norms)
-        usable = finite[:-1] & finite[-1]
-        return cls(
-            jnp.where(usable, squared, jnp.inf), jnp.where(finite, norms, jnp.inf)
-        )
-
-    @classmethod
-    def shape(cls, num_rows: int) -> tuple[int, ...]:
-        """Return the shape of :meth:`as_array` for so many rows, an anchor included."""
-        return (2 * num_rows - 1,)
-
-    @classmethod
-    def seen_in(cls, geometry: Geometry) -> "Radii":
-        """Return what of a geometry it is."""
-        return cls(geometry.squared_distances[-1, :-1], geometry.squared_norms)
-
-
-class Norms(NamedTuple):
-    """How long contributions are; those that are not finite, infinitely."""
-
-    squared_norms: jax.Array  # [W]
-
-    what = "norms"  # how reports call it
-
-    @classmethod
-    def of(cls, rows: jax.Array, anchor: jax.Array | None = None) -> "Norms":
-        """Measure ``[W, n]`` rows, or this shard's part; an anchor ``[n]`` is last."""
-        norms = squared_norms(rows)
-        if anchor is not None:
-            norms = jnp.append(norms, squared_norms(anchor[None]))
-        return cls(norms)
-
-    @property
-    def finite(self) -> jax.Array:
-        """Which are finite, bool ``[W]``."""
-        return jnp.isfinite(self.squared_norms)
-
-    def or_inf(self, scores: jax.Array) -> jax.Array:
-        """Return the scores of the first workers, infinite where one is not finite."""
-        return _or_inf(scores, self.finite)
-
-    def as_array(self) -> jax.Array:
-        """Return the squared norms."""
-        return self.squared_norms
-
-    @classmethod
-    def from_array(cls, array: jax.Array) -> "Norms":
-        """Invert :meth:`as_array`."""
-        return cls(jnp.where(jnp.isfinite(array), array, jnp.inf))
-
-    @classmethod
-    def shape(cls, num_rows: int) -> tuple[int, ...]:
-        """Return the shape of :meth:`as_array` for so many rows, an anchor included."""
-        return (num_rows,)
-
-    @classmethod
-    def seen_in(cls, geometry: Geometry) -> "Norms":
-        """Return what of a geometry it is."""
-        return cls(geometry.squared_norms)
-
-
-def squared_norms(rows: jax.Array) -> jax.Array:
-    """Return ``[W]`` of ``[W, n]``; infinity or NaN where a row is not finite."""
-    return jnp.sum(rows * rows, axis=1)
-
-
 def product(left: jax.Array, right: jax.Array) -> jax.Array:
     """Multiply with all digits: by default accelerators keep three."""
     return jnp.matmul(left, right, precision="highest")
-
-
-def _or_inf(scores, finite):
-    return jnp.where(finite[: scores.shape[0]], scores, jnp.inf)
 
 
 def _far_away(distances: jax.Array, finite: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _columns, _geometry, _tree
+from jaxdist import _checks, _columns, _geometry, _norms, _radii, _tree
 
 _SMALL_PRODUCT = 16 * 16  # weights of a product that is written out
 _LOWERED = 2.0**-64  # of which no sum of finite numbers is infinite
@@ -32,7 +32,7 @@ def always(number: int) -> Callable[[int], int]:
     return lambda num_workers: number
 
 
-Sight = _geometry.Geometry | _geometry.Radii | _geometry.Norms
+Sight = _geometry.Geometry | _radii.Radii | _norms.Norms
 Mix = Callable[[Any, jax.Array, Any], tuple[jax.Array, Any]]
 
 

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry, _rule
+from jaxdist import _checks, _radii, _rule
 from jaxdist.rule import _lowest, _median
 
 
@@ -60,7 +60,7 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
     return _rule.AggregationRule(
         name,
         mix=mix,
-        sees=_geometry.Radii,
+        sees=_radii.Radii,
         contract=_rule.RuleContract(_rule.always(f)),
         needs_aligned=True,
         anchor=_median.median().reduce,

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry, _rule
+from jaxdist import _checks, _norms, _rule
 from jaxdist.rule import _before
 
 
@@ -69,4 +69,4 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         scale_equivariant=then.contract.scale_equivariant,
     )
     name = f"arc({f})"
-    return _before.before(then, name, premix, contract, sees=_geometry.Norms)
+    return _before.before(then, name, premix, contract, sees=_norms.Norms)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry, _rule
+from jaxdist import _checks, _norms, _rule
 from jaxdist.rule import _before
 
 
@@ -87,4 +87,4 @@ def bucketing(
         in_hull=inner.in_hull,
     )
     name = f"bucketing({s}, {f})"
-    return _before.before(rule, name, premix, contract, sees=_geometry.Norms)
+    return _before.before(rule, name, premix, contract, sees=_norms.Norms)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry, _rule
+from jaxdist import _checks, _geometry, _radii, _rule
 from jaxdist.rule import _far
 
 
@@ -87,7 +87,7 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
     return _rule.AggregationRule(
         f"centered_clipping({radius}, {iterations})",
         mix=mix_once if iterations == 1 else mix,
-        sees=_geometry.Radii if iterations == 1 else _geometry.Geometry,
+        sees=_radii.Radii if iterations == 1 else _geometry.Geometry,
         contract=contract,
         anchor="previous",
     )

@@ -1,6 +1,6 @@
 """CGE: comparative gradient elimination, the mean of the shortest gradients."""
 
-from jaxdist import _checks, _geometry, _rule
+from jaxdist import _checks, _norms, _rule
 from jaxdist.rule import _lowest
 
 
@@ -47,5 +47,5 @@ def cge(num_byzantine: int) -> _rule.AggregationRule:
 
     contract = _rule.RuleContract(_rule.always(f), translation_equivariant=False)
     return _rule.AggregationRule(
-        f"cge({f})", mix=mix, sees=_geometry.Norms, contract=contract
+        f"cge({f})", mix=mix, sees=_norms.Norms, contract=contract
     )

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry, _rule
+from jaxdist import _checks, _norms, _rule
 from jaxdist.rule import _before
 
 
@@ -60,4 +60,4 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
         in_hull=False,
     )
     name = f"clipping({radius})"
-    return _before.before(then, name, premix, contract, sees=_geometry.Norms)
+    return _before.before(then, name, premix, contract, sees=_norms.Norms)

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _geometry, _rule
+from jaxdist import _radii, _rule
 
 _UNCERTAIN = 16  # roundings of a squared norm that a product of two gradients can hold
 
@@ -47,7 +47,7 @@ def fltrust() -> _rule.AggregationRule:
     return _rule.AggregationRule(
         "fltrust()",
         mix=_mix,
-        sees=_geometry.Radii,
+        sees=_radii.Radii,
         contract=contract,
         anchor="reference",
     )

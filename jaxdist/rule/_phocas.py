@@ -1,5 +1,7 @@
 """Phocas: the mean of the values around the trimmed mean."""
 
+import jax.numpy as jnp
+
 from jaxdist import _checks, _rule
 from jaxdist.rule import _around, _trimmed_mean
 
@@ -39,6 +41,12 @@ def phocas(num_byzantine: int) -> _rule.AggregationRule:
     f = _checks.integer("num_byzantine", num_byzantine, 0)
 
     def centre_of(ordered, num_bad):
-        return _trimmed_mean.of_sorted(ordered, num_bad, f)
+        total = _trimmed_mean.total_of_sorted(ordered, num_bad, f)
+        # XLA would keep what is divided, and with it all rows that it was made of.
+        share = jnp.zeros_like(total)
+        for bad in range(f + 1):
+            number = len(ordered) - 2 * f + bad
+            share = jnp.where(num_bad == bad, 1 / number, share)
+        return total * share
 
     return _around.mean_around(f"phocas({f})", f, centre_of)

@@ -60,15 +60,22 @@ def of_sorted(
     ordered: list[jax.Array], num_bad: jax.Array, num_trimmed: int
 ) -> jax.Array:
     """Return the trimmed mean; useless where more are not finite than are trimmed."""
-    num_workers = len(ordered)
+    total = total_of_sorted(ordered, num_bad, num_trimmed)
+    return total / (len(ordered) - 2 * num_trimmed + num_bad).astype(total.dtype)
+
+
+def total_of_sorted(
+    ordered: list[jax.Array], num_bad: jax.Array, num_trimmed: int
+) -> jax.Array:
+    """Return the sum of what is not trimmed, ``W - 2 num_trimmed + num_bad`` values."""
     total = jnp.zeros_like(ordered[0])
     for i in range(num_trimmed):
         # The bad ones, at the end, already are the first that are dropped there.
         counts = jnp.clip(num_bad - (num_trimmed - 1 - i), 0, 1)
         total += counts.astype(total.dtype) * ordered[i]
-    for always in ordered[num_trimmed : num_workers - num_trimmed]:
+    for always in ordered[num_trimmed : len(ordered) - num_trimmed]:
         total += always
-    return total / (num_workers - 2 * num_trimmed + num_bad).astype(total.dtype)
+    return total
 
 
 def _trimming(num_byzantine, fraction):

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry, _rule
+from jaxdist import _checks, _radii, _rule
 from jaxdist.rule import _lowest
 
 
@@ -75,7 +75,7 @@ def zeno(
     return _rule.AggregationRule(
         name,
         mix=mix,
-        sees=_geometry.Radii,
+        sees=_radii.Radii,
         contract=contract,
         anchor="reference",
     )
