@@ -2,9 +2,6 @@
 
 import importlib.metadata
 
-from jaxdist._geometry import Geometry as Geometry
-from jaxdist._norms import Norms as Norms
-from jaxdist._radii import Radii as Radii
 from jaxdist._rule import AggregationRule as AggregationRule
 from jaxdist._rule import RuleContract as RuleContract
 from jaxdist._types import AxisName as AxisName
@@ -108,6 +105,9 @@ from jaxdist.compression._terngrad import terngrad as terngrad
 from jaxdist.compression._threshold import ThresholdState as ThresholdState
 from jaxdist.compression._threshold import threshold as threshold
 from jaxdist.compression._top_k import top_k as top_k
+from jaxdist.geometry._geometry import Geometry as Geometry
+from jaxdist.geometry._norms import Norms as Norms
+from jaxdist.geometry._radii import Radii as Radii
 from jaxdist.layout._init import init as init
 from jaxdist.layout._per_worker import per_worker as per_worker
 from jaxdist.layout._state_specs import state_specs as state_specs

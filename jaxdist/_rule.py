@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _columns, _geometry, _norms, _radii, _tree
+from jaxdist import _checks, _tree
+from jaxdist.geometry import _columns, _geometry, _norms, _radii
 
 _SMALL_PRODUCT = 16 * 16  # weights of a product that is written out
 _LOWERED = 2.0**-64  # of which no sum of finite numbers is infinite

@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxdist"
 FLOORS = [
-    {"_checks", "_geometry", "_tree"},
+    {"_checks", "geometry", "_tree"},
     {"_rule", "_types"},
     {"_collectives", "_random", "_residual", "_traffic", "_wire"},
     {"_leafwise", "_stages", "_worker_state"},

@@ -74,31 +74,6 @@ def test_many_columns_are_mixed_as_few_at_once():
     np.testing.assert_allclose(rule_of_four, (scales[:, None] * rows[:4]).max(axis=0))
 
 
-@pytest.mark.parametrize("sees", [jd.Geometry, jd.Radii, jd.Norms])
-def test_what_a_rule_sees_it_sees_of_the_whole(sees):
-    """In parts, with an anchor, it is what all columns at once show."""
-    rows = jax.random.normal(jax.random.key(0), (5, 700)).at[3, 650].set(jnp.inf)
-    anchor = rows[0] + 1
-    whole = sees.of(rows, anchor)
-    halves = [sees.of(rows[:, i], anchor[i]) for i in (slice(0, 300), slice(300, 700))]
-    joined = sees.from_array(sum(half.as_array() for half in halves))
-    assert whole.as_array().shape == sees.shape(6)
-    for a, b, c in zip(
-        joined,
-        sees.from_array(whole.as_array()),
-        sees.seen_in(jd.Geometry.of(rows, anchor)),
-        strict=True,
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
-        np.testing.assert_allclose(a, c, rtol=1e-5)
-    np.testing.assert_array_equal(joined.finite, [True, True, True, False, True, True])
-
-
-def test_radii_need_an_anchor():
-    with pytest.raises(ValueError, match="`anchor` must be given"):
-        jd.Radii.of(jnp.ones((3, 2)))
-
-
 def test_one_nan_more_than_tolerated_gives_zero():
     rows = jnp.arange(12.0).reshape(6, 2)
     rule = jd.trimmed_mean(1)

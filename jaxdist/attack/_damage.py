@@ -6,8 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _columns, _geometry, _rule
+from jaxdist import _rule
 from jaxdist.attack import _moments
+from jaxdist.geometry import _columns, _geometry
 
 
 class _Shifts(NamedTuple):

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry
+from jaxdist import _checks
 from jaxdist.attack import _attack, _moments
+from jaxdist.geometry import _geometry
 
 
 def fang_krum(knowledge: str = "full", num_halvings: int = 24) -> _attack.Attack:

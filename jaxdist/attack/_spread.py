@@ -5,8 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry
+from jaxdist import _checks
 from jaxdist.attack import _attack, _moments
+from jaxdist.geometry import _geometry
 
 DIRECTIONS = ("mean", "sign", "deviation")
 # Share of the squared distances. Their own rounding is far smaller, but float32 rounds

@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _radii, _rule
+from jaxdist import _checks, _rule
+from jaxdist.geometry import _radii
 from jaxdist.rule import _lowest, _median
 
 

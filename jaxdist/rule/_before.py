@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _geometry, _random, _rule
+from jaxdist import _random, _rule
+from jaxdist.geometry import _geometry
 
 Premix = Callable[[Any, jax.Array], jax.Array]
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _norms, _rule
+from jaxdist import _checks, _rule
+from jaxdist.geometry import _norms
 from jaxdist.rule import _before
 
 

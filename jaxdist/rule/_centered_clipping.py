@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry, _radii, _rule
+from jaxdist import _checks, _rule
+from jaxdist.geometry import _geometry, _radii
 from jaxdist.rule import _far
 
 

@@ -1,6 +1,7 @@
 """CGE: comparative gradient elimination, the mean of the shortest gradients."""
 
-from jaxdist import _checks, _norms, _rule
+from jaxdist import _checks, _rule
+from jaxdist.geometry import _norms
 from jaxdist.rule import _lowest
 
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _geometry
+from jaxdist.geometry import _geometry
 
 
 def reach(dtype: jnp.dtype) -> float:

@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from jaxdist import _radii, _rule
+from jaxdist import _rule
+from jaxdist.geometry import _radii
 
 _UNCERTAIN = 16  # roundings of a squared norm that a product of two gradients can hold
 

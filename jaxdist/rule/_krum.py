@@ -6,7 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry, _rule
+from jaxdist import _checks, _rule
+from jaxdist.geometry import _geometry
 
 NEIGHBOURS = ("paper", "byzfl")
 

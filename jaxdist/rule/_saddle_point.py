@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _geometry
+from jaxdist.geometry import _geometry
 from jaxdist.rule import _spectrum
 
 _ROUNDS = 300

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _geometry, _rule
+from jaxdist import _checks, _rule
+from jaxdist.geometry import _geometry
 from jaxdist.rule import _subsets
 
 _STEPS = 8  # of power iteration, for bounds

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _geometry
+from jaxdist.geometry import _geometry
 
 
 class Spectrum(NamedTuple):

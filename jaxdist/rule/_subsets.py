@@ -6,7 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _geometry, _rule
+from jaxdist import _rule
+from jaxdist.geometry import _geometry
 
 MOST = 1_000_000  # subsets that are compared; each takes a few microseconds
 _TOGETHER = 1024

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _geometry, _norms
+from jaxdist.geometry import _geometry, _norms
 
 
 class Radii(NamedTuple):

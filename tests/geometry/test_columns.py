@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdist import _columns
+from jaxdist.geometry import _columns
 from tests import harness
 
 ROWS = np.random.default_rng(0).standard_normal((4, 40_001)).astype(np.float32)

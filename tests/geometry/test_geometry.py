@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
+from tests.geometry import parts
 
 
 @pytest.mark.parametrize("size", [5, 4096, 10_000])
@@ -99,3 +100,7 @@ def test_bad_workers_have_no_products_and_mix_to_nothing_finite():
     mixed = geometry.mixed(weights)
     np.testing.assert_array_equal(mixed.finite, [True, False, True])
     assert float(mixed.squared_distances[0, 2]) == 0
+
+
+def test_of_parts_it_is_that_of_the_whole():
+    parts.assert_sums_up(jd.Geometry)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _columns
+from jaxdist.geometry import _columns
 
 _RECENTRE = 0.01  # squared distance per squared norm, below which digits would cancel
 _ROUNDS = 4  # each finds what was merely large beside what was huge in the one before

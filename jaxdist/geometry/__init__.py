@@ -1,0 +1,1 @@
+"""Geometry: how contributions lie to each other, and how columns are walked over."""
