@@ -3,7 +3,7 @@
 python -m benchmarks.byzantine.report docs/_static/byzantine.jsonl docs/_byzantine.md
 
 The picture lies beside the first file. A cell is the worst over the attacks of what is
-reached at best, each the mean of all seeds.
+reached at best, each the mean of all seeds; who lacks an attack has none yet.
 """
 
 import argparse
@@ -37,6 +37,11 @@ def worst(attacks: dict) -> tuple[str, float]:
     return name, means[name]
 
 
+def is_whole(cell: dict, attacks: list[str]) -> bool:
+    """Whether a rule was trained under every attack, if under any."""
+    return "none" in cell or cell.keys() >= set(attacks) - {"none"}
+
+
 def table(records: list[dict]) -> str:
     """Return a Markdown table with a line for each rule and each kind of trouble."""
     found = best_accuracies(records)
@@ -50,23 +55,29 @@ def table(records: list[dict]) -> str:
         cell = found[rule, similarity, f]
         means = [f"{np.mean(cell[a]):.3f}" if a in cell else "" for a in attacks]
         seeds = min(len(seeds) for seeds in cell.values())
-        words = [DATA[similarity], f, rule, *means, f"{worst(cell)[1]:.3f}", seeds]
+        lowest = f"{worst(cell)[1]:.3f}" if is_whole(cell, attacks) else ""
+        words = [DATA[similarity], f, rule, *means, lowest, seeds]
         lines.append(f"| {' | '.join(map(str, words))} |")
     return "\n".join(lines)
 
 
 def draw(records: list[dict], path: pathlib.Path) -> None:
     """Draw a line for each rule and a column for each data and number of attackers."""
-    found = best_accuracies(records)
-    rules = list(dict.fromkeys(record["rule"] for record in records))
+    attacks = list(dict.fromkeys(record["attack"] for record in records))
+    found = {
+        place: cell
+        for place, cell in best_accuracies(records).items()
+        if is_whole(cell, attacks)
+    }
+    rules = list(dict.fromkeys(rule for rule, _, _ in found))
     columns = sorted({(similarity, f) for _, similarity, f in found})
     values = np.full((len(rules), len(columns)), np.nan)
     figure, axes = plt.subplots(
         figsize=(3 + 1.3 * len(columns), 1.2 + 0.4 * len(rules)), layout="constrained"
     )
-    for (rule, *column), attacks in found.items():
+    for (rule, *column), cell in found.items():
         i, j = rules.index(rule), columns.index(tuple(column))
-        attack, values[i, j] = worst(attacks)
+        attack, values[i, j] = worst(cell)
         dark = values[i, j] < (CHANCE + 0.9) / 2
         axes.text(
             *(j, i),

@@ -35,6 +35,12 @@ def test_a_line_of_the_table():
     assert lines[2:] == [expected]
 
 
+def test_the_worst_is_not_known_before_every_attack():
+    some = {**record("mimic", 0, 0.9, rule="krum"), "num_byzantine": 4}
+    lines = report.table([*RECORDS, some]).splitlines()
+    assert lines[3] == "| sorted labels | 4 | krum | 0.900 |  |  | 1 |"
+
+
 def test_a_picture(tmp_path):
     path = tmp_path / "map.png"
     report.draw([*RECORDS, record("none", 0, 0.9, rule="mean")], path)
