@@ -26,6 +26,11 @@ class _Shifts(NamedTuple):
         """Return W."""
         return self.honest.shape[0] + self.num_byzantine
 
+    @property
+    def rows(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Return honest rows, mean and direction, to be walked over without a copy."""
+        return self.honest, self.mean[None], self.direction[None]
+
 
 def of_shifts(
     rule: _rule.AggregationRule,
@@ -104,19 +109,15 @@ def _of_reducing(shifts, weights_of):
             weights = jnp.concatenate([weights[:, :num_honest], crafted], axis=1)
             num_copies = 1
 
-        def squared(columns):
-            mean, direction = columns[-2], columns[-1]
+        def squared(honest, mean, direction):
             row = mean + shift * direction
-            crafted = jnp.broadcast_to(row, (num_copies, row.size))
-            rows = jnp.concatenate([columns[:-2], crafted])
+            crafted = jnp.broadcast_to(row, (num_copies, row.shape[1]))
+            rows = jnp.concatenate([honest, crafted])
             merged = shifts.rule.combine(_rule.Part(rows), weights)
-            return jnp.sum((merged - mean) ** 2)
+            return jnp.sum((merged - mean[0]) ** 2)
 
-        return jnp.sqrt(_columns.fold(squared, jnp.add, everything))
+        return jnp.sqrt(_columns.fold(squared, jnp.add, *shifts.rows))
 
-    everything = jnp.concatenate(
-        [shifts.honest, shifts.mean[None], shifts.direction[None]]
-    )
     return damage
 
 
@@ -134,16 +135,13 @@ class _Products(NamedTuple):
     def of(cls, shifts: _Shifts) -> "_Products":
         """Measure the honest and the direction, a few columns at a time."""
 
-        def measured(columns):
-            mean = columns[-1]
-            moved = jnp.concatenate([columns[:-2] - mean[None], columns[-2:-1]])
+        def measured(honest, mean, direction):
+            moved = jnp.concatenate([honest - mean, direction])
             product = _geometry.product
-            return cls(product(moved, moved.T), product(moved, mean), jnp.sum(mean**2))
+            with_mean = product(moved, mean[0])
+            return cls(product(moved, moved.T), with_mean, jnp.sum(mean**2))
 
-        everything = jnp.concatenate(
-            [shifts.honest, shifts.direction[None], shifts.mean[None]]
-        )
-        return _columns.fold(measured, jnp.add, everything)
+        return _columns.fold(measured, jnp.add, *shifts.rows)
 
     def geometry(self, shift: jax.Array, num_byzantine: int) -> _geometry.Geometry:
         """Return how all lie to each other when the attackers send this shift."""
