@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 _REDUCED = 2**14  # elements of all rows, on a CPU, of which each is used many times
-_FOLDED = 2**16  # elements of all rows, on a CPU, that are multiplied
+_FOLDED = 2**15  # elements of all rows, on a CPU, that are multiplied
 _LAUNCHED = 2**24  # elements of all rows, elsewhere
 _FEWEST = 1024  # columns
 
@@ -45,23 +45,37 @@ def fold(
 
 def each(function: Callable[[jax.Array], jax.Array], rows: jax.Array) -> jax.Array:
     """Return what a function ``[W, m] -> [m]`` makes of all columns, ``[n]``."""
+    return each_and_total(lambda columns: (function(columns), ()), rows)[0]
+
+
+def each_and_total(
+    function: Callable[[jax.Array], tuple[jax.Array, Any]], rows: jax.Array
+) -> tuple[jax.Array, Any]:
+    """Return what a function makes of all columns, ``[n]``, and what it adds up to.
+
+    Args:
+      function: Of ``[W, m]``; returns ``[m]``, and a tree of arrays to be added up.
+      rows: ``[W, n]``.
+    """
 
     def apply(width, rows):
         whole = rows.shape[1] // width * width
         if whole <= width:
             return function(rows)
 
-        def body(i, results):
+        def body(i, carry):
+            results, total = carry
             # Slices of single rows fuse with what follows; one of all is copied.
             some = [
                 _some(rows[k : k + 1], i * width, width) for k in range(rows.shape[0])
             ]
-            result = function(jnp.concatenate(some))
-            return jax.lax.dynamic_update_slice_in_dim(results, result, i * width, 0)
+            result, more = function(jnp.concatenate(some))
+            results = jax.lax.dynamic_update_slice_in_dim(results, result, i * width, 0)
+            return results, jax.tree.map(jnp.add, total, more)
 
-        rest = function(rows[:, whole:])
+        rest, total = function(rows[:, whole:])
         results = jnp.concatenate([jnp.zeros_like(rows[0, :whole]), rest])
-        return jax.lax.fori_loop(0, whole // width, body, results)
+        return jax.lax.fori_loop(0, whole // width, body, (results, total))
 
     return _wherever(apply, (jnp.asarray(rows),), _REDUCED)
 
