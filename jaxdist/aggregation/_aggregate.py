@@ -19,7 +19,14 @@ from jaxdist import (
     _types,
     _worker_state,
 )
-from jaxdist.aggregation import _held, _judgement, _plan, _routes, _rule_state
+from jaxdist.aggregation import (
+    _held,
+    _judgement,
+    _plan,
+    _routes,
+    _rule_state,
+    _scope,
+)
 from jaxdist.rule import _mean
 
 
@@ -52,6 +59,7 @@ def aggregate(
     route: str = "auto",
     *,
     downlink: _types.AnyCompressor | None = None,
+    scope: str = "gradient",
     metrics: bool = False,
     key: int | jax.Array = 0,
     model_axis_name: _types.AxisName | None = None,
@@ -75,6 +83,10 @@ def aggregate(
       downlink: What travels back on the route scatter, with a state of its own:
         compressor or policy. None sends the result in the dtype of the leaf. Implies
         ``"scatter"``.
+      scope: What the rule judges: ``"gradient"``, with one distance over all leaves, or
+        each ``"leaf"`` as if it were all there is, so that it may trust other workers
+        in each. Then each leaf travels alone, and the state is a tree like the
+        parameters with an :class:`AggregateState` for each.
       metrics: Note for :func:`aggregation_metrics` what a robust rule did with whom.
       key: Seed or key of everything random; the same on all workers.
       model_axis_name: Mapped axis, or tuple of axes, over which the parameters
@@ -95,11 +107,11 @@ def aggregate(
 
     Raises:
       TypeError: If ``rule``, ``compressor`` or ``downlink`` is none.
-      ValueError: If ``route`` is unknown; if a coordinate-wise rule meets a compressor
-        whose workers keep different coordinates; if ``metrics`` are asked of the mean,
-        which sees no single worker; when applied, if rule, compressor and route cannot
-        go together, if the rule cannot work with so few workers, if its ``reference``
-        is missing, or if the updates are already equal on all workers.
+      ValueError: If ``route`` or ``scope`` is unknown; if a coordinate-wise rule meets
+        a compressor whose workers keep different coordinates; if ``metrics`` are asked
+        of the mean, which sees no single worker; when applied, if rule, compressor and
+        route cannot go together, if the rule cannot work with so few workers, if its
+        ``reference`` is missing, or if the updates are already equal on all workers.
 
     Communication:
       With b bytes of payload and c bytes back: psum 2(W-1)/W · b, gather (W-1) · b,
@@ -132,6 +144,7 @@ def aggregate(
     _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.mean()")
     _leafwise.check("compressor", compressor, policies=True, steps=True)
     _checks.one_of("route", route, ("auto", *_plan.ROUTES))
+    _checks.one_of("scope", scope, _scope.SCOPES)
     if downlink is not None:
         _leafwise.check("downlink", downlink, policies=True, steps=True)
     if downlink is not None and route not in ("auto", "scatter"):
@@ -203,7 +216,7 @@ def aggregate(
         name = f"aggregate({axis_name!r})"
         shards = _collectives.size(model_axis_name) if model_axis_name else 1
         for shipment in _plan.shipments(plans, rule, name, metrics, shards):
-            _traffic.record(init, shipment)
+            _traffic.record((init, *names), shipment)
         step = _random.step_key(state.key, state.count)
         uplink = _leafwise.states_of(
             [plan.compressor for plan in plans],
@@ -246,7 +259,8 @@ def aggregate(
             judged,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    tx = optax.GradientTransformationExtraArgs(init, update)
+    return _scope.leaf_by_leaf(tx) if scope == "leaf" else tx
 
 
 def _attach(states, leaves, axis_name):

@@ -1,0 +1,49 @@
+"""Scope: whether a rule judges whole gradients, or each leaf as if it were all."""
+
+from typing import Any
+
+import jax
+import optax
+
+SCOPES = ("gradient", "leaf")
+
+
+def leaf_by_leaf(
+    tx: optax.GradientTransformationExtraArgs,
+) -> optax.GradientTransformationExtraArgs:
+    """Apply a transformation to each leaf alone, with a state for each.
+
+    Args:
+      tx: What takes an extra argument ``reference``, a tree like the updates or None.
+    """
+
+    def init(params):
+        leaves, treedef = jax.tree.flatten(params)
+        states = [tx.init(_only(params, i)) for i in range(len(leaves))]
+        return treedef.unflatten(states)
+
+    def update(updates, state, params=None, *, reference=None, **extra_args):
+        leaves, treedef = jax.tree.flatten(updates)
+        results = [
+            tx.update(
+                _only(updates, i),
+                before,
+                params,
+                reference=_only(reference, i),
+                **extra_args,
+            )
+            for i, before in enumerate(treedef.flatten_up_to(state))
+        ]
+        merged = [jax.tree.leaves(result)[0] for result, _ in results]
+        after = [state for _, state in results]
+        return treedef.unflatten(merged), treedef.unflatten(after)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _only(tree: Any, index: int) -> Any:
+    """Return the tree with nothing but one leaf, which keeps its name."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef.unflatten(
+        [leaf if i == index else None for i, leaf in enumerate(leaves)]
+    )
