@@ -30,7 +30,10 @@ def aggregation_metrics(state: Any) -> AggregationMetrics:
 
     Influence is :math:`\partial F_j / \partial x_{ij}`, averaged over the coordinates:
     the weights of rules that choose or weight workers, and of coordinate-wise rules the
-    share in which a worker's value was averaged. The constant of the step is
+    share in which a worker's value was averaged, or 1/W of that in which it voted for
+    the result. A worker with any influence counts as selected, however small that is
+    beside the others'. Distances of workers that are not finite are NaN. The constant
+    of the step is
 
     .. math:: \kappa = \frac{\|F - \bar{x}_S\|^2}
        {\frac{1}{|S|}\sum_{i \in S} \|x_i - \bar{x}_S\|^2}
@@ -40,7 +43,7 @@ def aggregation_metrics(state: Any) -> AggregationMetrics:
 
     Args:
       state: A whole optimizer state, or any part of it with a state of
-        :func:`aggregate`.
+        :func:`aggregate`: of one with ``scope="leaf"``, the state of a leaf.
 
     Returns:
       The metrics of the last step, equal on all workers. Before the first step all

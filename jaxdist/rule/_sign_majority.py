@@ -3,6 +3,7 @@
 import functools
 import operator
 
+import jax
 import jax.numpy as jnp
 
 from jaxdist import _rule
@@ -44,6 +45,23 @@ def sign_majority() -> _rule.AggregationRule:
     )
 
 
+@jax.custom_jvp
 def _vote(rows):
-    votes = (jnp.where(jnp.isfinite(row), jnp.sign(row), 0) for row in rows)
-    return jnp.sign(functools.reduce(operator.add, votes))
+    return jnp.sign(functools.reduce(operator.add, map(_ballot, rows)))
+
+
+@_vote.defjvp
+def _agreement(primals, tangents):
+    """Return the share of those who voted for the result: a sign's derivative is 0.
+
+    Metrics ask for it, to know who has influence.
+    """
+    (rows,), (moved,) = primals, tangents
+    result = _vote(rows)
+    voted = [(_ballot(row) == result) & (result != 0) for row in rows]
+    agreed = (jnp.where(mine, row, 0) for mine, row in zip(voted, moved, strict=True))
+    return result, functools.reduce(operator.add, agreed) / len(voted)
+
+
+def _ballot(row):
+    return jnp.where(jnp.isfinite(row), jnp.sign(row), 0)

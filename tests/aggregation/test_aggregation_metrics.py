@@ -53,6 +53,18 @@ def test_of_a_trimmed_mean():
     np.testing.assert_allclose((1 - found.trimmed[:6]).sum(), 4, rtol=1e-6)
 
 
+@pytest.mark.parametrize("backend", harness.BACKENDS)
+def test_of_a_vote(backend):
+    """Attackers who always vote against the others have no influence."""
+    against = jnp.concatenate([jnp.abs(HONEST[:6]), -ATTACKED[6:]])
+    found = metrics(jd.sign_majority(), against, backend=backend)
+    np.testing.assert_array_equal(found.trimmed, [0] * 6 + [1] * 2)
+    np.testing.assert_allclose(found.influence, [1 / 8] * 6 + [0] * 2, rtol=1e-6)
+    behind = metrics(jd.nnm(2, then=jd.sign_majority()), against)
+    assert behind.influence[:6].min() > 0.1
+    np.testing.assert_array_equal(behind.influence[6:], [0, 0])
+
+
 def test_of_workers_that_are_not_finite():
     found = metrics(jd.median(), HONEST.at[3, 5].set(jnp.nan))
     assert int(found.num_nonfinite) == 1
