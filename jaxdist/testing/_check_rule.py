@@ -1,5 +1,6 @@
 """Check rule: every promise of an aggregation rule, tried."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -8,13 +9,20 @@ import numpy as np
 
 from jaxdist import _checks, _rule
 from jaxdist.attack import (
+    _a_little_is_enough,
+    _anti_comparative_elimination,
     _attack,
     _coordinate_shift,
+    _fang_krum,
+    _fang_trimmed_mean,
     _gaussian,
     _inner_product_manipulation,
+    _learned_mimic,
     _mimic,
     _min_max,
     _min_sum,
+    _optimal_a_little_is_enough,
+    _optimal_inner_product_manipulation,
     _sign_flip,
 )
 from jaxdist.testing import _check_compressor, _rule_properties
@@ -65,8 +73,9 @@ def check_rule(
     Tried are shapes and dtypes; that the order of the workers does not matter;
     equivariance to translation and scale; that unanimous workers get their way; an
     oracle in float64, also where all share a large mean; the route scatter beside
-    stacked gradients; that attackers, near, far or not finite, move the result little;
-    that no attack and no adversarial search (:func:`estimate_kappa`) exceeds
+    stacked gradients; that attackers, near, far, not finite or with any attack of the
+    list, move the result little; that neither those, nor attacks that are optimized
+    against this rule, nor an adversarial search (:func:`estimate_kappa`) exceed
     :math:`\kappa`.
 
     Args:
@@ -76,7 +85,9 @@ def check_rule(
       num_workers: W, enough for the rule.
       size: Coordinates of each worker, at least 8.
       oracle: Maps rows ``[W, size]`` in float64 to the result ``[size]``, or None.
-      attacks: For ``resilience``; all that need no argument when None.
+      attacks: For ``bounded`` and ``resilience``; one of each kind that so many
+        attackers can carry out when None, and for ``resilience`` also both optimal
+        attacks on this rule.
       seed: Of the rows.
 
     Returns:
@@ -109,14 +120,32 @@ def check_rule(
         _checks.integer("size", size, 8),
         _checks.integer("seed", seed, 0),
         oracle,
-        _default_attacks() if attacks is None else tuple(attacks),
+        _possible_attacks(rule, num_workers) if attacks is None else tuple(attacks),
+        _optimal_attacks(rule) if attacks is None else (),
     )
     names = _check_compressor.chosen(properties, RULE_PROPERTIES)
     return RuleReport(rule.name, tuple(_report(setting, name) for name in names))
 
 
+def _possible_attacks(
+    rule: _rule.AggregationRule, num_workers: int
+) -> tuple[_attack.Attack, ...]:
+    """Return the attacks that as many as the rule tolerates can carry out."""
+    tolerated = rule.contract.tolerated(num_workers)
+
+    def is_possible(attack):
+        try:
+            attack.check_numbers(num_workers, tolerated)
+        except ValueError:
+            return False
+        return True
+
+    return tuple(filter(is_possible, _default_attacks()))
+
+
+@functools.cache
 def _default_attacks() -> tuple[_attack.Attack, ...]:
-    """Return attacks that need no argument."""
+    """Return one attack of each kind, the same for all rules: they compile once."""
     return (
         _sign_flip.sign_flip(),
         _sign_flip.sign_flip(10.0),
@@ -125,7 +154,23 @@ def _default_attacks() -> tuple[_attack.Attack, ...]:
         _min_max.min_max(),
         _min_sum.min_sum(),
         _mimic.mimic(),
+        _learned_mimic.learned_mimic(),
         _coordinate_shift.coordinate_shift(),
+        _a_little_is_enough.a_little_is_enough(1.5),
+        _anti_comparative_elimination.anti_comparative_elimination(),
+        _fang_krum.fang_krum(),
+        _fang_trimmed_mean.fang_trimmed_mean(),
+    )
+
+
+def _optimal_attacks(rule: _rule.AggregationRule) -> tuple[_attack.Attack, ...]:
+    """Return the attacks that try a few magnitudes on this rule."""
+    return tuple(
+        attack(rule, num_magnitudes=4, num_refinements=2)
+        for attack in (
+            _optimal_inner_product_manipulation.optimal_inner_product_manipulation,
+            _optimal_a_little_is_enough.optimal_a_little_is_enough,
+        )
     )
 
 
@@ -147,7 +192,7 @@ def _is_promised(setting: _rule_properties.RuleSetting, name: str) -> bool:
     """Whether the contract promises it."""
     contract = setting.rule.contract
     robust = contract.num_byzantine is not None
-    constant = contract.kappa(setting.num_workers, setting.num_byzantine)
+    constant = contract.robustness(setting.num_workers, setting.num_byzantine)
     promised = {
         "permutation": contract.symmetric,
         "translation": contract.translation_equivariant,

@@ -25,6 +25,7 @@ class RuleSetting(NamedTuple):
     seed: int
     oracle: Callable[[np.ndarray], Any] | None
     attacks: tuple[_attack.Attack, ...]
+    optimal_attacks: tuple[_attack.Attack, ...] = ()  # on this rule
 
     @property
     def num_byzantine(self) -> int:
@@ -160,7 +161,8 @@ def bounded(setting: RuleSetting) -> str:
     """However far the attackers go, the result stays near the honest workers."""
     honest = setting.num_workers - setting.num_byzantine
     worst = 0.0
-    for rows in _attacked(setting):
+    sent = [_send(setting, attack) for attack in setting.attacks]
+    for rows in (*_attacked(setting), *sent):
         mean = jnp.mean(rows[:honest], axis=0)
         # A single honest worker spreads nothing: compare with its length then.
         spread = jnp.max(jnp.linalg.norm(rows[:honest] - mean[None], axis=1))
@@ -194,28 +196,26 @@ def not_finite(setting: RuleSetting) -> str:
 
 def resilience(setting: RuleSetting) -> str:
     """Under every attack the error is within the constant that is proved."""
-    f = setting.num_byzantine
-    rows, worst = setting.rows(), (0.0, "no attack")
-    honest = rows[: setting.num_workers - f]
+    f, worst = setting.num_byzantine, (0.0, "no attack")
+    attacks = setting.attacks + setting.optimal_attacks
+    honest = setting.rows()[: setting.num_workers - f]
     mean = jnp.mean(honest, axis=0)
     spread = jnp.mean(jnp.sum((honest - mean[None]) ** 2, axis=1))
-    for attack in setting.attacks:
-        error = jnp.sum(
-            (setting.apply(jax.jit(attack, static_argnums=1)(rows, f)) - mean) ** 2
-        )
+    for attack in attacks:
+        error = jnp.sum((setting.apply(_send(setting, attack)) - mean) ** 2)
         worst = max(worst, (float(error / spread), attack.name))
-    bound = setting.rule.contract.kappa(setting.num_workers, f)
+    bound = setting.rule.contract.robustness(setting.num_workers, f)
     if not worst[0] <= bound * (1 + 1e-4) + 1e-6:
         raise AssertionError(
             f"under {worst[1]} kappa is {worst[0]:g}, more than the {bound:g} proved."
         )
-    return f"{len(setting.attacks)} attacks, the worst {worst[1]}: {worst[0]:.3g}"
+    return f"{len(attacks)} attacks, the worst {worst[1]}: {worst[0]:.3g}"
 
 
 def kappa(setting: RuleSetting) -> str:
     """No inputs are found on which the constant that is proved is exceeded."""
     f, num_workers = setting.num_byzantine, setting.num_workers
-    bound = setting.rule.contract.kappa(num_workers, f)
+    bound = setting.rule.contract.robustness(num_workers, f)
     found = _estimate_kappa.estimate_kappa(
         setting.rule, num_workers, f, num_starts=64, num_steps=100, key=setting.seed
     )
@@ -225,6 +225,11 @@ def kappa(setting: RuleSetting) -> str:
             f"{bound:g} proved."
         )
     return f"at least {found.kappa:.3g} of the {bound:.3g} proved"
+
+
+def _send(setting: RuleSetting, attack: _attack.Attack) -> jax.Array:
+    """Return the rows with what attackers make of the last of them."""
+    return jax.jit(attack, static_argnums=1)(setting.rows(), setting.num_byzantine)
 
 
 def _attacked(setting: RuleSetting):
