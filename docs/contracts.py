@@ -89,7 +89,7 @@ def rules() -> str:
             contract.symmetric,
         )
         limit = contract.limit if contract.num_byzantine else "f = 0"
-        kappa = contract.kappa(NUM_WORKERS, NUM_BYZANTINE)
+        kappa = contract.robustness(NUM_WORKERS, NUM_BYZANTINE)
         constant = f"{kappa:.3g}" if contract.num_byzantine and kappa < 1e9 else ""
         lines.append(
             f"| `{rule.name}` | {limit} | {constant} | {marks} | {_anchor(rule)} "

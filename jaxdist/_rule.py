@@ -46,10 +46,10 @@ class RuleContract:
         promised. When more workers than that are not finite, the result is 0.
       largest: ``(num_workers) -> f``, the most for which the rule is defined.
       limit: ``largest`` in words, for tables.
-      kappa: ``(num_workers, num_byzantine) -> kappa`` that is proved, no unit: for
-        every set :math:`S` of :math:`W - f` workers
+      kappa: ``(num_workers, num_byzantine) -> kappa`` that is proved for so many of
+        those tolerated, no unit: for every set :math:`S` of :math:`W - f` workers
         :math:`\|F(x) - \bar{x}_S\|^2 \le \frac{\kappa}{|S|}\sum_{i\in S}
-        \|x_i - \bar{x}_S\|^2`.
+        \|x_i - \bar{x}_S\|^2`. Ask :meth:`robustness`, which knows the range.
       translation_equivariant: The same vector added to all workers is added to the
         result.
       scale_equivariant: A positive number that multiplies all workers multiplies the
@@ -71,6 +71,13 @@ class RuleContract:
     def tolerated(self, num_workers: int) -> int:
         """Return how many of the workers may be Byzantine."""
         return self.num_byzantine(num_workers) if self.num_byzantine else 0
+
+    def robustness(self, num_workers: int, num_byzantine: int) -> float:
+        """Return kappa, infinite where more are Byzantine than the rule tolerates."""
+        tolerated = self.tolerated(num_workers)
+        if not num_byzantine <= tolerated <= self.largest(num_workers):
+            return math.inf
+        return self.kappa(num_workers, num_byzantine)
 
 
 def _first_row(rows: jax.Array) -> jax.Array:
@@ -279,16 +286,17 @@ def judge(
         sight = rule.sees.from_array(sum_of_parts(seen))
         weights, memory = rule.mix(sight, key, memory)
         finite = sight.finite[:num_workers]
+        merged = {k: rule.combine(part, weights) for k, part in parts.items()}
     elif rule.contract.num_byzantine is not None:
-        bad = {k: ~finite_rows(part.rows) for k, part in parts.items()}
-        counts = {k: bad[k].astype(part.rows.dtype) for k, part in parts.items()}
-        finite = sum_of_parts(counts) == 0
+        reduced = {k: _reduced(rule, part.rows) for k, part in parts.items()}
+        bad = {k: (~good).astype(row.dtype) for k, (row, good) in reduced.items()}
+        finite = sum_of_parts(bad) == 0
+        merged = {k: row for k, (row, _) in reduced.items()}
+    else:
+        merged = {k: rule.combine(part, None) for k, part in parts.items()}
     num_nonfinite = jnp.sum(~finite, dtype=jnp.int32)
     trusted = rule.trusts(num_nonfinite, num_workers)
-    merged = {
-        k: jnp.where(trusted, rule.combine(part, weights), 0)
-        for k, part in parts.items()
-    }
+    merged = {k: jnp.where(trusted, row, 0) for k, row in merged.items()}
     return Verdict(merged, weights, memory, num_nonfinite)
 
 
@@ -296,6 +304,29 @@ def _only_value(values: Mapping[Any, jax.Array]) -> jax.Array:
     """Return what is known of a gradient that is in one part."""
     (value,) = values.values()
     return value
+
+
+def _reduced(rule: AggregationRule, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the rows reduced without mixing, and which of them are finite, ``[W]``."""
+
+    def reduce(columns):
+        lowered = functools.reduce(operator.add, [row * _LOWERED for row in columns])
+        return rule.reduce(columns), jnp.sum(lowered)
+
+    reduced, total = _columns.each_and_total(reduce, rows)
+
+    def find_out(carry):
+        done, _ = carry
+        return done | True, finite_rows(rows)
+
+    # One number, found on the way, says that all are finite, as they are mostly. A
+    # loop, not a branch: under vmap a branch would always be taken.
+    all_finite = jnp.isfinite(total)
+    everyone = jnp.broadcast_to(all_finite, rows.shape[:1])
+    found = jax.lax.while_loop(
+        lambda carry: ~carry[0], find_out, (all_finite, everyone)
+    )
+    return reduced, found[1]
 
 
 def _weighted_sum(weights: jax.Array, part: Part) -> jax.Array:

@@ -18,7 +18,8 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
     that is not finite counts as the longest, and stays not finite.
 
     Args:
-      num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-1)/2].
+      num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-1)/2], or the
+        range of ``then``.
       then: :math:`F`, the rule for what is clipped, such as
         ``nnm(f, then=trimmed_mean(f))``.
 
@@ -57,17 +58,13 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         scales = jnp.where(lengths > radius, radius / lengths, 1)
         return jnp.where(geometry.finite, scales, jnp.nan)
 
-    def kappa(num_workers, num_byzantine):
+    def kappa(num_workers, _):
         # At most k of the W - f honest are clipped. That moves their mean by at most
-        # 2f / (W - 2f) of what it takes away from their variance.
-        moved = 2 * num_byzantine / (num_workers - 2 * num_byzantine)
-        return then.contract.kappa(num_workers, num_byzantine) + moved
+        # 2f / (W - 2f) of what it takes away from their variance; the result errs by
+        # kappa of what is left of it. By Cauchy-Schwarz the constants add up.
+        moved = 2 * f / (num_workers - 2 * f)
+        return then.contract.robustness(num_workers, f) + moved
 
-    contract = _rule.RuleContract(
-        _rule.always(f),
-        kappa=kappa,
-        translation_equivariant=False,
-        scale_equivariant=then.contract.scale_equivariant,
-    )
+    contract = _before.contract(f, then, kappa, translation_equivariant=False)
     name = f"arc({f})"
     return _before.before(then, name, premix, contract, sees=_norms.Norms)

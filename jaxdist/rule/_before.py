@@ -17,6 +17,30 @@ def _as_many(num_workers: int) -> int:
     return num_workers
 
 
+def contract(
+    num_byzantine: int,
+    then: _rule.AggregationRule,
+    kappa: Callable[[int, int], float],
+    translation_equivariant: bool,
+) -> _rule.RuleContract:
+    """Return what is promised where all workers are mixed into as many.
+
+    Args:
+      num_byzantine: Corrupt workers tolerated.
+      then: The rule that follows, whose range is that of both.
+      kappa: Of the whole.
+      translation_equivariant: Of the whole.
+    """
+    return _rule.RuleContract(
+        _rule.always(num_byzantine),
+        largest=then.contract.largest,
+        limit=then.contract.limit,
+        kappa=kappa,
+        translation_equivariant=translation_equivariant,
+        scale_equivariant=then.contract.scale_equivariant,
+    )
+
+
 def before(
     then: _rule.AggregationRule,
     name: str,

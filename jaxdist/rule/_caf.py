@@ -86,7 +86,7 @@ def _best_counts(geometry, num_byzantine):
         return jnp.sum(search.following) > num_workers - 2 * num_byzantine
 
     # Beside somebody huge the rounding of a weight would be more than the others.
-    everyone = _far.near(geometry).astype(geometry.squared_norms.dtype)
+    everyone = _far.crowd(geometry).near.astype(geometry.squared_norms.dtype)
     unknown = jnp.full_like(everyone[0], jnp.inf)
     first = look(_Search(everyone, unknown, everyone))
     return jax.lax.while_loop(goes_on, look, first).best

@@ -1,5 +1,7 @@
 """Who is too far away for the others to be told apart beside them."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -15,14 +17,24 @@ def reach(dtype: jnp.dtype) -> float:
     return float(jnp.finfo(dtype).eps) ** -0.5
 
 
-def near(geometry: _geometry.Geometry) -> jax.Array:
-    """Return who is finite and within reach of the majority, bool ``[W]``.
+class Crowd(NamedTuple):
+    """The majority around its most central worker, and who is within its reach."""
 
-    The majority's radius is that around its most central worker.
-    """
+    radius: jax.Array  # (), at most the root of 2 (W - f) honest variances
+    members: jax.Array  # bool, [W]: no farther than that
+    near: jax.Array  # bool, [W]: the others can be told apart beside them
+
+
+def crowd(geometry: _geometry.Geometry) -> Crowd:
+    """Return where most of the finite workers are."""
     distances = geometry.squared_distances
     middle = jnp.sum(geometry.finite) // 2
     radii = jnp.sort(distances, axis=1)[:, jnp.minimum(middle, distances.shape[0] - 1)]
     central = jnp.argmin(radii)
-    limit = reach(distances.dtype) ** 2 * radii[central]
-    return geometry.finite & (distances[central] <= limit)
+    radius = jnp.where(geometry.finite[central], radii[central], 0)
+    from_central, limit = distances[central], reach(distances.dtype) ** 2 * radius
+    return Crowd(
+        jnp.sqrt(radius),
+        geometry.finite & (from_central <= radius),
+        geometry.finite & (from_central <= limit),
+    )

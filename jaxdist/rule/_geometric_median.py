@@ -1,16 +1,23 @@
 """Geometric median: the point with the smallest sum of distances to all workers."""
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _rule
+from jaxdist.geometry import _geometry
 from jaxdist.rule import _far
+
+_STOP = 0.5  # length of the sum of all directions, at which nobody's constant is lost
+_ENOUGH = 300  # iterations
+_ROUNDING = 1e-4  # of a sum of directions
+_TIE = 1e-6  # of a sum of distances
 
 
 def geometric_median(
-    tolerance: float = 1e-6, max_iterations: int = 100
+    tolerance: float = 1e-6, max_iterations: int = 300
 ) -> _rule.AggregationRule:
     r"""Minimize the sum of distances to all workers, by Weiszfeld's iteration.
 
@@ -18,20 +25,28 @@ def geometric_median(
        z \leftarrow \frac{\sum_i w_i x_i}{\sum_i w_i}, \quad
        w_i = \frac{1}{\max(\nu, \|z - x_i\|)}
 
-    It starts at the mean and goes on until :math:`z` moves by less than ``tolerance``
-    times the mean distance of the workers from their mean; :math:`\nu` is as small.
-    All of it happens in the weights; the gradients are added up once. Workers that are
-    not finite are left out, and so are those that are :math:`1/\sqrt{\epsilon}` times
-    (3000 times in float32) farther away than most: beside them rounding would hide the
-    others.
+    Where a worker is that point, it is found at once. Else the iteration starts at the
+    mean of the half of the workers that is nearest to the most central one, and goes on
+    until :math:`z` moves by less than ``tolerance`` times the radius of that half, and
+    the directions to all workers add up to less than 1/2; :math:`\nu` is as small as
+    such a move. All of it happens in the weights; the gradients are added up once.
+    Workers that are not finite are left out, and so are those that are
+    :math:`1/\sqrt{\epsilon}` times (3000 times in float32) farther away than most:
+    beside them rounding would hide the others.
 
     Args:
       tolerance: In (0, 1), no unit.
-      max_iterations: At least 1. Few iterations are not robust: the start is the mean.
+      max_iterations: At least 1. The default was enough in thousands of adversarial
+        searches, 100 were not; it is not proved to be.
 
     Returns:
       A rule that tolerates fewer than W/2 Byzantine workers; equivariant to
-      translation, scaling and rotation.
+      translation, scaling and rotation. Where at least 300 iterations converge,
+      :math:`\kappa \le \max\bigl(\frac{2(W - f)}{W - 2f - 1/2},
+      8 (W - f) \mathrm{tolerance}^2\bigr)`: where the directions add up to 1/2, the
+      honest ones leave the direction to their mean by :math:`W - 2f - 1/2` together,
+      each by at most twice its squared distance from their mean over that of
+      :math:`z`.
 
     Raises:
       ValueError: If ``tolerance`` or ``max_iterations`` is out of range.
@@ -54,11 +69,17 @@ def geometric_median(
 
     def mix(geometry, key, memory):
         del key
-        near = _far.near(geometry)
-        return _weiszfeld(geometry, near, tolerance, max_iterations)[None], memory
+        return _weiszfeld(geometry, tolerance, max_iterations)[None], memory
+
+    def kappa(num_workers, num_byzantine):
+        if max_iterations < _ENOUGH:
+            return math.inf
+        num_honest = num_workers - num_byzantine
+        minority = num_honest - num_byzantine - _STOP
+        return num_honest * max(2 / minority, 8 * float(tolerance) ** 2)
 
     contract = _rule.RuleContract(
-        lambda num_workers: (num_workers - 1) // 2, kappa=_kappa
+        lambda num_workers: (num_workers - 1) // 2, kappa=kappa
     )
     return _rule.AggregationRule("geometric_median()", mix=mix, contract=contract)
 
@@ -69,43 +90,62 @@ class _Search(NamedTuple):
     turn: jax.Array  # int32, ()
     weights: jax.Array  # [W], sum 1
     moved: jax.Array  # (): distance of the last step
+    pull: jax.Array  # (): length of the sum of all directions before it
 
 
-def _weiszfeld(geometry, near, tolerance, max_iterations):
+def _weiszfeld(geometry, tolerance, max_iterations):
     """Return the weights ``[W]`` of the geometric median of those that are near."""
+    radius, members, near = _far.crowd(geometry)
     both = near[:, None] & near[None]
     distances = jnp.where(both, geometry.squared_distances, 0)
-    itself = jnp.eye(near.shape[0], dtype=distances.dtype)
-
-    def norms(combinations):
-        """Return lengths of ``[m, W]`` combinations of workers, each with sum 0."""
-        product = jnp.matmul(combinations, distances, precision="highest")
-        return jnp.sqrt(jnp.maximum(-jnp.sum(product * combinations, axis=1) / 2, 0))
-
-    def from_workers(weights):
-        return norms(itself * jnp.sum(weights) - weights[None])
-
-    start = near.astype(distances.dtype)
-    start /= jnp.maximum(jnp.sum(start), 1)
-    scale = jnp.sum(start * from_workers(start))
-    floor = jnp.maximum(tolerance * scale, jnp.finfo(distances.dtype).tiny)
+    floor = jnp.maximum(tolerance * radius, jnp.finfo(distances.dtype).tiny)
+    optimal = _medians(distances, both, floor)
+    is_known = jnp.any(optimal)
 
     def goes_on(search):
-        return (search.turn < max_iterations) & (search.moved > tolerance * scale)
+        is_far = (search.moved > tolerance * radius) | (search.pull > _STOP)
+        return (search.turn < max_iterations) & is_far
 
     def step(search):
-        away = jnp.maximum(from_workers(search.weights), floor)
+        away = jnp.maximum(_from_workers(search.weights, distances), floor)
         nearest = jnp.min(jnp.where(near, away, jnp.inf))
         weights = jnp.where(near, nearest / away, 0)
-        weights /= jnp.maximum(jnp.sum(weights), 1)
-        moved = norms((weights - search.weights)[None])[0]
-        return _Search(search.turn + 1, weights, moved)
+        total = jnp.maximum(jnp.sum(weights), 1)
+        weights /= total
+        moved = _lengths((weights - search.weights)[None], distances)[0]
+        return _Search(search.turn + 1, weights, moved, moved * total / nearest)
 
-    never = jnp.full_like(scale, jnp.inf)
-    first = _Search(jnp.zeros_like(scale, dtype=jnp.int32), start, never)
+    start = jnp.where(is_known, optimal, members).astype(distances.dtype)
+    start /= jnp.maximum(jnp.sum(start), 1)
+    never = jnp.where(is_known, jnp.zeros_like(radius), jnp.inf)
+    first = _Search(jnp.zeros_like(radius, dtype=jnp.int32), start, never, never)
     return jax.lax.while_loop(goes_on, step, first).weights
 
 
-def _kappa(num_workers, num_byzantine):
-    """Return the constant of Allouah et al., 2023, Table 1."""
-    return 4 * ((num_workers - num_byzantine) / (num_workers - 2 * num_byzantine)) ** 2
+def _medians(distances, both, floor):
+    """Return which workers are a geometric median themselves, bool ``[W]``.
+
+    There the directions to the others add up to no more than the copies that are there.
+    Weiszfeld's iteration would come ever closer to it, and never close enough. Who only
+    seems to have copies, far from the centre of a geometry, has a larger sum.
+    """
+    apart = jnp.sqrt(distances)
+    is_other = both & (apart > floor)
+    votes = jnp.where(is_other, 1 / jnp.where(is_other, apart, 1), 0)
+    pulls = _lengths(votes - jnp.diag(jnp.sum(votes, axis=1)), distances)
+    copies = jnp.sum(both & ~is_other, axis=1, dtype=distances.dtype)
+    balanced = jnp.diagonal(both) & (pulls <= copies + _ROUNDING)
+    sums = jnp.where(balanced, jnp.sum(apart, axis=1), jnp.inf)
+    return balanced & (sums <= (1 + _TIE) * jnp.min(sums))
+
+
+def _lengths(combinations, distances):
+    """Return lengths of ``[m, W]`` combinations of workers, each with sum 0."""
+    products = _geometry.product(combinations, distances)
+    return jnp.sqrt(jnp.maximum(-jnp.sum(products * combinations, axis=1) / 2, 0))
+
+
+def _from_workers(weights, distances):
+    """Return how far all workers are from their mean with weights that add up to 1."""
+    to_all = _geometry.product(distances, weights)
+    return jnp.sqrt(jnp.maximum(to_all - jnp.sum(weights * to_all) / 2, 0))

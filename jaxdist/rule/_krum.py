@@ -66,8 +66,27 @@ def krum(
         return (chosen & trusted)[None].astype(found.dtype), memory
 
     return _rule.AggregationRule(
-        f"krum({f})", mix=mix, contract=contract(f, neighbours, squared)
+        name("krum", f, neighbours, squared),
+        mix=mix,
+        contract=contract(f, neighbours, squared),
     )
+
+
+def name(
+    rule: str,
+    num_byzantine: int,
+    neighbours: str,
+    squared: bool,
+    num_selected: int | None = None,
+    iterated: bool = False,
+) -> str:
+    """Return how reports call a rule, with what is not as usual."""
+    parts = [str(num_byzantine)]
+    parts += [] if num_selected is None else [str(num_selected)]
+    parts += ["iterated"] if iterated else []
+    parts += [] if neighbours == "paper" else [f"neighbours={neighbours!r}"]
+    parts += [] if squared else ["squared=False"]
+    return f"{rule}({', '.join(parts)})"
 
 
 Score = Callable[[_geometry.Geometry, jax.Array], jax.Array]
@@ -109,9 +128,10 @@ def contract(num_byzantine: int, neighbours: str, proved: bool) -> _rule.RuleCon
     else:
         few, largest, limit = 0, lambda num_workers: (num_workers - 1) // 2, "f < W/2"
 
-    def kappa(num_workers, f):
+    def kappa(num_workers, _):
         if not proved:
             return math.inf
+        f = num_byzantine
         return 6 * (num_workers - f) / (num_workers - 2 * f - few)
 
     return _rule.RuleContract(

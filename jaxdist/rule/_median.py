@@ -22,7 +22,9 @@ def median(middle: str = "mean") -> _rule.AggregationRule:
     Returns:
       A rule that tolerates fewer than W/2 Byzantine workers. It is equivariant to
       translation and to positive scaling of each coordinate; with the mean also to
-      negative.
+      negative. Of the honest at least :math:`a = \lceil W/2 \rceil - f` lie on either
+      side of it, so that by Cantelli's inequality
+      :math:`\kappa \le \lfloor W/2 \rfloor / a`.
 
     Raises:
       ValueError: If ``middle`` is unknown.
@@ -73,5 +75,5 @@ def of_sorted(
 
 
 def _kappa(num_workers, num_byzantine):
-    """Return the constant of Allouah et al., 2023, Table 1."""
-    return 4 * ((num_workers - num_byzantine) / (num_workers - 2 * num_byzantine)) ** 2
+    """Return how many may lie beyond, for each of the honest who do not."""
+    return (num_workers // 2) / (-(-num_workers // 2) - num_byzantine)

@@ -76,7 +76,10 @@ def multi_krum(
 
     contract = _krum.contract(f, neighbours, squared and not iterated)
     return _rule.AggregationRule(
-        _name(f, num_selected, iterated), mix=mix, contract=contract, requires=requires
+        _krum.name("multi_krum", f, neighbours, squared, num_selected, iterated),
+        mix=mix,
+        contract=contract,
+        requires=requires,
     )
 
 
@@ -85,10 +88,3 @@ def _of_turns(order, geometry):
     workers = jnp.arange(geometry.finite.shape[0])
     taken = jnp.any(order[:, None] == workers[None], axis=0) & geometry.finite
     return taken.astype(geometry.squared_norms.dtype)[None] / order.shape[0]
-
-
-def _name(f, num_selected, iterated):
-    parts = [str(f)]
-    parts += [] if num_selected is None else [str(num_selected)]
-    parts += ["iterated"] if iterated else []
-    return f"multi_krum({', '.join(parts)})"

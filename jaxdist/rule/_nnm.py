@@ -1,5 +1,7 @@
 """Nearest-neighbour mixing: replace each worker by the mean of those near to it."""
 
+import math
+
 import jax.numpy as jnp
 
 from jaxdist import _checks, _rule
@@ -16,7 +18,8 @@ def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
     included. Distances are over the whole gradient. Ties go to the lowest index.
 
     Args:
-      num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-1)/2].
+      num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-1)/2], or the
+        range of ``then``.
       then: :math:`F`, the rule for the mixtures, such as ``trimmed_mean(f)``.
 
     Returns:
@@ -51,13 +54,11 @@ def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         weights = near.astype(distances.dtype) / num_near
         return jnp.where(finite[:, None], weights, jnp.nan)
 
-    contract = _rule.RuleContract(
-        _rule.always(f),
-        kappa=lambda num_workers, num_byzantine: (
-            (8 * num_byzantine / (num_workers - num_byzantine))
-            * (then.contract.kappa(num_workers, num_byzantine) + 1)
-        ),
-        translation_equivariant=then.contract.translation_equivariant,
-        scale_equivariant=then.contract.scale_equivariant,
-    )
+    def kappa(num_workers, _):
+        of_mixtures = then.contract.robustness(num_workers, f)
+        if math.isinf(of_mixtures):
+            return math.inf
+        return 8 * f / (num_workers - f) * (of_mixtures + 1)
+
+    contract = _before.contract(f, then, kappa, then.contract.translation_equivariant)
     return _before.before(then, f"nnm({f})", premix, contract)

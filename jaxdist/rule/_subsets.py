@@ -105,7 +105,10 @@ def rule(
     return _rule.AggregationRule(
         name,
         mix=mix,
-        contract=_rule.RuleContract(_rule.always(num_byzantine), kappa=kappa),
+        contract=_rule.RuleContract(
+            _rule.always(num_byzantine),
+            kappa=lambda num_workers, _: kappa(num_workers, num_byzantine),
+        ),
         requires=lambda num_workers: check(name, num_byzantine, num_workers),
     )
 

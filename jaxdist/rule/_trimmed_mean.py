@@ -26,7 +26,10 @@ def trimmed_mean(
         :math:`f = \lceil \beta W \rceil`: never rounded to 0.
 
     Returns:
-      A rule equivariant to translation and to scaling of each coordinate.
+      A rule equivariant to translation and to scaling of each coordinate, with
+      :math:`\kappa = f/(W - 2f)`, than which no rule has less: no attack moves a
+      coordinate farther than those do who all lie beyond one end, and then it averages
+      all honest but the :math:`f` at the other end.
 
     Raises:
       ValueError: If not exactly one of both is given, if ``num_byzantine`` is negative
@@ -44,6 +47,8 @@ def trimmed_mean(
     References:
       Yin et al., `Byzantine-Robust Distributed Learning: Towards Optimal Statistical
       Rates <https://arxiv.org/abs/1803.01498>`_, 2018, Option II, with the fraction.
+      Allouah et al., `Fixing by Mixing <https://arxiv.org/abs/2302.01772>`_, 2023, with
+      the lower bound on all rules.
     """
     name, num_trimmed = _trimming(num_byzantine, fraction)
 
@@ -52,7 +57,11 @@ def trimmed_mean(
         ordered, num_bad = _sorting.sort_finite(rows)
         return jnp.where(num_bad <= f, of_sorted(ordered, num_bad, f), 0)
 
-    contract = _rule.RuleContract(num_trimmed, kappa=_kappa, in_hull=True)
+    def kappa(num_workers, _):
+        f = num_trimmed(num_workers)
+        return f / (num_workers - 2 * f)
+
+    contract = _rule.RuleContract(num_trimmed, kappa=kappa, in_hull=True)
     return _rule.AggregationRule(name, reduce, contract=contract, needs_aligned=True)
 
 
@@ -96,9 +105,3 @@ def _trimming(num_byzantine, fraction):
         return math.ceil(round(share * num_workers, 6))
 
     return f"trimmed_mean(fraction={share})", rounded_up
-
-
-def _kappa(num_workers, num_byzantine):
-    """Return the constant of Allouah et al., 2023, Table 1."""
-    share = num_byzantine / (num_workers - 2 * num_byzantine)
-    return 6 * share * (1 + share)

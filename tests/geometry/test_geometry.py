@@ -9,9 +9,10 @@ import jaxdist as jd
 from tests.geometry import parts
 
 
+@pytest.mark.parametrize("num_workers", [6, 64])
 @pytest.mark.parametrize("size", [5, 4096, 10_000])
-def test_geometry_is_exact_around_a_large_mean(size):
-    rows = 100 + 0.01 * np.random.default_rng(0).standard_normal((6, size))
+def test_geometry_is_exact_around_a_large_mean(size, num_workers):
+    rows = 100 + 0.01 * np.random.default_rng(0).standard_normal((num_workers, size))
     rows = rows.astype(np.float32)
     geometry = jd.Geometry.of(jnp.asarray(rows))
     exact = ((rows[:, None].astype(np.float64) - rows[None]) ** 2).sum(axis=-1)

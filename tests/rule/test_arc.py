@@ -55,8 +55,8 @@ def test_the_constant_holds():
     """Against random sets of honest workers with clipped ones among them."""
     rng = np.random.default_rng(0)
     rule = jd.arc(2, then=jd.trimmed_mean(2))
-    bound = rule.contract.kappa(9, 2)
-    assert bound == jd.trimmed_mean(2).contract.kappa(9, 2) + 4 / 5
+    bound = rule.contract.robustness(9, 2)
+    assert bound == jd.trimmed_mean(2).contract.robustness(9, 2) + 4 / 5
     for scale in (1.0, 10.0, 1000.0):
         rows = rng.standard_normal((9, 3)) * rng.choice([1, scale], (9, 1))
         rows = rows.astype(np.float32)

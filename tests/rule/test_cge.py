@@ -20,4 +20,4 @@ def test_no_constant_holds():
     rule = jd.cge(2)
     error = ((np.asarray(rule(rows.astype(np.float32))) - mean) ** 2).sum()
     assert error > 1e5 * spread
-    assert rule.contract.kappa(9, 2) == np.inf
+    assert rule.contract.robustness(9, 2) == np.inf

@@ -51,13 +51,53 @@ def test_its_constant_holds_at_every_distance(away):
     mean = rows[:6].mean(axis=0)
     error = ((np.asarray(RULE(rows)) - mean) ** 2).sum()
     spread = ((rows[:6] - mean) ** 2).sum() / 6
-    assert error <= jd.geometric_median().contract.kappa(9, 3) * spread
+    assert error <= jd.geometric_median().contract.robustness(9, 3) * spread
 
 
-def test_one_iteration_is_not_robust():
-    rows = jnp.zeros((9, 2)).at[8].set(1000.0).at[:8].add(jnp.arange(8.0)[:, None])
-    assert jnp.abs(jd.geometric_median(max_iterations=1)(rows)).max() > 10
-    assert jnp.abs(RULE(rows)).max() < 7
+@pytest.mark.parametrize(("num_workers", "f"), [(3, 1), (11, 2), (37, 18), (101, 50)])
+@pytest.mark.parametrize("away", [10.0, 2751.0, 1e6])
+def test_attackers_as_far_as_they_are_listened_to(num_workers, f, away):
+    """Honest workers in two places, attackers in one that is just near enough."""
+    rule, num_honest = RULE, num_workers - f
+    for others in {1, num_honest // 2, (num_honest - 1) // 2}:
+        rows = np.zeros((num_workers, 2), np.float32)
+        rows[num_honest - others : num_honest, 1] = 1
+        rows[num_honest:, 0] = away
+        mean = rows[:num_honest].mean(axis=0)
+        spread = ((rows[:num_honest] - mean) ** 2).sum(axis=1).mean()
+        error = ((np.asarray(rule(rows)) - mean) ** 2).sum()
+        bound = jd.geometric_median().contract.robustness(num_workers, f)
+        assert error <= (1 + 1e-4) * bound * spread
+
+
+def test_a_worker_that_is_the_minimum_is_found_at_once():
+    rows = jnp.array([[0.0, 0.0]] * 10 + [[0.0, 1.0]] * 9)
+    got = jd.geometric_median(max_iterations=1)(rows)
+    np.testing.assert_array_equal(got, [0, 0])
+
+
+def test_workers_that_look_like_copies_are_none():
+    """Far from the centre of a geometry near ones cannot be told from copies."""
+    low = [0.0] * 6 + [0.00092, 0.0062, 0.0116, 0.1258, 0.2268]
+    high = 2.732 + 1e-3 * np.random.default_rng(0).standard_normal(10)
+    rows = jnp.asarray([*low, *high], jnp.float32)[:, None]
+    np.testing.assert_allclose(RULE(rows), [0.2268], rtol=1e-3)
+
+
+def test_one_iteration_promises_nothing():
+    """It has not arrived, and nobody knows how far it still is."""
+    rows = jnp.array([[0.0, 0.0], [0.0, 1.0], [2751.0, 0.0]])
+    hasty = jd.geometric_median(max_iterations=1)
+    assert jnp.abs(hasty(rows) - RULE(rows)).max() > 0.03
+    assert hasty.contract.robustness(3, 1) == np.inf
+
+
+def test_a_coarse_tolerance_costs_robustness():
+    fine, coarse = (
+        jd.geometric_median(tolerance=tolerance).contract.robustness(3, 1)
+        for tolerance in (1e-6, 0.9)
+    )
+    np.testing.assert_allclose([fine, coarse], [4 / 0.5, 16 * 0.9**2])
 
 
 @pytest.mark.parametrize(

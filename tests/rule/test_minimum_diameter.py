@@ -34,4 +34,4 @@ def test_error_is_a_share_of_the_honest_diameter():
         diameter = oracles.squared_distances(rows[:7]).max()
         assert error <= (2 * 2 / 7) ** 2 * diameter
         spread = ((rows[:7] - mean) ** 2).sum() / 7
-        assert error <= rule.contract.kappa(9, 2) * spread
+        assert error <= rule.contract.robustness(9, 2) * spread

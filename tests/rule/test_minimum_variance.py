@@ -29,5 +29,5 @@ def test_its_constant_holds_and_is_nearly_reached():
         mean = rows[:9].mean(axis=0)
         spread = ((rows[:9] - mean) ** 2).sum() / 9
         ratios.append(((np.asarray(fast(rows)) - mean) ** 2).sum() / spread)
-    kappa = rule.contract.kappa(11, 2)
+    kappa = rule.contract.robustness(11, 2)
     assert 0.9 * kappa < max(ratios) <= kappa * (1 + 1e-5)

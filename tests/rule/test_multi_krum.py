@@ -64,7 +64,7 @@ def test_its_constant_holds_under_collusion():
         mean = rows[:7].mean(axis=0)
         spread = ((rows[:7] - mean) ** 2).sum() / 7
         error = ((np.asarray(fast(rows)) - mean) ** 2).sum()
-        assert error <= rule.contract.kappa(9, 2) * spread
+        assert error <= rule.contract.robustness(9, 2) * spread
 
 
 @pytest.mark.parametrize(("iterated", "most"), [(False, 7), (True, 3)])

@@ -58,4 +58,4 @@ def test_its_constant_holds_in_the_worst_direction():
         mean = rows[:7].mean(axis=0)
         error = ((np.asarray(fast(rows)) - mean) ** 2).sum()
         largest = np.linalg.eigvalsh(np.cov(rows[:7].T, bias=True))[-1]
-        assert error <= rule.contract.kappa(9, 2) * largest
+        assert error <= rule.contract.robustness(9, 2) * largest

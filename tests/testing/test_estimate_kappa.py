@@ -26,6 +26,20 @@ def test_it_exposes_the_mean():
     assert testing.estimate_kappa(jd.mean(), 11, 2, **FEW).kappa > 1e4
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        jd.cge(2),
+        jd.nnm(2, then=jd.trimmed_mean(1)),
+        jd.arc(2, then=jd.trimmed_mean(1)),
+    ],
+    ids=repr,
+)
+def test_it_exposes_rules_that_claim_nothing(rule):
+    assert rule.contract.robustness(11, 2) == np.inf
+    assert testing.estimate_kappa(rule, 11, 2, **FEW).kappa > 1e2
+
+
 def test_it_exposes_a_geometric_median_of_one_step_from_zero():
     def one_step(geometry, key, memory):
         del key
