@@ -62,18 +62,34 @@ def without_numbers(text):
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize(
     ("path", "printed"),
-    [("README.md", "total"), ("docs/testing.md", "breaks 'unbiasedness'")],
+    [
+        ("README.md", "total"),
+        ("docs/testing.md", "breaks 'unbiasedness'"),
+        ("docs/rules.md", "(9, 3)"),
+        ("docs/attacks.md", "median()"),
+    ],
 )
 def test_the_examples_of_a_page_run(path, printed, capsys):
     with jax.numpy_rank_promotion("allow"):
         assert printed in run_page(path, capsys)
 
 
-def test_every_compressor_is_in_the_table_of_contracts():
+@pytest.fixture(scope="module")
+def contracts():
+    """Return the module that writes the tables."""
     path = ROOT / "docs" / "contracts.py"
     spec = importlib.util.spec_from_file_location("contracts", path)
-    contracts = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(contracts)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_rule_is_in_the_table_of_rules(contracts):
+    listed = {rule.name.split("(")[0] for rule in contracts.RULES}
+    assert listed == {row.rule.name.split("(")[0] for row in table.RULES}
+
+
+def test_every_compressor_is_in_the_table_of_contracts(contracts):
     wrappers = {
         *("contractive", "ef21", "error_feedback", "measured", "momentum_correction"),
     }

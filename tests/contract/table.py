@@ -147,6 +147,11 @@ RULES = [
     RuleRow(
         jd.nnm(2, then=jd.trimmed_mean(2)), oracles.nnm(2, oracles.trimmed_mean(2))
     ),
+    RuleRow(jd.nnm(2, then=jd.krum(2)), oracles.nnm(2, oracles.krum(2))),
+    RuleRow(
+        jd.arc(2, then=jd.nnm(2, then=jd.trimmed_mean(2))),
+        oracles.arc(2, oracles.nnm(2, oracles.trimmed_mean(2))),
+    ),
     RuleRow(
         jd.bucketing(2, 1, then=jd.krum),
         oracles.bucketing(2, _places, oracles.krum(2)),
@@ -171,7 +176,9 @@ ATTACKS = [
     *TYPICAL_ATTACKS,
     jd.non_finite(),
     jd.inner_product_manipulation(),
-    jd.optimal_inner_product_manipulation(jd.mean(), 2.0, 3, 1),
+    jd.optimal_inner_product_manipulation(
+        jd.nnm(1, then=jd.trimmed_mean(1)), 2.0, 3, 1
+    ),
     jd.optimal_a_little_is_enough(jd.mean(), 2.0, 3, 1),
     jd.min_max(),
     jd.min_sum(),

@@ -69,6 +69,43 @@ def test_a_tree_is_one_long_gradient(rule):
 
 
 @RULES
+def test_halves_are_added_up_as_floats(rule):
+    """Rounded once, at the end; few are so near the middle that they may go astray."""
+    rows = jnp.asarray(rows_of(9, size=200) + 3, jnp.bfloat16)
+    apply = jax.jit(lambda rows: table.apply(rule, rows))
+    found, expected = apply(rows), apply(rows.astype(jnp.float32))
+    expected = expected.astype(found.dtype)
+    np.testing.assert_allclose(found, expected, rtol=2**-7)
+    assert (found != expected).mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        *(jd.trimmed_mean, jd.meamed, jd.phocas, jd.multi_krum, jd.bulyan),
+        *(jd.minimum_diameter, jd.minimum_variance, jd.smea, jd.cge, jd.monna),
+        *(jd.caf, jd.dnc),
+        lambda f: jd.spectral_filter(f, 10.0),
+        lambda f: jd.nnm(f, then=jd.trimmed_mean(f)),
+        lambda f: jd.arc(f, then=jd.trimmed_mean(f)),
+        lambda f: jd.bucketing(2, f, then=jd.trimmed_mean),
+    ],
+)
+def test_without_attackers_all_are_averaged(factory):
+    rows = rows_of(9)
+    found = jax.jit(factory(0))(rows)
+    np.testing.assert_allclose(found, rows.mean(axis=0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("factory", [jd.krum, jd.aksel])
+def test_without_attackers_those_that_choose_still_do(factory):
+    rows = rows_of(9)
+    found = jax.jit(factory(0))(rows)
+    assert (np.linalg.norm(found - rows.mean(axis=0))) > 0.1
+    assert np.isfinite(found).all()
+
+
+@RULES
 def test_loops_keep_the_types_of_what_varies_in_a_mesh(rule):
     rows = jnp.zeros((harness.NUM_WORKERS, 9, 23))
     apply = harness.mapped(lambda rows: table.apply(rule, rows), "shard_map")
