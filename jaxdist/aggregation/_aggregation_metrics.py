@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxdist import _collectives, _rule
 from jaxdist.aggregation import _judgement
+from jaxdist.geometry import _columns
 from jaxdist.rule import _lowest
 
 
@@ -127,14 +128,20 @@ def measure(
 
 def _of_part(part, merged, weights, rule):
     """Return influence, coordinates with influence and squared distance of each row."""
-    rows, influence = part.rows, _influence(part, weights, rule)
-    return jnp.stack(
-        [
-            jnp.sum(influence, axis=1),
-            jnp.sum(influence != 0, axis=1, dtype=rows.dtype),
-            jnp.sum((rows - merged[None]) ** 2, axis=1),
-        ]
-    )
+
+    def measured(rows, merged, *anchor):
+        part = _rule.Part(rows, *(row[0] for row in anchor))
+        influence = _influence(part, weights, rule)
+        return jnp.stack(
+            [
+                jnp.sum(influence, axis=1),
+                jnp.sum(influence != 0, axis=1, dtype=rows.dtype),
+                jnp.sum((rows - merged) ** 2, axis=1),
+            ]
+        )
+
+    blocks = [row[None] for row in (merged, part.anchor) if row is not None]
+    return _columns.fold(measured, jnp.add, part.rows, *blocks)
 
 
 def _influence(part, weights, rule):
