@@ -43,10 +43,10 @@ def geometric_median(
       A rule that tolerates fewer than W/2 Byzantine workers; equivariant to
       translation, scaling and rotation. Where at least 300 iterations converge,
       :math:`\kappa \le \max\bigl(\frac{2(W - f)}{W - 2f - 1/2},
-      8 (W - f) \mathrm{tolerance}^2\bigr)`: where the directions add up to 1/2, the
-      honest ones leave the direction to their mean by :math:`W - 2f - 1/2` together,
-      each by at most twice its squared distance from their mean over that of
-      :math:`z`.
+      8 (W - f) \mathrm{tolerance}^2\bigr)`: seen from there the cosines between honest
+      workers and their mean add up to at most :math:`f + 1/2`, and each of them falls
+      short of 1 by no more than twice the worker's squared distance from that mean over
+      the squared distance of :math:`z` from it.
 
     Raises:
       ValueError: If ``tolerance`` or ``max_iterations`` is out of range.

@@ -33,7 +33,8 @@ def smea(num_byzantine: int) -> _rule.AggregationRule:
     Returns:
       A rule equivariant to translation, scaling and rotation. The squared error is at
       most :math:`4f/(W - 2f)` times the largest eigenvalue of the honest covariance,
-      the variance in its worst direction, and so in all.
+      the variance in its worst direction, and so in all: the proof is that of
+      :func:`minimum_variance`, along the error.
 
     Raises:
       ValueError: If ``num_byzantine`` is negative; when applied, if it is too large
