@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jaxdist import _checks, _tree
 from jaxdist.geometry import _columns, _geometry, _norms, _radii
 
-_SMALL_PRODUCT = 16 * 16  # weights of a product that is written out
 _LOWERED = 2.0**-64  # of which no sum of finite numbers is infinite
 
 
@@ -311,17 +310,16 @@ def _reduced(rule: AggregationRule, rows: jax.Array) -> tuple[jax.Array, jax.Arr
 
     def reduce(columns):
         lowered = functools.reduce(operator.add, [row * _LOWERED for row in columns])
-        return rule.reduce(columns), jnp.sum(lowered)
+        return rule.reduce(columns), jnp.isfinite(jnp.sum(lowered))
 
-    reduced, total = _columns.each_and_total(reduce, rows)
+    reduced, all_finite = _columns.each_and_all(reduce, rows)
 
     def find_out(carry):
         done, _ = carry
         return done | True, finite_rows(rows)
 
-    # One number, found on the way, says that all are finite, as they are mostly. A
-    # loop, not a branch: under vmap a branch would always be taken.
-    all_finite = jnp.isfinite(total)
+    # Sums on the way say that all are finite, as they are mostly. A loop, not a
+    # branch: under vmap a branch would always be taken.
     everyone = jnp.broadcast_to(all_finite, rows.shape[:1])
     found = jax.lax.while_loop(
         lambda carry: ~carry[0], find_out, (all_finite, everyone)
@@ -354,15 +352,7 @@ def _mixed(weights, rows):
     """Return ``weights [m, W] @ rows [W, s]``, or the rows scaled by ``[W]``."""
     if weights.ndim == 1:
         return weights[:, None] * rows
-    if weights.size > _SMALL_PRODUCT:
-        return jnp.matmul(weights, rows, precision="highest")
-    # Few rows are mixed up to ten times faster by sums, which fuse with what follows.
-    return jnp.stack(
-        [
-            sum(weight * row for weight, row in zip(of_row, rows, strict=True))
-            for of_row in weights
-        ]
-    )
+    return jnp.matmul(weights, rows, precision="highest")
 
 
 def finite_rows(rows: jax.Array) -> jax.Array:

@@ -11,8 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-_REDUCED = 2**14  # elements of all rows, on a CPU, of which each is used many times
-_FOLDED = 2**15  # elements of all rows, on a CPU, that are multiplied
+_CACHED = 2**15  # elements of all rows, on a CPU
 _LAUNCHED = 2**24  # elements of all rows, elsewhere
 _FEWEST = 1024  # columns
 
@@ -40,50 +39,54 @@ def fold(
         rest = function(*(block[:, whole:] for block in rows))
         return jax.lax.fori_loop(0, whole // width, body, rest) if whole else rest
 
-    return _wherever(add, rows, _FOLDED)
+    return _wherever(add, rows)
 
 
 def each(function: Callable[[jax.Array], jax.Array], rows: jax.Array) -> jax.Array:
     """Return what a function ``[W, m] -> [m]`` makes of all columns, ``[n]``."""
-    return each_and_total(lambda columns: (function(columns), ()), rows)[0]
+
+    def with_truth(columns):
+        return function(columns), jnp.ones_like(columns, shape=(), dtype=bool)
+
+    return each_and_all(with_truth, rows)[0]
 
 
-def each_and_total(
-    function: Callable[[jax.Array], tuple[jax.Array, Any]], rows: jax.Array
-) -> tuple[jax.Array, Any]:
-    """Return what a function makes of all columns, ``[n]``, and what it adds up to.
+def each_and_all(
+    function: Callable[[jax.Array], tuple[jax.Array, jax.Array]], rows: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return what a function makes of all columns, ``[n]``, and what is true of all.
 
     Args:
-      function: Of ``[W, m]``; returns ``[m]``, and a tree of arrays to be added up.
+      function: Of ``[W, m]``; returns ``[m]``, and a bool ``()``.
       rows: ``[W, n]``.
     """
 
     def apply(width, rows):
-        whole = rows.shape[1] // width * width
-        if whole <= width:
+        num_columns = rows.shape[1]
+        if num_columns <= width:
             return function(rows)
 
         def body(i, carry):
-            results, total = carry
+            results, holds = carry
+            # The last turn repeats some columns: what is left over, alone, would be
+            # fused with the empty results, and computed for every column.
+            start = jnp.minimum(i * width, num_columns - width)
             # Slices of single rows fuse with what follows; one of all is copied.
-            some = [
-                _some(rows[k : k + 1], i * width, width) for k in range(rows.shape[0])
-            ]
-            result, more = function(jnp.concatenate(some))
-            results = jax.lax.dynamic_update_slice_in_dim(results, result, i * width, 0)
-            return results, jax.tree.map(jnp.add, total, more)
+            some = [_some(rows[k : k + 1], start, width) for k in range(rows.shape[0])]
+            result, here = function(jnp.concatenate(some))
+            results = jax.lax.dynamic_update_slice_in_dim(results, result, start, 0)
+            return results, holds & here
 
-        rest, total = function(rows[:, whole:])
-        results = jnp.concatenate([jnp.zeros_like(rows[0, :whole]), rest])
-        return jax.lax.fori_loop(0, whole // width, body, (results, total))
+        carry = jnp.zeros_like(rows[0]), jnp.ones_like(rows, shape=(), dtype=bool)
+        return jax.lax.fori_loop(0, -(-num_columns // width), body, carry)
 
-    return _wherever(apply, (jnp.asarray(rows),), _REDUCED)
+    return _wherever(apply, (jnp.asarray(rows),))
 
 
-def _wherever(apply, rows, cached):
+def _wherever(apply, rows):
     """Call ``apply(width, *rows)`` with the width for the platform that will run it."""
     height = max(sum(block.shape[0] for block in rows), 1)
-    few, many = (max(_FEWEST, size // height) for size in (cached, _LAUNCHED))
+    few, many = (max(_FEWEST, size // height) for size in (_CACHED, _LAUNCHED))
     if rows[0].shape[1] <= few:
         return apply(few, *rows)
     return jax.lax.platform_dependent(

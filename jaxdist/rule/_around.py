@@ -24,7 +24,7 @@ def mean_around(
     """
 
     def reduce(rows):
-        ordered, num_bad = _sorting.sort_finite(rows)
+        ordered, num_bad = _sorting.sort_finite(rows, num_byzantine)
 
         def centre(moved):
             return centre_of(moved, num_bad)

@@ -44,7 +44,7 @@ def median(middle: str = "mean") -> _rule.AggregationRule:
     is_lower = middle == "lower"
 
     def reduce(rows):
-        ordered, num_bad = _sorting.sort_finite(rows)
+        ordered, num_bad = _sorting.sort_finite(rows, (rows.shape[0] - 1) // 2)
         value = of_sorted(ordered, num_bad, is_lower)
         return jnp.where(2 * num_bad < rows.shape[0], value, 0)
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxdist import _checks, _rule
-from jaxdist.rule import _around, _trimmed_mean
+from jaxdist.rule import _around, _sorting, _trimmed_mean
 
 
 def phocas(num_byzantine: int) -> _rule.AggregationRule:
@@ -41,7 +41,8 @@ def phocas(num_byzantine: int) -> _rule.AggregationRule:
     f = _checks.integer("num_byzantine", num_byzantine, 0)
 
     def centre_of(ordered, num_bad):
-        total = _trimmed_mean.total_of_sorted(ordered, num_bad, f)
+        lowest, kept = ordered[:f][::-1], ordered[f : len(ordered) - f]
+        total = _trimmed_mean.total(_sorting.Cut(lowest, kept, num_bad))
         # XLA would keep what is divided, and with it all rows that it was made of.
         share = jnp.zeros_like(total)
         for bad in range(f + 1):

@@ -6,6 +6,7 @@ take a minute to compile, whole stages are compared at once instead.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,19 +90,81 @@ def _compared(rows: jax.Array, merged: int, distance: int) -> jax.Array:
     return jnp.concatenate(parts, axis=1).reshape(rows.shape)
 
 
-def sort_finite(rows: jax.Array) -> tuple[list[jax.Array], jax.Array]:
+def sort_finite(rows: jax.Array, most: int) -> tuple[list[jax.Array], jax.Array]:
     """Sort ``[W, n]`` with whatever is not finite moved to the end.
+
+    Args:
+      rows: To be sorted.
+      most: How many that are not finite matter, below W.
 
     Returns:
       The W sorted rows, with infinity for what was not finite, and the number of
-      values that were not finite in each coordinate, int32 ``[n]``.
+      values that were not finite in each coordinate, int32 ``[n]``; ``most + 1`` where
+      there are more.
     """
-    finite = [jnp.isfinite(row) for row in rows]
-    num_bad = sum((~mask).astype(jnp.int32) for mask in finite)
-    cleaned = [
-        jnp.where(mask, row, jnp.inf) for mask, row in zip(finite, rows, strict=True)
-    ]
-    return sort_rows(cleaned), jnp.asarray(num_bad)
+    ordered = sort_rows(_or_infinity(rows))
+    return ordered, _count_infinities(ordered[len(ordered) - most - 1 :])
+
+
+class Cut(NamedTuple):
+    """Rows without the ends of each coordinate, as far as they must be sorted."""
+
+    lowest: list[jax.Array]  # the smallest of each coordinate, the largest first
+    kept: list[jax.Array]  # those in the middle, in any order
+    num_bad: jax.Array  # int32, [n]: that are not finite; more than cut where more are
+
+
+def cut_finite(rows: jax.Array, num_cut: int) -> Cut:
+    """Take ``num_cut`` values away at both ends; infinity is what is not finite.
+
+    Of two sorted halves the smallest of all are the smaller ones of pairs, each the
+    k-th of one half with the k-th last of as many of the other: a network that sorts
+    half as many rows twice, and so a quarter less of it.
+    """
+    cleaned = _or_infinity(rows)
+    if 4 * num_cut > len(cleaned) or len(cleaned) > _FUSED:
+        ordered = sort_rows(cleaned)
+        num_bad = _count_infinities(_last(ordered, num_cut + 1))
+        return Cut(ordered[:num_cut][::-1], _middle(ordered, num_cut), num_bad)
+    half = len(cleaned) // 2
+    left, right = sort_rows(cleaned[:half]), sort_rows(cleaned[half:])
+    lowest, others = _pair(left[:num_cut], right[:num_cut])
+    more_others, _ = _pair(_last(left, num_cut), _last(right, num_cut))
+    kept = _middle(left, num_cut) + _middle(right, num_cut) + others + more_others
+    ends = _last(left, num_cut + 1) + _last(right, num_cut + 1)
+    return Cut(_fall(lowest), kept, _count_infinities(ends))
+
+
+def _last(rows, number):
+    return rows[len(rows) - number :]
+
+
+def _middle(rows, num_cut):
+    return rows[num_cut : len(rows) - num_cut]
+
+
+def _pair(left, right):
+    """Return the smaller and the larger of pairs in opposite order."""
+    pairs = [_in_order(*pair) for pair in zip(left, right[::-1], strict=True)]
+    return [low for low, _ in pairs], [high for _, high in pairs]
+
+
+def _fall(rows):
+    """Sort rows that rise and then fall, the largest first: a bitonic merge."""
+    if len(rows) < 2:
+        return rows
+    rows, half = list(rows), 2 ** ((len(rows) - 1).bit_length() - 1)
+    for i in range(len(rows) - half):
+        rows[i + half], rows[i] = _in_order(rows[i], rows[i + half])
+    return _fall(rows[:half]) + _fall(rows[half:])
+
+
+def _or_infinity(rows):
+    return [jnp.where(jnp.isfinite(row), row, jnp.inf) for row in rows]
+
+
+def _count_infinities(rows):
+    return jnp.asarray(sum((row == jnp.inf).astype(jnp.int32) for row in rows))
 
 
 def mean_of_nearest(

@@ -1,6 +1,8 @@
 """Trimmed mean: the average of each coordinate without its extremes."""
 
+import functools
 import math
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +56,10 @@ def trimmed_mean(
 
     def reduce(rows):
         f = num_trimmed(rows.shape[0])
-        ordered, num_bad = _sorting.sort_finite(rows)
-        return jnp.where(num_bad <= f, of_sorted(ordered, num_bad, f), 0)
+        cut = _sorting.cut_finite(rows, f)
+        number = rows.shape[0] - 2 * f + cut.num_bad
+        mean = total(cut) / number.astype(rows.dtype)
+        return jnp.where(cut.num_bad <= f, mean, 0)
 
     def kappa(num_workers, _):
         f = num_trimmed(num_workers)
@@ -65,26 +69,13 @@ def trimmed_mean(
     return _rule.AggregationRule(name, reduce, contract=contract, needs_aligned=True)
 
 
-def of_sorted(
-    ordered: list[jax.Array], num_bad: jax.Array, num_trimmed: int
-) -> jax.Array:
-    """Return the trimmed mean; useless where more are not finite than are trimmed."""
-    total = total_of_sorted(ordered, num_bad, num_trimmed)
-    return total / (len(ordered) - 2 * num_trimmed + num_bad).astype(total.dtype)
-
-
-def total_of_sorted(
-    ordered: list[jax.Array], num_bad: jax.Array, num_trimmed: int
-) -> jax.Array:
-    """Return the sum of what is not trimmed, ``W - 2 num_trimmed + num_bad`` values."""
-    total = jnp.zeros_like(ordered[0])
-    for i in range(num_trimmed):
-        # The bad ones, at the end, already are the first that are dropped there.
-        counts = jnp.clip(num_bad - (num_trimmed - 1 - i), 0, 1)
-        total += counts.astype(total.dtype) * ordered[i]
-    for always in ordered[num_trimmed : len(ordered) - num_trimmed]:
-        total += always
-    return total
+def total(cut: _sorting.Cut) -> jax.Array:
+    """Return the sum of what is not trimmed; useless where more are bad than cut."""
+    kept = functools.reduce(operator.add, cut.kept)
+    for i, row in enumerate(cut.lowest):
+        # Bad ones are the first that are dropped, so that many fewer are at each end.
+        kept += jnp.where(cut.num_bad > i, row, 0)
+    return kept
 
 
 def _trimming(num_byzantine, fraction):

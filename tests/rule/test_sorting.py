@@ -40,11 +40,40 @@ def test_is_as_small_as_batchers():
 
 def test_what_is_not_finite_goes_to_the_end_and_is_counted():
     rows = jnp.array([[jnp.nan, 1.0], [2.0, -jnp.inf], [1.0, jnp.inf]])
-    ordered, num_bad = _sorting.sort_finite(rows)
+    for most, counted in ((2, [1, 2]), (1, [1, 2]), (0, [1, 1])):
+        ordered, num_bad = _sorting.sort_finite(rows, most)
+        np.testing.assert_array_equal(
+            jnp.stack(ordered), [[1, 1], [2, np.inf], [np.inf, np.inf]]
+        )
+        np.testing.assert_array_equal(num_bad, counted)
+
+
+@pytest.mark.parametrize("num_cut", range(6))
+@pytest.mark.parametrize("num_rows", [11, 12, 16, 20, 23, 24])
+def test_a_cut_takes_both_ends(num_rows, num_cut):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((num_rows, 200)).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    num_bad = np.isnan(rows).sum(axis=0)
+    ordered = np.sort(np.where(np.isnan(rows), np.inf, rows), axis=0)
+    cut = _sorting.cut_finite(jnp.asarray(rows), num_cut)
     np.testing.assert_array_equal(
-        jnp.stack(ordered), [[1, 1], [2, np.inf], [np.inf, np.inf]]
+        np.array(cut.lowest).reshape(num_cut, 200), ordered[:num_cut][::-1]
     )
-    np.testing.assert_array_equal(num_bad, [1, 2])
+    kept = np.sort(np.array(cut.kept), axis=0)
+    np.testing.assert_array_equal(kept, ordered[num_cut : num_rows - num_cut])
+    few = num_bad <= num_cut
+    np.testing.assert_array_equal(cut.num_bad[few], num_bad[few])
+    assert (cut.num_bad[~few] > num_cut).all()
+
+
+@pytest.mark.parametrize("num_rows", range(1, 20))
+def test_what_rises_and_falls_is_merged(num_rows):
+    """By the 0-1 principle, all of it."""
+    for start, stop in itertools.combinations_with_replacement(range(num_rows + 1), 2):
+        rows = [jnp.float32(start <= i < stop) for i in range(num_rows)]
+        ordered = [float(row) for row in _sorting._fall(rows)]
+        assert ordered == sorted(map(float, rows), reverse=True)
 
 
 @pytest.mark.parametrize("number", range(5, 10))
