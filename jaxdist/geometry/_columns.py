@@ -14,6 +14,7 @@ import jax.numpy as jnp
 _CACHED = 2**15  # elements of all rows, on a CPU
 _LAUNCHED = 2**24  # elements of all rows, elsewhere
 _FEWEST = 1024  # columns
+_ALIGNED = 64  # columns, a multiple of what a processor takes at once
 
 
 def fold(
@@ -65,6 +66,8 @@ def each_and_all(
         num_columns = rows.shape[1]
         if num_columns <= width:
             return function(rows)
+        num_turns = -(-num_columns // width)
+        width = -(-num_columns // (num_turns * _ALIGNED)) * _ALIGNED
 
         def body(i, carry):
             results, holds = carry
@@ -78,7 +81,7 @@ def each_and_all(
             return results, holds & here
 
         carry = jnp.zeros_like(rows[0]), jnp.ones_like(rows, shape=(), dtype=bool)
-        return jax.lax.fori_loop(0, -(-num_columns // width), body, carry)
+        return jax.lax.fori_loop(0, num_turns, body, carry)
 
     return _wherever(apply, (jnp.asarray(rows),))
 
