@@ -319,7 +319,8 @@ def _reduced(rule: AggregationRule, rows: jax.Array) -> tuple[jax.Array, jax.Arr
         return done | True, finite_rows(rows)
 
     # Sums on the way say that all are finite, as they are mostly. A loop, not a
-    # branch: under vmap a branch would always be taken.
+    # branch: under vmap a branch would always be taken. `done | True` varies in a mesh
+    # as `done` does, which a loop asks for.
     everyone = jnp.broadcast_to(all_finite, rows.shape[:1])
     found = jax.lax.while_loop(
         lambda carry: ~carry[0], find_out, (all_finite, everyone)

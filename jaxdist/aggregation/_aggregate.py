@@ -116,7 +116,8 @@ def aggregate(
     Communication:
       With b bytes of payload and c bytes back: psum 2(W-1)/W · b, gather (W-1) · b,
       scatter (W-1)/W · (b + c), and there 2(W-1)/W · 4W² more for rules that need
-      distances, 4W instead of 4W² for other robust rules.
+      distances, 4W instead of 4W² for other robust rules; with ``scope="leaf"`` so
+      much for each leaf.
       :func:`communication_report` lists them leaf by leaf.
 
     Example:
@@ -216,6 +217,7 @@ def aggregate(
         name = f"aggregate({axis_name!r})"
         shards = _collectives.size(model_axis_name) if model_axis_name else 1
         for shipment in _plan.shipments(plans, rule, name, metrics, shards):
+            # With scope "leaf" each leaf is a source: their distances add up.
             _traffic.record((init, *names), shipment)
         step = _random.step_key(state.key, state.count)
         uplink = _leafwise.states_of(

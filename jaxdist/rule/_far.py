@@ -31,10 +31,10 @@ def crowd(geometry: _geometry.Geometry) -> Crowd:
     middle = jnp.sum(geometry.finite) // 2
     radii = jnp.sort(distances, axis=1)[:, jnp.minimum(middle, distances.shape[0] - 1)]
     central = jnp.argmin(radii)
-    radius = jnp.where(geometry.finite[central], radii[central], 0)
-    from_central, limit = distances[central], reach(distances.dtype) ** 2 * radius
+    squared_radius = jnp.where(geometry.finite[central], radii[central], 0)
+    limit = reach(distances.dtype) ** 2 * squared_radius
     return Crowd(
-        jnp.sqrt(radius),
-        geometry.finite & (from_central <= radius),
-        geometry.finite & (from_central <= limit),
+        jnp.sqrt(squared_radius),
+        geometry.finite & (distances[central] <= squared_radius),
+        geometry.finite & (distances[central] <= limit),
     )

@@ -41,7 +41,8 @@ def geometric_median(
 
     Returns:
       A rule that tolerates fewer than W/2 Byzantine workers; equivariant to
-      translation, scaling and rotation. Where at least 300 iterations converge,
+      translation, scaling and rotation. Where at least 300 iterations converge, and
+      for up to about a hundred workers in float32,
       :math:`\kappa \le \max\bigl(\frac{2(W - f)}{W - 2f - 1/2},
       8 (W - f) \mathrm{tolerance}^2\bigr)`: seen from there the cosines between honest
       workers and their mean add up to at most :math:`f + 1/2`, and each of them falls
@@ -75,8 +76,8 @@ def geometric_median(
         if max_iterations < _ENOUGH:
             return math.inf
         num_honest = num_workers - num_byzantine
-        minority = num_honest - num_byzantine - _STOP
-        return num_honest * max(2 / minority, 8 * float(tolerance) ** 2)
+        margin = num_honest - num_byzantine - _STOP
+        return num_honest * max(2 / margin, 8 * float(tolerance) ** 2)
 
     contract = _rule.RuleContract(
         lambda num_workers: (num_workers - 1) // 2, kappa=kappa
@@ -117,8 +118,8 @@ def _weiszfeld(geometry, tolerance, max_iterations):
 
     start = jnp.where(is_known, optimal, members).astype(distances.dtype)
     start /= jnp.maximum(jnp.sum(start), 1)
-    never = jnp.where(is_known, jnp.zeros_like(radius), jnp.inf)
-    first = _Search(jnp.zeros_like(radius, dtype=jnp.int32), start, never, never)
+    left = jnp.where(is_known, jnp.zeros_like(radius), jnp.inf)
+    first = _Search(jnp.zeros_like(radius, dtype=jnp.int32), start, left, left)
     return jax.lax.while_loop(goes_on, step, first).weights
 
 

@@ -41,8 +41,7 @@ def phocas(num_byzantine: int) -> _rule.AggregationRule:
     f = _checks.integer("num_byzantine", num_byzantine, 0)
 
     def centre_of(ordered, num_bad):
-        lowest, kept = ordered[:f][::-1], ordered[f : len(ordered) - f]
-        total = _trimmed_mean.total(_sorting.Cut(lowest, kept, num_bad))
+        total = _trimmed_mean.total(_sorting.cut_sorted(ordered, num_bad, f))
         # XLA would keep what is divided, and with it all rows that it was made of.
         share = jnp.zeros_like(total)
         for bad in range(f + 1):

@@ -103,7 +103,7 @@ def sort_finite(rows: jax.Array, most: int) -> tuple[list[jax.Array], jax.Array]
       there are more.
     """
     ordered = sort_rows(_or_infinity(rows))
-    return ordered, _count_infinities(ordered[len(ordered) - most - 1 :])
+    return ordered, _count_infinities(_last(ordered, most + 1))
 
 
 class Cut(NamedTuple):
@@ -121,18 +121,20 @@ def cut_finite(rows: jax.Array, num_cut: int) -> Cut:
     k-th of one half with the k-th last of as many of the other: a network that sorts
     half as many rows twice, and so a quarter less of it.
     """
-    cleaned = _or_infinity(rows)
-    if 4 * num_cut > len(cleaned) or len(cleaned) > _FUSED:
-        ordered = sort_rows(cleaned)
-        num_bad = _count_infinities(_last(ordered, num_cut + 1))
-        return Cut(ordered[:num_cut][::-1], _middle(ordered, num_cut), num_bad)
-    half = len(cleaned) // 2
+    if 4 * num_cut > len(rows) or len(rows) > _FUSED:
+        return cut_sorted(*sort_finite(rows, num_cut), num_cut)
+    cleaned, half = _or_infinity(rows), len(rows) // 2
     left, right = sort_rows(cleaned[:half]), sort_rows(cleaned[half:])
     lowest, others = _pair(left[:num_cut], right[:num_cut])
     more_others, _ = _pair(_last(left, num_cut), _last(right, num_cut))
     kept = _middle(left, num_cut) + _middle(right, num_cut) + others + more_others
     ends = _last(left, num_cut + 1) + _last(right, num_cut + 1)
     return Cut(_fall(lowest), kept, _count_infinities(ends))
+
+
+def cut_sorted(ordered: list[jax.Array], num_bad: jax.Array, num_cut: int) -> Cut:
+    """Do the same to rows that are sorted already."""
+    return Cut(ordered[:num_cut][::-1], _middle(ordered, num_cut), num_bad)
 
 
 def _last(rows, number):
