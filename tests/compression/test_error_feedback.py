@@ -82,11 +82,14 @@ def _subgradient(x, eps=0.5):
 
 @pytest.mark.parametrize(
     ("compressor", "low", "high"),
-    [(jd.scaled_sign(), 0.68, 0.69), (jd.error_feedback(jd.scaled_sign()), 0, 1e-4)],
+    [(jd.scaled_sign(), 0.68, 0.69), (jd.error_feedback(jd.scaled_sign()), 0, 5e-4)],
     ids=["without", "with"],
 )
 def test_counter_example_of_the_paper(compressor, low, high):
-    """Signs of the gradient never leave the line x1 + x2 = 1.37; feedback does."""
+    """Signs of the gradient never leave the line x1 + x2 = 1.37; feedback does.
+
+    The last steps are 7e-5 long, so that where they end depends on the rounding.
+    """
 
     def step(carry, t):
         x, state = carry
