@@ -13,7 +13,9 @@ import multiprocessing
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 
+import numpy as np
 import tqdm
 
 import jaxdist as jd
@@ -61,67 +63,77 @@ ATTACKS = {
 }
 
 
-def jobs(options) -> list[dict]:
-    """Return what to train, the seeds of a job in one program."""
-    seeds = range(options.seeds)
-    groups = [list(seeds)] if options.vmap else [[seed] for seed in seeds]
-    grid = itertools.product(
-        groups, options.similarities, options.byzantine, options.rules
-    )
-    return [
+def jobs(options, records: Sequence[dict]) -> list[dict]:
+    """Return the programs that train what the records lack."""
+    done = [_without(record, "seconds", "accuracies") for record in records]
+    programs = [
         {
-            "seeds": group,
             "data": options.data,
             "steps": options.steps,
             "similarity": similarity,
             "num_byzantine": f,
             "rule": rule,
-            "attack": attack,
+            "attacks": attacks,
         }
-        for group, similarity, f, rule in grid
-        for attack in (options.attacks if f else ["none"])
+        for similarity, f, rule in itertools.product(
+            options.similarities, options.byzantine, options.rules
+        )
+        for attacks in _attacks_of_a_program(options, f)
     ]
+    for program in programs:
+        program["seeds"] = [
+            seed
+            for seed in range(options.seeds)
+            if any(run not in done for run in runs(program, seed))
+        ]
+    return [program for program in programs if program["seeds"]]
 
 
-def _without_seeds(job):
-    """Return what tells a record from those of other jobs."""
-    return {name: value for name, value in job.items() if name != "seeds"}
+def _attacks_of_a_program(options, f):
+    attacks = options.attacks if f else ["none"]
+    return [attacks] if options.vmap else [[attack] for attack in attacks]
 
 
-def train(job: dict, directory: str | None) -> list[dict]:
-    """Train with each seed of a job; return a record for each."""
+def _without(record, *names):
+    return {name: value for name, value in record.items() if name not in names}
+
+
+def runs(job: dict, seed: int) -> list[dict]:
+    """Return the records of a job, one for each attack, before there are results."""
+    common = _without(job, "attacks", "seeds")
+    return [{**common, "attack": attack, "seed": seed} for attack in job["attacks"]]
+
+
+def train(job: dict, directory: str | None, vmap: bool = False) -> list[dict]:
+    """Train with each attack and each seed of a job; return a record for each."""
     start = time.perf_counter()
     f = job["num_byzantine"]
     rule = RULES[job["rule"]](f)
-    attack = ATTACKS[job["attack"]](rule) if f else None
-    accuracies = problem.trainer(
+    attacks = [ATTACKS[name](rule) for name in job["attacks"]] if f else []
+    train_from = problem.trainer(
         datasets.load(job["data"], directory),
-        problem.Setting(rule, attack, f),
+        problem.Setting(rule, attacks, f),
         job["similarity"],
         job["steps"],
-    )(job["seeds"])
-    seconds = (time.perf_counter() - start) / len(accuracies)
+    )
+    seeds = job["seeds"]
+    groups = [seeds] if vmap else [[seed] for seed in seeds]
+    accuracies = np.concatenate([train_from(group) for group in groups], axis=1)
+    seconds = round((time.perf_counter() - start) / accuracies[..., 0].size)
     return [
         {
-            **_without_seeds(job),
-            "seed": seed,
-            "seconds": round(seconds),
+            **run,
+            "seconds": seconds,
             "accuracies": [round(float(accuracy), 4) for accuracy in row],
         }
-        for seed, row in zip(job["seeds"], accuracies, strict=True)
+        for seed, rows in zip(seeds, accuracies.swapaxes(0, 1), strict=True)
+        for run, row in zip(runs(job, seed), rows, strict=True)
     ]
 
 
 def _take_a_core(cores):
     """Keep this process on a core of its own."""
     os.sched_setaffinity(0, {cores.get()})
-
-
-def is_done(job, records):
-    """Whether all seeds of a job are in the file."""
-    wanted = _without_seeds(job).items()
-    done = {record["seed"] for record in records if wanted <= record.items()}
-    return done >= set(job["seeds"])
 
 
 def main() -> None:
@@ -137,13 +149,12 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=RULES)
     parser.add_argument("--attacks", nargs="+", default=list(ATTACKS), choices=ATTACKS)
     parser.add_argument(
-        "--vmap", action="store_true", help="all seeds in one program, for a GPU"
+        "--vmap", action="store_true", help="attacks and seeds at once, for a GPU"
     )
     options = parser.parse_args()
     records = []
     if options.path.exists():
         records = [json.loads(line) for line in options.path.read_text().splitlines()]
-    missing = [job for job in jobs(options) if not is_done(job, records)]
     context = multiprocessing.get_context("spawn")
     cores, free = context.Queue(), os.sched_getaffinity(0)
     for core in free:
@@ -154,7 +165,10 @@ def main() -> None:
         ) as pool,
         options.path.open("a") as file,
     ):
-        running = [pool.submit(train, job, options.data_dir) for job in missing]
+        running = [
+            pool.submit(train, job, options.data_dir, options.vmap)
+            for job in jobs(options, records)
+        ]
         finished = concurrent.futures.as_completed(running)
         for future in tqdm.tqdm(finished, total=len(running)):
             for record in future.result():

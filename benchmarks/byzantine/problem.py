@@ -22,10 +22,10 @@ KERNELS = [(5, 5, 1, 20), (5, 5, 20, 50), (800, 500), (500, 10)]
 
 
 class Setting(NamedTuple):
-    """Who aggregates how, and who attacks with what."""
+    """Who aggregates how, and who attacks with what: one training for each attack."""
 
     rule: jd.AggregationRule
-    attack: jd.Attack | None
+    attacks: Sequence[jd.Attack]
     num_byzantine: int
 
 
@@ -108,13 +108,17 @@ def loss(params, images, labels):
 def trainer(
     dataset, setting: Setting, similarity: float, steps: int = STEPS
 ) -> Callable[[Sequence[int]], np.ndarray]:
-    """Return ``seeds -> test accuracies [seeds, times]``, as one jitted program."""
+    """Return ``seeds -> test accuracies [attacks, seeds, times]``, one jitted program.
+
+    All attacks and all seeds of a call are trained at once.
+    """
     if steps % TESTED_EVERY:
         raise ValueError(f"`steps` must be a multiple of {TESTED_EVERY}, got {steps}.")
 
     @jax.jit
-    @functools.partial(jax.vmap, in_axes=(0, 0, None))
-    def train(key, parts, data):
+    @functools.partial(jax.vmap, in_axes=(0, None, None, None))
+    @functools.partial(jax.vmap, in_axes=(None, 0, 0, None))
+    def train(which, key, parts, data):
         images, labels, test_images, test_labels = data
         keys = jax.random.split(key, 2)
         params = init(keys[0])
@@ -126,7 +130,8 @@ def trainer(
 
             sample, rest = jax.random.split(key)
             places = jax.vmap(draw)(parts, jax.random.split(sample, HONEST))
-            return _step(setting, *carry, (images[places], labels[places]), rest), None
+            batches = images[places], labels[places]
+            return _step(setting, which, *carry, batches, rest), None
 
         def stretch(carry, keys):
             carry, _ = jax.lax.scan(advance, carry, keys)
@@ -137,10 +142,11 @@ def trainer(
 
     def train_from(seeds):
         train_labels = np.asarray(dataset.train_labels)
-        data = tuple(map(jnp.asarray, dataset))
         parts = np.stack([deal(train_labels, similarity, seed) for seed in seeds])
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-        return np.asarray(train(keys, jnp.asarray(parts), data))
+        attacks = jnp.arange(max(1, len(setting.attacks)))
+        data = tuple(map(jnp.asarray, dataset))
+        return np.asarray(train(attacks, keys, jnp.asarray(parts), data))
 
     return train_from
 
@@ -164,7 +170,7 @@ def _first_state(params):
     )
 
 
-def _step(setting, params, state, batches, key):
+def _step(setting, which, params, state, batches, key):
     """Train one step; rows of stacked gradients are those of the honest workers."""
     # One worker after the other: gradients of several kernels at once are slower.
     gradients = jax.lax.map(lambda batch: jax.grad(loss)(params, *batch), batches)
@@ -172,11 +178,20 @@ def _step(setting, params, state, batches, key):
     attack_key, rule_key = jax.random.split(key)
     if setting.num_byzantine:
         sent = jax.tree.map(functools.partial(_with_room, setting.num_byzantine), sent)
-        sent = setting.attack(sent, setting.num_byzantine, attack_key)
+        corruptions = [
+            functools.partial(_corrupt, attack, setting.num_byzantine)
+            for attack in setting.attacks
+        ]
+        sent = jax.lax.switch(which, corruptions, sent, attack_key)
     anchor = state.last if setting.rule.anchor == "previous" else None
     merged = setting.rule(sent, key=rule_key, anchor=anchor)
     updates, optimizer = _AT_THE_SERVER.update(merged, state.optimizer, params)
     return optax.apply_updates(params, updates), _State(momentum, optimizer, merged)
+
+
+def _corrupt(attack, num_byzantine, sent, key):
+    """Give an attack its arguments in the order that a switch has them."""
+    return attack(sent, num_byzantine, key)
 
 
 def _with_room(num_rows, leaf):

@@ -21,19 +21,28 @@ def options(**changed):
 
 
 def test_every_seed_meets_every_attack():
-    jobs = grid.jobs(options())
-    assert len(jobs) == 2 * (1 + 2)
-    assert {job["attack"] for job in jobs if not job["num_byzantine"]} == {"none"}
-    assert [job["seeds"] for job in grid.jobs(options(vmap=True))] == [[0, 1]] * 3
+    jobs = grid.jobs(options(), [])
+    assert [(job["num_byzantine"], job["attacks"]) for job in jobs] == [
+        (0, ["none"]),
+        (2, ["mimic"]),
+        (2, ["sign flip"]),
+    ]
+    assert all(job["seeds"] == [0, 1] for job in jobs)
+    together = grid.jobs(options(vmap=True), [])
+    assert [job["attacks"] for job in together] == [["none"], ["mimic", "sign flip"]]
 
 
 def test_what_the_file_has_is_done():
-    (first, *_), record = grid.jobs(options(byzantine=[2])), {"seed": 0}
-    record |= {key: value for key, value in first.items() if key != "seeds"}
-    assert grid.is_done(first, [record])
-    assert not grid.is_done({**first, "seeds": [0, 1]}, [record])
-    assert not grid.is_done({**first, "rule": "median"}, [record])
-    assert not grid.is_done({**first, "steps": 50}, [record])
+    wanted = options(byzantine=[2])
+    first, second = grid.jobs(wanted, [])
+    records = [
+        {**run, "seconds": 1, "accuracies": [0.5]} for run in grid.runs(first, seed=0)
+    ]
+    assert grid.jobs(wanted, records) == [{**first, "seeds": [1]}, second]
+    assert grid.jobs(options(byzantine=[2], seeds=1, attacks=["mimic"]), records) == []
+    for other in ({"rules": ["median"]}, {"steps": 50}, {"similarities": [1.0]}):
+        changed = grid.jobs(options(byzantine=[2], **other), records)
+        assert [job["seeds"] for job in changed] == [[0, 1]] * 2
 
 
 def test_rules_and_attacks_fit_each_other():

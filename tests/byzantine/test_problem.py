@@ -29,22 +29,40 @@ def test_the_network_is_that_of_byzfl():
     assert problem.logits(params, images).shape == (3, 10)
 
 
-def test_trains_under_attack():
-    """Ten classes whose images differ in one bright row."""
+@pytest.fixture
+def trained(monkeypatch):
+    """Train on ten classes whose images differ in one bright row."""
+    monkeypatch.setattr(problem, "TESTED_EVERY", 2)
     labels = np.random.default_rng(0).integers(0, 10, 2000).astype(np.int32)
     images = np.zeros((2000, 28, 28, 1), np.float32)
     images[np.arange(2000), 2 * labels + 4] = 1.0
-    data = datasets.Dataset(images, labels, images[:1000], labels[:1000])
-    attack = jd.sign_flip(of="mean")
-    setting = problem.Setting(jd.trimmed_mean(2), attack, 2)
-    train = problem.trainer(data, setting, similarity=1.0, steps=100)
-    (accuracies,) = train([0])
-    assert accuracies.shape == (100 // problem.TESTED_EVERY,)
-    assert accuracies[-1] > 0.5
+    data = datasets.Dataset(images, labels, images[:50], labels[:50])
+
+    def train(attacks, seeds, steps):
+        setting = problem.Setting(jd.trimmed_mean(2), attacks, 2)
+        return problem.trainer(data, setting, similarity=1.0, steps=steps)(seeds)
+
+    return train
+
+
+def test_trains_under_attack(trained):
+    accuracies = trained([jd.sign_flip(of="mean")], [0], steps=40)
+    assert accuracies.shape == (1, 1, 20)
+    assert accuracies[..., -1] > 0.3
+
+
+def test_attacks_and_seeds_at_once_are_those_alone(trained):
+    attacks = [jd.sign_flip(of="mean"), jd.inner_product_manipulation(1.0)]
+    together = trained(attacks, [0, 1], steps=2)
+    alone = [
+        [trained([attack], [seed], 2)[0, 0] for seed in (0, 1)] for attack in attacks
+    ]
+    np.testing.assert_array_equal(together, alone)
+    assert len(np.unique(together)) > 1
 
 
 def test_steps_must_be_a_multiple():
-    setting = problem.Setting(jd.mean(), None, 0)
+    setting = problem.Setting(jd.mean(), [], 0)
     data = datasets.Dataset(*[np.zeros(1)] * 4)
     with pytest.raises(ValueError, match="`steps` must be a multiple of 50, got 10"):
         problem.trainer(data, setting, 1.0, steps=10)
