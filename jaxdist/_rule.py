@@ -117,8 +117,8 @@ class AggregationRule:
         each of them keeps other coordinates.
       anchor: What ``mix`` sees besides the workers, as the last: ``"previous"``,
         the result of the step before (0 at first), ``"reference"``, an extra argument
-        of ``update``, a function ``rows [W, s] -> [s]``, coordinate by coordinate, or
-        None.
+        of ``update``, a function ``rows [W, s] -> [s]``, coordinate by coordinate, the
+        index of a worker, or None.
       init: ``(num_workers) -> memory``, small and equal on all workers.
       requires: ``(num_workers) -> None``; raises for what ``contract`` does not say.
     """
@@ -130,7 +130,7 @@ class AggregationRule:
     sees: type[Sight] = _geometry.Geometry
     linear: bool = False
     needs_aligned: bool = False
-    anchor: str | Callable[[jax.Array], jax.Array] | None = None
+    anchor: str | Callable[[jax.Array], jax.Array] | int | None = None
     init: Callable[[int], Any] = no_memory
     requires: Callable[[int], None] = _nothing
 
@@ -213,6 +213,8 @@ class AggregationRule:
         """
         if callable(self.anchor):
             return Part(rows, _columns.each(self.anchor, rows))
+        if isinstance(self.anchor, int):
+            return Part(rows, rows[self.anchor])
         if self.anchor is not None and anchor is None:
             return Part(rows, jnp.zeros_like(rows[0]))
         return Part(rows, anchor)

@@ -304,7 +304,7 @@ def merge(
 def _part(rule, arrived, decoded, indices):
     """Join the leaves of a message, and what the rule compares them with."""
     rows = jnp.concatenate([decoded[i] for i in indices], axis=1)
-    if rule.anchor is None or callable(rule.anchor):
+    if not isinstance(rule.anchor, str):
         return rule.part(rows)
     anchors = [arrived[i].anchor.reshape(-1).astype(rows.dtype) for i in indices]
     return rule.part(rows, jnp.concatenate(anchors))

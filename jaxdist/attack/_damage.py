@@ -54,11 +54,16 @@ def of_shifts(
     """
     mean = _moments.mean(honest)
     shifts = _Shifts(rule, key, honest, mean, direction, num_byzantine)
-    if rule.linear or (rule.mix is not None and rule.anchor in (None, "previous")):
+    if rule.linear or (rule.mix is not None and _is_in_sight(rule.anchor)):
         return _of_mixing(shifts)
     if rule.mix is None:
         return _of_reducing(shifts, lambda shift: None)
     return _of_anything(shifts)
+
+
+def _is_in_sight(anchor):
+    """Whether the geometry of the workers holds that of the anchor, or it is 0."""
+    return anchor in (None, "previous") or isinstance(anchor, int)
 
 
 def _of_anything(shifts):
@@ -84,7 +89,9 @@ def _of_mixing(shifts):
                 products.moved, 1 / num_workers, shape=(1, num_workers)
             )
         geometry = products.geometry(shift, shifts.num_byzantine)
-        if rule.anchor is not None:
+        if isinstance(rule.anchor, int):
+            geometry = _with_copy(geometry, rule.anchor)
+        elif rule.anchor is not None:
             geometry = _with_origin(geometry)
         seen = rule.sees.seen_in(geometry)
         weights, _ = rule.mix(seen, shifts.key, rule.init(num_workers))
@@ -170,6 +177,13 @@ class _Products(NamedTuple):
         itself = jnp.eye(self.moved.shape[0], dtype=self.moved.dtype)
         crafted = jnp.broadcast_to(shift * itself[-1], (num_byzantine, itself.shape[0]))
         return jnp.concatenate([itself[:-1], crafted])
+
+
+def _with_copy(geometry, index):
+    """Append a worker once more, as the anchor."""
+    distances, norms = geometry
+    order = jnp.append(jnp.arange(norms.size), index)
+    return _geometry.Geometry(distances[order][:, order], norms[order])
 
 
 def _with_origin(geometry):

@@ -70,8 +70,7 @@ def before(
             first = premix(geometry, keys[0])
             return _mean(first) if then.linear else first, memory
         first = _matrix(premix(sees.seen_in(_workers(geometry, then)), keys[0]))
-        if then.anchor is not None:
-            first = jnp.pad(first, ((0, 1), (0, 1))).at[-1, -1].set(1)
+        first = _with_anchor(first, then.anchor)
         seen = then.sees.seen_in(geometry.mixed(first))
         second, memory = then.mix(seen, keys[1], memory)
         finite = jnp.isfinite(first)
@@ -87,7 +86,7 @@ def before(
         contract,
         sees=_geometry.Geometry if then.mix else sees,
         needs_aligned=then.needs_aligned,
-        anchor=then.anchor,
+        anchor=None if isinstance(then.anchor, int) else then.anchor,
         init=lambda num_workers: then.init(num_mixtures(num_workers)),
         requires=lambda num_workers: then.check(num_mixtures(num_workers)),
     )
@@ -105,9 +104,18 @@ def _mean(weights):
     return jnp.mean(weights, axis=0, keepdims=True)
 
 
+def _with_anchor(weights, anchor):
+    """Append what the mixtures are compared with: one of them, or what is not mixed."""
+    if anchor is None:
+        return weights
+    if isinstance(anchor, int):
+        return jnp.concatenate([weights, weights[anchor][None]])
+    return jnp.pad(weights, ((0, 1), (0, 1))).at[-1, -1].set(1)
+
+
 def _workers(geometry, then):
-    """Leave out the anchor, which is not mixed."""
-    if then.anchor is None:
+    """Leave out an anchor that is not mixed."""
+    if then.anchor is None or isinstance(then.anchor, int):
         return geometry
     distances, norms = geometry
     return _geometry.Geometry(distances[:-1, :-1], norms[:-1])

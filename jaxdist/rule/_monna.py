@@ -1,6 +1,9 @@
 """MoNNA: the mean of those nearest to one worker that is trusted."""
 
+import jax.numpy as jnp
+
 from jaxdist import _checks, _rule
+from jaxdist.geometry import _radii
 from jaxdist.rule import _lowest
 
 
@@ -27,7 +30,8 @@ def monna(num_byzantine: int, trusted: int = 0) -> _rule.AggregationRule:
         number of workers.
 
     Communication:
-      On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
+      On the scatter route an all-reduce of 2W + 1 floats, for norms and distances from
+      the trusted worker.
 
     Example:
       >>> print(jaxdist.monna(2)(jnp.array([[1.0], [2.0], [3.0], [5.0], [-100.0]])))
@@ -42,17 +46,23 @@ def monna(num_byzantine: int, trusted: int = 0) -> _rule.AggregationRule:
 
     def mix(geometry, key, memory):
         del key
-        distances = geometry.squared_distances[trusted]
+        distances = geometry.or_inf(geometry.squared_distances)
         # Itself first, also among equals.
         distances = distances.at[trusted].add(-1)
-        weights = _lowest.mean_weights(
-            geometry.or_inf(distances), distances.shape[0] - f
-        )
-        return weights * geometry.finite[trusted].astype(weights.dtype), memory
+        weights = _lowest.mean_weights(distances, distances.size - f)
+        weights = jnp.where(geometry.finite[trusted], weights, 0)
+        return jnp.pad(weights, ((0, 0), (0, 1))), memory
 
     def requires(num_workers):
         _checks.integer("trusted", trusted, 0, num_workers - 1)
 
     name = f"monna({f}, {trusted})"
     contract = _rule.RuleContract(_rule.always(f), symmetric=False)
-    return _rule.AggregationRule(name, mix=mix, contract=contract, requires=requires)
+    return _rule.AggregationRule(
+        name,
+        mix=mix,
+        sees=_radii.Radii,
+        contract=contract,
+        anchor=trusted,
+        requires=requires,
+    )

@@ -19,6 +19,8 @@ RULES = [
     jd.caf(2),
     jd.centered_clipping(1.0, 3),
     jd.aksel(2),
+    jd.monna(2),
+    jd.monna(2, trusted=10),
     jd.bucketing(2, 2, then=jd.trimmed_mean),
     jd.nnm(2, then=jd.trimmed_mean(2)),
     jd.nnm(2, then=jd.krum(2)),

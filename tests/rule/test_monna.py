@@ -24,8 +24,9 @@ def test_other_implementation():
 
 def test_the_trusted_comes_first_among_equals():
     rows = jnp.zeros((5, 2))
-    weights, _ = jd.monna(2, trusted=4).mix(jd.Geometry.of(rows), None, ())
-    np.testing.assert_allclose(weights, [[1 / 3, 1 / 3, 0, 0, 1 / 3]], rtol=1e-6)
+    weights, _ = jd.monna(2, trusted=4).mix(jd.Radii.of(rows, rows[4]), None, ())
+    # The last is that of the copy with which all are compared.
+    np.testing.assert_allclose(weights, [[1 / 3, 1 / 3, 0, 0, 1 / 3, 0]], rtol=1e-6)
 
 
 def test_a_trusted_worker_that_is_not_finite_leaves_nothing():

@@ -18,7 +18,9 @@ def mixtures(rows, num_byzantine):
 
 
 @pytest.mark.parametrize(
-    "then", [jd.mean(), jd.median(), jd.trimmed_mean(3), jd.krum(3)], ids=repr
+    "then",
+    [jd.mean(), jd.median(), jd.trimmed_mean(3), jd.krum(3), jd.monna(3, trusted=4)],
+    ids=repr,
 )
 def test_the_next_rule_sees_the_mixtures(then):
     mixed = mixtures(golden.ROWS, 3).astype(np.float32)
