@@ -55,10 +55,18 @@ def table(records: list[dict]) -> str:
         cell = found[rule, similarity, f]
         means = [f"{np.mean(cell[a]):.3f}" if a in cell else "" for a in attacks]
         seeds = min(len(seeds) for seeds in cell.values())
-        lowest = f"{worst(cell)[1]:.3f}" if is_whole(cell, attacks) else ""
+        lowest = _worst_of_seeds(cell) if is_whole(cell, attacks) else ""
         words = [DATA[similarity], f, rule, *means, lowest, seeds]
         lines.append(f"| {' | '.join(map(str, words))} |")
     return "\n".join(lines)
+
+
+def _worst_of_seeds(cell):
+    """Write the lowest mean with the standard deviation between its seeds, if any."""
+    attack, mean = worst(cell)
+    seeds = cell[attack]
+    deviation = f" ± {np.std(seeds, ddof=1):.2f}" if len(seeds) > 1 else ""
+    return f"{mean:.3f}{deviation}"
 
 
 def draw(records: list[dict], path: pathlib.Path) -> None:

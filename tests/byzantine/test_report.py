@@ -1,5 +1,7 @@
 """The table and the picture of records whose numbers are known."""
 
+import pytest
+
 from benchmarks.byzantine import report
 
 
@@ -18,20 +20,20 @@ RECORDS = [
     record("mimic", 0, 0.1, 0.6, 0.5),
     record("mimic", 1, 0.1, 0.2, 0.8),
     record("sign flip", 0, 0.3, 0.65, 0.2),
-    record("sign flip", 1, 0.3, 0.65, 0.2),
+    record("sign flip", 1, 0.3, 0.61, 0.2),
 ]
 
 
 def test_the_worst_attack_has_the_lowest_mean_of_the_best():
     (attacks,) = report.best_accuracies(RECORDS).values()
-    assert attacks == {"mimic": [0.6, 0.8], "sign flip": [0.65, 0.65]}
-    assert report.worst(attacks) == ("sign flip", 0.65)
+    assert attacks == {"mimic": [0.6, 0.8], "sign flip": [0.65, 0.61]}
+    assert report.worst(attacks) == ("sign flip", pytest.approx(0.63))
 
 
 def test_a_line_of_the_table():
     lines = report.table(RECORDS).splitlines()
     assert lines[0] == "| data | f | rule | mimic | sign flip | worst | seeds |"
-    expected = "| sorted labels | 2 | median | 0.700 | 0.650 | 0.650 | 2 |"
+    expected = "| sorted labels | 2 | median | 0.700 | 0.630 | 0.630 ± 0.03 | 2 |"
     assert lines[2:] == [expected]
 
 
