@@ -114,6 +114,7 @@ def trainer(
     """
     if steps % TESTED_EVERY:
         raise ValueError(f"`steps` must be a multiple of {TESTED_EVERY}, got {steps}.")
+    data = tuple(map(jnp.asarray, dataset))
 
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(0, None, None, None))
@@ -145,7 +146,6 @@ def trainer(
         parts = np.stack([deal(train_labels, similarity, seed) for seed in seeds])
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
         attacks = jnp.arange(max(1, len(setting.attacks)))
-        data = tuple(map(jnp.asarray, dataset))
         return np.asarray(train(attacks, keys, jnp.asarray(parts), data))
 
     return train_from

@@ -82,13 +82,13 @@ def _subgradient(x, eps=0.5):
 
 @pytest.mark.parametrize(
     ("compressor", "low", "high"),
-    [(jd.scaled_sign(), 0.68, 0.69), (jd.error_feedback(jd.scaled_sign()), 0, 5e-4)],
+    [(jd.scaled_sign(), 0.68, 0.69), (jd.error_feedback(jd.scaled_sign()), 0, 1e-4)],
     ids=["without", "with"],
 )
 def test_counter_example_of_the_paper(compressor, low, high):
     """Signs of the gradient never leave the line x1 + x2 = 1.37; feedback does.
 
-    The last steps are 7e-5 long, so that where they end depends on the rounding.
+    The last steps are 2e-5 long: after few, where they end depends on the rounding.
     """
 
     def step(carry, t):
@@ -99,7 +99,7 @@ def test_counter_example_of_the_paper(compressor, low, high):
 
     start = jnp.array([1.0, 0.37])
     (x, _), _ = jax.lax.scan(
-        step, (start, compressor.init(start)), jnp.arange(20_000.0)
+        step, (start, compressor.init(start)), jnp.arange(200_000.0)
     )
     loss = 0.5 * jnp.abs(x[0] + x[1]) + jnp.abs(x[0] - x[1])
     assert low <= float(loss) <= high
