@@ -3,6 +3,7 @@
 Rules that need less of it see :class:`Norms` or :class:`Radii`, of W and 2W numbers.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jaxdist.geometry import _columns
 
 _RECENTRE = 0.01  # squared distance per squared norm, below which digits would cancel
+_UNDIVIDED = 16  # rows, of which all products are taken at once
 _ROUNDS = 4  # each finds what was merely large beside what was huge in the one before
 
 
@@ -31,17 +33,17 @@ class Geometry(NamedTuple):
     def of(cls, rows: jax.Array, anchor: jax.Array | None = None) -> "Geometry":
         """Measure ``[W, n]`` rows, or this shard's part; an anchor ``[n]`` is last.
 
-        Distances come from inner products around a point in the midst of most rows,
-        chosen anew for every few thousand columns: around 0 they would cancel when all
-        share a large mean, and around the mean when one row is huge.
+        Distances come from inner products around a point in the midst of most rows:
+        around 0 they would cancel when all share a large mean, and around the mean,
+        which is tried first, when one row is huge.
         """
-        if anchor is None:
-            return cls(*_columns.fold(_measured, jnp.add, rows))
-
-        def measured(rows, anchor):
-            return _measured(jnp.concatenate([rows, anchor]))
-
-        return cls(*_columns.fold(measured, jnp.add, rows, anchor[None]))
+        blocks = (rows,) if anchor is None else (rows, anchor[None])
+        measured = _measured(blocks)
+        finite = jnp.isfinite(measured.norms)
+        return cls(
+            _far_away(measured.distances, finite),
+            jnp.where(finite, measured.norms, jnp.inf),
+        )
 
     @property
     def finite(self) -> jax.Array:
@@ -136,10 +138,20 @@ def _far_away(distances: jax.Array, finite: jax.Array) -> jax.Array:
     return jnp.where(finite[:, None] & finite[None], distances, jnp.inf)
 
 
-def _measured(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return distances ``[W, W]`` and norms ``[W]`` of a few columns."""
-    everyone = jnp.ones_like(rows, shape=rows.shape[:1], dtype=bool)
-    first = _around(rows, jnp.mean(rows, axis=0), everyone)
+class _Measured(NamedTuple):
+    """What is known of rows that were measured around a centre, all squared."""
+
+    distances: jax.Array  # [W, W]
+    radii: jax.Array  # [W], distances from the centre
+    norms: jax.Array  # [W]
+
+
+def _measured(blocks: Sequence[jax.Array]) -> _Measured:
+    """Measure all rows of some ``[w, n]``, around a centre that leaves digits."""
+    everyone = jnp.concatenate(
+        [jnp.ones_like(rows, shape=rows.shape[:1], dtype=bool) for rows in blocks]
+    )
+    first = _around(blocks, everyone, everyone)
 
     def is_unfinished(carry):
         round_index, measured = carry
@@ -147,31 +159,55 @@ def _measured(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     def recentre(carry):
         round_index, measured = carry
-        return round_index + 1, _around_the_midst(rows, measured)
+        return round_index + 1, _around(blocks, *_midst(measured))
 
     # A loop, not a branch: under vmap a branch would always be taken.
-    _, last = jax.lax.while_loop(is_unfinished, recentre, (0, first))
-    return last.distances, jnp.where(last.finite, last.norms, jnp.inf)
+    return jax.lax.while_loop(is_unfinished, recentre, (0, first))[1]
 
 
-class _Measured(NamedTuple):
-    """Of a few columns: squared distances, squared norms around a centre, and norms."""
+def _around(blocks, finite, central):
+    """Measure those who are finite around the mean of those who are central.
 
-    distances: jax.Array  # [W, W]
-    radii: jax.Array  # [W]
-    norms: jax.Array  # [W]
-    finite: jax.Array  # [W], bool
+    The others count as 0.
+    """
+    weights = central.astype(blocks[0].dtype)
+    weights /= jnp.maximum(jnp.sum(weights), 1)
+
+    def measured(*columns):
+        rows = columns[0] if len(columns) == 1 else jnp.concatenate(columns)
+        usable = jnp.where(finite[:, None], rows, 0)
+        moved = usable - product(weights, usable)[None]
+        products = _products(moved)
+        radii = jnp.diagonal(products)
+        distances = radii[:, None] + radii[None] - 2 * products
+        # From the radii, the norm of a row much shorter than the centre would cancel.
+        return _Measured(distances, radii, jnp.sum(rows**2, axis=1))
+
+    found = _columns.fold(measured, jnp.add, *blocks)
+    return found._replace(distances=jnp.maximum(found.distances, 0))
 
 
-def _around(rows, centre, finite):
-    """Measure around a centre; rows that are not finite should be 0 already."""
-    moved = rows - centre[None]
-    products = product(moved, moved.T)
-    radii = jnp.diagonal(products)
-    distances = jnp.maximum(radii[:, None] + radii[None] - 2 * products, 0)
-    # From the radii, the norm of a row much shorter than the centre would cancel.
-    norms = jnp.sum(rows**2, axis=1)
-    return _Measured(_far_away(distances, finite), radii, norms, finite)
+def _products(rows):
+    """Return the inner products ``[W, W]`` of all rows."""
+
+    def at_once(rows):
+        return product(rows, rows.T)
+
+    return jax.lax.platform_dependent(rows, cpu=_products_by_halves, default=at_once)
+
+
+def _products_by_halves(rows):
+    """Do the same without most of those that come twice, which a CPU would feel."""
+    if rows.shape[0] <= _UNDIVIDED:
+        return product(rows, rows.T)
+    one, other = jnp.split(rows, [rows.shape[0] // 2])
+    across = product(one, other.T)
+    return jnp.block(
+        [
+            [_products_by_halves(one), across],
+            [across.T, _products_by_halves(other)],
+        ]
+    )
 
 
 def _is_exact(measured):
@@ -180,20 +216,18 @@ def _is_exact(measured):
     If a majority is, at least so many pairs are near; a minority of copies of one row
     has fewer, and may lie anywhere.
     """
-    distances, radii, norms, finite = measured
-    majority = norms.shape[0] // 2 + 1
+    distances, radii, _ = measured
+    majority = radii.shape[0] // 2 + 1
     near = distances < _RECENTRE / 2 * (radii[:, None] + radii[None])
     crowded = jnp.sum(near) >= majority * (majority - 1)
-    return jnp.isfinite(jnp.sum(jnp.where(finite, norms, 0))) & ~crowded
+    return jnp.isfinite(jnp.sum(radii)) & ~crowded
 
 
-def _around_the_midst(rows, measured):
-    """Measure around the mean of the half that is nearest to the most central row."""
+def _midst(measured):
+    """Return who is finite, and the half that is nearest to the most central row."""
     # What cannot be squared counts as infinite, and must not spoil the others.
-    finite = jnp.isfinite(jnp.sum(rows**2, axis=1))
+    finite = jnp.isfinite(measured.norms)
     distances = _far_away(measured.distances, finite)
     distances = jnp.where(jnp.isnan(distances), 0, distances)
     to_central = distances[jnp.argmin(jnp.median(distances, axis=1))]
-    near = ((to_central <= jnp.median(to_central)) & finite).astype(rows.dtype)
-    rows = jnp.where(finite[:, None], rows, 0)
-    return _around(rows, near @ rows / jnp.maximum(jnp.sum(near), 1), finite)
+    return finite, (to_central <= jnp.median(to_central)) & finite
