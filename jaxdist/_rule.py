@@ -311,8 +311,8 @@ def _reduced(rule: AggregationRule, rows: jax.Array) -> tuple[jax.Array, jax.Arr
     """Return the rows reduced without mixing, and which of them are finite, ``[W]``."""
 
     def reduce(columns):
-        lowered = functools.reduce(operator.add, [row * _LOWERED for row in columns])
-        return rule.reduce(columns), jnp.isfinite(jnp.sum(lowered))
+        good = functools.reduce(operator.and_, [jnp.isfinite(row) for row in columns])
+        return rule.reduce(columns), jnp.all(good)
 
     reduced, all_finite = _columns.each_and_all(reduce, rows)
 
@@ -320,7 +320,7 @@ def _reduced(rule: AggregationRule, rows: jax.Array) -> tuple[jax.Array, jax.Arr
         done, _ = carry
         return done | True, finite_rows(rows)
 
-    # Sums on the way say that all are finite, as they are mostly. A loop, not a
+    # One truth on the way says that all are finite, as they are mostly. A loop, not a
     # branch: under vmap a branch would always be taken. `done | True` varies in a mesh
     # as `done` does, which a loop asks for.
     everyone = jnp.broadcast_to(all_finite, rows.shape[:1])

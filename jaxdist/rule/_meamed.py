@@ -1,7 +1,9 @@
 """MeaMed: the mean of the values around the median."""
 
+import jax.numpy as jnp
+
 from jaxdist import _checks, _rule
-from jaxdist.rule import _around, _median
+from jaxdist.rule import _around
 
 
 def meamed(num_byzantine: int) -> _rule.AggregationRule:
@@ -37,4 +39,19 @@ def meamed(num_byzantine: int) -> _rule.AggregationRule:
       <https://arxiv.org/abs/1802.10116>`_, 2018.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-    return _around.mean_around(f"meamed({f})", f, _median.of_sorted)
+
+    def centre_of(ordered, num_bad):
+        return _median(ordered, num_bad, f)
+
+    return _around.mean_around(f"meamed({f})", f, centre_of)
+
+
+def _median(ordered, num_bad, most):
+    """Return the median of what is finite; useless where more than ``most`` is not."""
+    num_good = len(ordered) - num_bad
+    first = max(len(ordered) - most - 1, 0) // 2
+    lower = upper = ordered[first]
+    for i in range(first + 1, len(ordered) // 2 + 1):
+        lower = jnp.where((num_good - 1) // 2 == i, ordered[i], lower)
+        upper = jnp.where(num_good // 2 == i, ordered[i], upper)
+    return (lower + upper) / 2

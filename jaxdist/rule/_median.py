@@ -1,6 +1,5 @@
 """Median: the middle value of each coordinate."""
 
-import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _rule
@@ -44,8 +43,8 @@ def median(middle: str = "mean") -> _rule.AggregationRule:
     is_lower = middle == "lower"
 
     def reduce(rows):
-        ordered, num_bad = _sorting.sort_finite(rows, (rows.shape[0] - 1) // 2)
-        value = of_sorted(ordered, num_bad, is_lower)
+        lower, upper, num_bad = _sorting.middles_of_finite(rows)
+        value = lower if is_lower else (lower + upper) / 2
         return jnp.where(2 * num_bad < rows.shape[0], value, 0)
 
     contract = _rule.RuleContract(
@@ -57,21 +56,6 @@ def median(middle: str = "mean") -> _rule.AggregationRule:
         contract=contract,
         needs_aligned=True,
     )
-
-
-def of_sorted(
-    ordered: list[jax.Array], num_bad: jax.Array, is_lower: bool = False
-) -> jax.Array:
-    """Return the median of what is finite; useless where half of it is not."""
-    num_good = len(ordered) - num_bad
-    lower = (num_good - 1) // 2
-    upper = lower if is_lower else num_good // 2
-    dtype = ordered[0].dtype
-    middles = jnp.zeros_like(ordered[0])
-    for i in range(len(ordered) // 2 + 1):
-        times = (lower == i).astype(dtype) + (upper == i).astype(dtype)
-        middles += jnp.where(times > 0, times * ordered[i], 0)
-    return middles / 2
 
 
 def _kappa(num_workers, num_byzantine):

@@ -5,6 +5,7 @@ leading axis, and fuses into one pass over the data. Of many rows, whose network
 take a minute to compile, whole stages are compared at once instead.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -104,6 +105,48 @@ def sort_finite(rows: jax.Array, most: int) -> tuple[list[jax.Array], jax.Array]
     """
     ordered = sort_rows(_or_infinity(rows))
     return ordered, _count_infinities(_last(ordered, most + 1))
+
+
+class Middles(NamedTuple):
+    """The two middle values of what is finite, the same where its number is odd."""
+
+    lower: jax.Array  # [n]
+    upper: jax.Array  # [n]
+    num_bad: jax.Array  # int32, [n]: that are not finite
+
+
+def middles_of_finite(rows: jax.Array) -> Middles:
+    """Find the middle values of each coordinate without all of those between.
+
+    What is not finite counts in turn as infinity and as its opposite, so that the
+    middles of what is finite lie in the middle of all. Of two sorted halves, the k-th
+    of one stands beside the k-th last of the other; the middles are the largest of
+    those that are the smaller of two, and the smallest of the larger ones.
+    """
+    balanced, num_bad = _balanced(rows)
+    half = len(balanced) // 2
+    if len(balanced) > _FUSED:
+        lower, upper = sort_rows(balanced)[half - 1 : half + 1]
+    else:
+        below, above = _pair(sort_rows(balanced[:half]), sort_rows(balanced[half:]))
+        lower = functools.reduce(lambda a, b: _in_order(a, b)[1], below)
+        upper = functools.reduce(lambda a, b: _in_order(a, b)[0], above)
+    is_single = (rows.shape[0] - num_bad) % 2 == 1
+    return Middles(lower, jnp.where(is_single, lower, upper), num_bad)
+
+
+def _balanced(rows):
+    """Put what is not finite at either end in turn; return an even number of rows."""
+    balanced, num_bad = [], jnp.zeros_like(rows[0], dtype=jnp.int32)
+    end = jnp.full_like(rows[0], jnp.inf)
+    if len(rows) % 2:
+        balanced, end = [end], -end
+    for row in rows:
+        is_good = jnp.isfinite(row)
+        balanced.append(jnp.where(is_good, row, end))
+        end = jnp.where(is_good, end, -end)
+        num_bad += (~is_good).astype(jnp.int32)
+    return balanced, num_bad
 
 
 class Cut(NamedTuple):

@@ -48,6 +48,22 @@ def test_what_is_not_finite_goes_to_the_end_and_is_counted():
         np.testing.assert_array_equal(num_bad, counted)
 
 
+@pytest.mark.parametrize("num_rows", [*range(1, 10), 16, 33, 64, 65, 70])
+def test_the_middles_are_those_of_what_is_finite(num_rows):
+    rng = np.random.default_rng(num_rows)
+    rows = rng.standard_normal((num_rows, 300)).astype(np.float32)
+    bad = rng.random(rows.shape) < rng.random(300)
+    rows[bad] = rng.choice(np.float32([np.nan, np.inf, -np.inf]), bad.sum())
+    lower, upper, num_bad = _sorting.middles_of_finite(jnp.asarray(rows))
+    np.testing.assert_array_equal(num_bad, bad.sum(axis=0))
+    some = ~bad.all(axis=0)
+    ordered = np.sort(np.where(bad, np.inf, rows), axis=0)[:, some]
+    number = num_rows - bad.sum(axis=0)[some]
+    for found, place in ((lower, (number - 1) // 2), (upper, number // 2)):
+        expected = np.take_along_axis(ordered, place[None], axis=0)[0]
+        np.testing.assert_array_equal(found[some], expected)
+
+
 @pytest.mark.parametrize("num_cut", range(6))
 @pytest.mark.parametrize("num_rows", [11, 12, 16, 20, 23, 24])
 def test_a_cut_takes_both_ends(num_rows, num_cut):
