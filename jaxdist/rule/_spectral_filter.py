@@ -46,8 +46,8 @@ def spectral_filter(
         where each worker is predicted by the mixture that does it best, of weights up
         to :math:`\frac{4 - \alpha}{\alpha (2 + \alpha) W}`,
         :math:`\alpha = 1 - f/W`. Honest workers are not blamed for lying far from a
-        mean that attackers moved. A round takes 300 eigendecompositions, which come
-        within two percent of the saddle point: for tens of workers.
+        mean that attackers moved. A round takes 400 eigendecompositions, and ends
+        within two thousandths of the saddle value: for tens of workers.
 
     Returns:
       A rule equivariant to translation and rotation, not to scaling. Its error is
