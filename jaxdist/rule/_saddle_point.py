@@ -21,6 +21,21 @@ _ROUNDING = 1e-6  # of the value, which no descent is asked for
 _HALVINGS = 40  # of an interval, to a rounding unit
 
 
+class _Problem(NamedTuple):
+    """Who is to be predicted, and by whom."""
+
+    products: jax.Array  # [W, W], around the mean
+    counts: jax.Array  # [W]: how much each counts, from 0 to 1
+    allowed: jax.Array  # [W]: what each may weigh in a mixture
+
+
+class _View(NamedTuple):
+    """What mixtures leave over."""
+
+    value: jax.Array  # (): the smooth maximum of the eigenvalues
+    directions: jax.Array  # [W, W]: squares of where workers lie along the worst ones
+
+
 class _Descent(NamedTuple):
     """Where an accelerated descent is, and how it goes on."""
 
@@ -29,13 +44,6 @@ class _Descent(NamedTuple):
     momentum: jax.Array  # ()
     steepness: jax.Array  # (): by how much the slope changes, at most, on the way
     width: jax.Array  # (): within which eigenvalues are as good as equal
-
-
-class _View(NamedTuple):
-    """What mixtures leave over."""
-
-    value: jax.Array  # (): the smooth maximum of the eigenvalues
-    directions: jax.Array  # [W, W]: squares of where workers lie along the worst ones
 
 
 def measure(
@@ -48,56 +56,69 @@ def measure(
       counts: How much each counts.
       most: What a worker may weigh in a mixture.
     """
-    counted = counts > 0
-    total = jnp.sum(counts)
+    counted, total = counts > 0, jnp.sum(counts)
     products, scale = _spectrum.products_around(geometry, counts / total)
     allowed = jnp.where(counted, jnp.maximum(most, 1 / jnp.sum(counted)), 0)
-    itself = jnp.eye(counts.size, dtype=products.dtype)
-
-    def look(mixtures, width):
-        """Return the smooth maximum of what is left over, and its directions."""
-        left = (itself - mixtures) * jnp.sqrt(counts)[None]
-        seen = _geometry.product(products, left)
-        variances, vectors = jnp.linalg.eigh(_geometry.product(left.T, seen))
-        shares = jnp.exp((variances - variances[-1]) / width)
-        value = variances[-1] + width * jnp.log(jnp.sum(shares))
-        tiny = jnp.finfo(seen.dtype).tiny
-        shares /= jnp.sum(shares) * jnp.maximum(variances, tiny)
-        places = _geometry.product(seen, vectors)
-        return _View(value, _geometry.product(places * shares[None], places.T))
-
-    def advance(turn, at):
-        del turn
-        here = look(at.ahead, at.width)
-        pulls = _geometry.product(here.directions, itself - at.ahead)
-        slope = -2 * pulls * counts[None]
-        reached = _into_simplex(at.ahead - slope / at.steepness, allowed)
-        way = reached - at.ahead
-        length = at.steepness / 2 * jnp.sum(way**2)
-        promised = here.value * (1 + _ROUNDING) + jnp.sum(slope * way) + length
-        value = look(reached, at.width).value
-        onward = _onward(at, reached)._replace(
-            steepness=0.9 * at.steepness, width=jnp.minimum(at.width, width_of(value))
-        )
-        again = at._replace(steepness=2 * at.steepness)
-        return _where(value <= promised, onward, again)
-
-    def width_of(value):
-        width = _SMOOTHNESS / math.log(counts.size + 1) * value
-        return jnp.maximum(width, jnp.finfo(value.dtype).tiny)
-
-    start = jnp.broadcast_to((counts / total)[:, None], itself.shape)
-    start = _into_simplex(start, allowed)
-    one, no_width = jnp.ones_like(total), jnp.finfo(products.dtype).tiny
-    first = _Descent(start, start, one, one, width_of(look(start, no_width).value))
-    last = jax.lax.fori_loop(0, _STEPS, advance, first)
-    left = itself - last.mixtures
-    directions = look(last.mixtures, last.width).directions
-    errors = jnp.sum(left * _geometry.product(directions, left), axis=0)
+    errors = _errors(_Problem(products, counts, allowed))
     errors = jnp.where(counted, jnp.maximum(errors, 0), 0)
     largest = jnp.max(errors)
     blame = jnp.minimum(errors / jnp.where(largest > 0, largest, 1), 1)
     return _spectrum.Spectrum(jnp.sum(counts * errors) / total * scale, blame)
+
+
+def _errors(problem: _Problem) -> jax.Array:
+    """Return the squared error ``[W]`` of each prediction at the saddle point."""
+    size = problem.counts.size
+    start = jnp.broadcast_to(problem.counts[:, None], (size, size))
+    start = _into_simplex(start / jnp.sum(problem.counts), problem.allowed)
+    one = jnp.ones_like(problem.counts, shape=())
+    sharp = jnp.full_like(one, jnp.finfo(one.dtype).tiny)
+    width = _width(problem, _look(problem, start, sharp).value)
+    first = _Descent(start, start, one, one, width)
+    last = jax.lax.fori_loop(0, _STEPS, lambda _, at: _advance(problem, at), first)
+    directions = _look(problem, last.mixtures, last.width).directions
+    left = _left(last.mixtures)
+    return jnp.sum(left * _geometry.product(directions, left), axis=0)
+
+
+def _left(mixtures):
+    """Return what is left of each worker, as columns of weights."""
+    return jnp.eye(mixtures.shape[0], dtype=mixtures.dtype) - mixtures
+
+
+def _width(problem, value):
+    """Return how wide the smooth maximum may be, where it is this high."""
+    width = _SMOOTHNESS / math.log(problem.counts.size + 1) * value
+    return jnp.maximum(width, jnp.finfo(value.dtype).tiny)
+
+
+def _look(problem: _Problem, mixtures: jax.Array, width: jax.Array) -> _View:
+    """Look at what the mixtures leave over."""
+    left = _left(mixtures) * jnp.sqrt(problem.counts)[None]
+    seen = _geometry.product(problem.products, left)
+    variances, vectors = jnp.linalg.eigh(_geometry.product(left.T, seen))
+    shares = jnp.exp((variances - variances[-1]) / width)
+    value = variances[-1] + width * jnp.log(jnp.sum(shares))
+    shares /= jnp.sum(shares) * jnp.maximum(variances, jnp.finfo(value.dtype).tiny)
+    places = _geometry.product(seen, vectors)
+    return _View(value, _geometry.product(places * shares[None], places.T))
+
+
+def _advance(problem: _Problem, at: _Descent) -> _Descent:
+    """Take a step, or find out that it was too long."""
+    here = _look(problem, at.ahead, at.width)
+    pulls = _geometry.product(here.directions, _left(at.ahead))
+    slope = -2 * pulls * problem.counts[None]
+    reached = _into_simplex(at.ahead - slope / at.steepness, problem.allowed)
+    way = reached - at.ahead
+    promised = here.value + jnp.sum(slope * way) + at.steepness / 2 * jnp.sum(way**2)
+    value = _look(problem, reached, at.width).value
+    onward = _onward(at, reached)._replace(
+        steepness=0.9 * at.steepness,
+        width=jnp.minimum(at.width, _width(problem, value)),
+    )
+    again = at._replace(steepness=2 * at.steepness)
+    return _where(value <= promised + _ROUNDING * here.value, onward, again)
 
 
 def _onward(at: _Descent, reached: jax.Array) -> _Descent:
