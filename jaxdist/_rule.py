@@ -219,13 +219,19 @@ class AggregationRule:
             return Part(rows, jnp.zeros_like(rows[0]))
         return Part(rows, anchor)
 
-    def combine(self, part: "Part", weights: jax.Array | None) -> jax.Array:
+    def combine(
+        self,
+        part: "Part",
+        weights: jax.Array | None,
+        all_finite: jax.Array | bool = False,
+    ) -> jax.Array:
         """Turn one shard of all contributions into one ``[s]``.
 
         Args:
           part: The workers' contributions to this shard, at least float32.
           weights: ``[m, W]`` or ``[W]`` of ``mix`` for the whole gradient, with an
             anchor's last; None for rules that do not mix.
+          all_finite: Whether all contributions are known to be; shape ().
         """
         rows, anchor = part
         if self.linear:
@@ -234,7 +240,7 @@ class AggregationRule:
             return _columns.each(self.reduce, rows)
         weights = weights.astype(rows.dtype)
         if weights.ndim == 2 and weights.shape[0] == 1:
-            return _weighted_sum(weights[0], part)
+            return _weighted_sum(weights[0], part, all_finite)
         if anchor is not None:
             rows = jnp.concatenate([rows, anchor[None]])
         return _mixed_and_reduced(weights, rows, self.reduce)
@@ -286,8 +292,8 @@ def judge(
         seen = {k: rule.sees.of(*part).as_array() for k, part in parts.items()}
         sight = rule.sees.from_array(sum_of_parts(seen))
         weights, memory = rule.mix(sight, key, memory)
-        finite = sight.finite[:num_workers]
-        merged = {k: rule.combine(part, weights) for k, part in parts.items()}
+        finite, all_finite = sight.finite[:num_workers], jnp.all(sight.finite)
+        merged = {k: rule.combine(p, weights, all_finite) for k, p in parts.items()}
     elif rule.contract.num_byzantine is not None:
         reduced = {k: _reduced(rule, part.rows) for k, part in parts.items()}
         bad = {k: (~good).astype(row.dtype) for k, (row, good) in reduced.items()}
@@ -330,12 +336,13 @@ def _reduced(rule: AggregationRule, rows: jax.Array) -> tuple[jax.Array, jax.Arr
     return reduced, found[1]
 
 
-def _weighted_sum(weights: jax.Array, part: Part) -> jax.Array:
+def _weighted_sum(weights, part, all_finite):
     """Return ``weights [W] @ rows [W, s]``, deaf to rows without weight."""
     rows, anchor = part
-    total = _geometry.product(weights[: rows.shape[0]], rows)
-    if anchor is not None:
-        total += weights[-1] * anchor
+
+    def at_once():
+        total = _geometry.product(weights[: rows.shape[0]], rows)
+        return total if anchor is None else total + weights[-1] * anchor
 
     def one_by_one():
         every = [*rows] if anchor is None else [*rows, anchor]
@@ -348,7 +355,9 @@ def _weighted_sum(weights: jax.Array, part: Part) -> jax.Array:
     # A product reads few rows at a time, which is up to three times faster than a sum
     # of many terms. But a weight of zero does not silence a NaN in it; rows that hold
     # one have no weight.
-    return jax.lax.cond(jnp.all(jnp.isfinite(total)), lambda: total, one_by_one)
+    if all_finite is False:
+        return one_by_one()
+    return jax.lax.cond(all_finite, at_once, one_by_one)
 
 
 def _mixed_and_reduced(weights, rows, reduce):
