@@ -40,8 +40,9 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
 
     Example:
       >>> rule = jaxdist.centered_clipping(radius=2.0)
-      >>> print(rule(jnp.array([[1.0], [1.0], [900.0]]), anchor=jnp.array([1.0])))
-      [1.6666667]
+      >>> rows = jnp.array([[1.0], [1.0], [900.0]])
+      >>> print(rule(rows, anchor=jnp.array([1.0])).round(3))
+      [1.667]
 
     References:
       Karimireddy et al., `Learning from History for Byzantine Robust Optimization
