@@ -7,10 +7,11 @@ accelerated descent finds its minimum. The smooth maximum weighs the directions 
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxdist.geometry import _geometry
 from jaxdist.rule import _spectrum
@@ -118,7 +119,8 @@ def _advance(problem: _Problem, at: _Descent) -> _Descent:
         width=jnp.minimum(at.width, _width(problem, value)),
     )
     again = at._replace(steepness=2 * at.steepness)
-    return _where(value <= promised + _ROUNDING * here.value, onward, again)
+    is_kept = value <= promised + _ROUNDING * here.value
+    return optax.tree.where(is_kept, onward, again)
 
 
 def _onward(at: _Descent, reached: jax.Array) -> _Descent:
@@ -132,10 +134,6 @@ def _onward(at: _Descent, reached: jax.Array) -> _Descent:
         ahead=jnp.where(is_back, reached, ahead),
         momentum=jnp.where(is_back, jnp.ones_like(following), following),
     )
-
-
-def _where(condition: jax.Array, one: Any, other: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 
 def _into_simplex(columns: jax.Array, allowed: jax.Array) -> jax.Array:
