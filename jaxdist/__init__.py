@@ -2,15 +2,8 @@
 
 import importlib.metadata
 
-from jaxdist._rule import AggregationRule as AggregationRule
-from jaxdist._rule import RuleContract as RuleContract
-from jaxdist._types import AxisName as AxisName
-from jaxdist._types import Compressor as Compressor
-from jaxdist._types import Contract as Contract
-from jaxdist._types import Dialogue as Dialogue
-from jaxdist._types import Keys as Keys
-from jaxdist._types import LeafPolicy as LeafPolicy
-from jaxdist._types import StepPolicy as StepPolicy
+from jaxdist._collectives import AxisName as AxisName
+from jaxdist._random import Keys as Keys
 from jaxdist._worker_state import PerWorkerState as PerWorkerState
 from jaxdist.aggregation._aggregate import AggregateState as AggregateState
 from jaxdist.aggregation._aggregate import Received as Received
@@ -30,35 +23,35 @@ from jaxdist.aggregation._communication_report import (
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
 from jaxdist.aggregation._rule_state import RuleState as RuleState
 from jaxdist.aggregation._shard_optimizer import shard_optimizer as shard_optimizer
-from jaxdist.attack._a_little_is_enough import a_little_is_enough as a_little_is_enough
-from jaxdist.attack._anti_comparative_elimination import (
+from jaxdist.attacks._a_little_is_enough import a_little_is_enough as a_little_is_enough
+from jaxdist.attacks._anti_comparative_elimination import (
     anti_comparative_elimination as anti_comparative_elimination,
 )
-from jaxdist.attack._attack import Attack as Attack
-from jaxdist.attack._attack import SeenUpdates as SeenUpdates
-from jaxdist.attack._coordinate_shift import coordinate_shift as coordinate_shift
-from jaxdist.attack._fang_krum import fang_krum as fang_krum
-from jaxdist.attack._fang_trimmed_mean import fang_trimmed_mean as fang_trimmed_mean
-from jaxdist.attack._gaussian import gaussian as gaussian
-from jaxdist.attack._inject_attack import InjectAttackState as InjectAttackState
-from jaxdist.attack._inject_attack import inject_attack as inject_attack
-from jaxdist.attack._inner_product_manipulation import (
+from jaxdist.attacks._attack import Attack as Attack
+from jaxdist.attacks._attack import SeenUpdates as SeenUpdates
+from jaxdist.attacks._coordinate_shift import coordinate_shift as coordinate_shift
+from jaxdist.attacks._fang_krum import fang_krum as fang_krum
+from jaxdist.attacks._fang_trimmed_mean import fang_trimmed_mean as fang_trimmed_mean
+from jaxdist.attacks._gaussian import gaussian as gaussian
+from jaxdist.attacks._inject_attack import InjectAttackState as InjectAttackState
+from jaxdist.attacks._inject_attack import inject_attack as inject_attack
+from jaxdist.attacks._inner_product_manipulation import (
     inner_product_manipulation as inner_product_manipulation,
 )
-from jaxdist.attack._label_flip import label_flip as label_flip
-from jaxdist.attack._learned_mimic import LearnedMimicState as LearnedMimicState
-from jaxdist.attack._learned_mimic import learned_mimic as learned_mimic
-from jaxdist.attack._mimic import mimic as mimic
-from jaxdist.attack._min_max import min_max as min_max
-from jaxdist.attack._min_sum import min_sum as min_sum
-from jaxdist.attack._non_finite import non_finite as non_finite
-from jaxdist.attack._optimal_a_little_is_enough import (
+from jaxdist.attacks._label_flip import label_flip as label_flip
+from jaxdist.attacks._learned_mimic import LearnedMimicState as LearnedMimicState
+from jaxdist.attacks._learned_mimic import learned_mimic as learned_mimic
+from jaxdist.attacks._mimic import mimic as mimic
+from jaxdist.attacks._min_max import min_max as min_max
+from jaxdist.attacks._min_sum import min_sum as min_sum
+from jaxdist.attacks._non_finite import non_finite as non_finite
+from jaxdist.attacks._optimal_a_little_is_enough import (
     optimal_a_little_is_enough as optimal_a_little_is_enough,
 )
-from jaxdist.attack._optimal_inner_product_manipulation import (
+from jaxdist.attacks._optimal_inner_product_manipulation import (
     optimal_inner_product_manipulation as optimal_inner_product_manipulation,
 )
-from jaxdist.attack._sign_flip import sign_flip as sign_flip
+from jaxdist.attacks._sign_flip import sign_flip as sign_flip
 from jaxdist.compression._atomo import atomo as atomo
 from jaxdist.compression._blockwise_float8 import blockwise_float8 as blockwise_float8
 from jaxdist.compression._blockwise_int import blockwise_int as blockwise_int
@@ -71,6 +64,11 @@ from jaxdist.compression._cat import PacketCost as PacketCost
 from jaxdist.compression._cat import cat as cat
 from jaxdist.compression._compress import CompressState as CompressState
 from jaxdist.compression._compress import compress as compress
+from jaxdist.compression._compressor import Compressor as Compressor
+from jaxdist.compression._compressor import Contract as Contract
+from jaxdist.compression._compressor import Dialogue as Dialogue
+from jaxdist.compression._compressor import LeafPolicy as LeafPolicy
+from jaxdist.compression._compressor import StepPolicy as StepPolicy
 from jaxdist.compression._contractive import contractive as contractive
 from jaxdist.compression._dct_top_k import dct_top_k as dct_top_k
 from jaxdist.compression._drive import drive as drive
@@ -118,40 +116,42 @@ from jaxdist.recipes._data_parallel import data_parallel as data_parallel
 from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
 from jaxdist.recipes._simulate import simulate as simulate
-from jaxdist.rule._aksel import aksel as aksel
-from jaxdist.rule._arc import arc as arc
-from jaxdist.rule._bucketing import bucketing as bucketing
-from jaxdist.rule._bulyan import bulyan as bulyan
-from jaxdist.rule._caf import caf as caf
-from jaxdist.rule._centered_clipping import (
+from jaxdist.rules._aksel import aksel as aksel
+from jaxdist.rules._arc import arc as arc
+from jaxdist.rules._bucketing import bucketing as bucketing
+from jaxdist.rules._bulyan import bulyan as bulyan
+from jaxdist.rules._caf import caf as caf
+from jaxdist.rules._centered_clipping import (
     centered_clipping as centered_clipping,
 )
-from jaxdist.rule._cge import cge as cge
-from jaxdist.rule._clipped_clustering import (
+from jaxdist.rules._cge import cge as cge
+from jaxdist.rules._clipped_clustering import (
     ClippedClusteringState as ClippedClusteringState,
 )
-from jaxdist.rule._clipped_clustering import (
+from jaxdist.rules._clipped_clustering import (
     clipped_clustering as clipped_clustering,
 )
-from jaxdist.rule._clipping import clipping as clipping
-from jaxdist.rule._dnc import dnc as dnc
-from jaxdist.rule._fltrust import fltrust as fltrust
-from jaxdist.rule._geometric_median import geometric_median as geometric_median
-from jaxdist.rule._krum import krum as krum
-from jaxdist.rule._meamed import meamed as meamed
-from jaxdist.rule._mean import mean as mean
-from jaxdist.rule._median import median as median
-from jaxdist.rule._minimum_diameter import minimum_diameter as minimum_diameter
-from jaxdist.rule._minimum_variance import minimum_variance as minimum_variance
-from jaxdist.rule._monna import monna as monna
-from jaxdist.rule._multi_krum import multi_krum as multi_krum
-from jaxdist.rule._nnm import nnm as nnm
-from jaxdist.rule._phocas import phocas as phocas
-from jaxdist.rule._sign_majority import sign_majority as sign_majority
-from jaxdist.rule._smea import smea as smea
-from jaxdist.rule._spectral_filter import spectral_filter as spectral_filter
-from jaxdist.rule._trimmed_mean import trimmed_mean as trimmed_mean
-from jaxdist.rule._zeno import zeno as zeno
+from jaxdist.rules._clipping import clipping as clipping
+from jaxdist.rules._dnc import dnc as dnc
+from jaxdist.rules._fltrust import fltrust as fltrust
+from jaxdist.rules._geometric_median import geometric_median as geometric_median
+from jaxdist.rules._krum import krum as krum
+from jaxdist.rules._meamed import meamed as meamed
+from jaxdist.rules._mean import mean as mean
+from jaxdist.rules._median import median as median
+from jaxdist.rules._minimum_diameter import minimum_diameter as minimum_diameter
+from jaxdist.rules._minimum_variance import minimum_variance as minimum_variance
+from jaxdist.rules._monna import monna as monna
+from jaxdist.rules._multi_krum import multi_krum as multi_krum
+from jaxdist.rules._nnm import nnm as nnm
+from jaxdist.rules._phocas import phocas as phocas
+from jaxdist.rules._rule import AggregationRule as AggregationRule
+from jaxdist.rules._rule import RuleContract as RuleContract
+from jaxdist.rules._sign_majority import sign_majority as sign_majority
+from jaxdist.rules._smea import smea as smea
+from jaxdist.rules._spectral_filter import spectral_filter as spectral_filter
+from jaxdist.rules._trimmed_mean import trimmed_mean as trimmed_mean
+from jaxdist.rules._zeno import zeno as zeno
 from jaxdist.safety._assert_replicas_equal import (
     assert_replicas_equal as assert_replicas_equal,
 )

@@ -29,25 +29,27 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdist import _tree, _types
+from jaxdist import _tree
+
+AxisName = str | tuple[str, ...]
 
 
-def names_of(axis_name: _types.AxisName) -> tuple[str, ...]:
+def names_of(axis_name: AxisName) -> tuple[str, ...]:
     """Return the axis or the axes as a tuple."""
     return axis_name if isinstance(axis_name, tuple) else (axis_name,)
 
 
-def size(axis_name: _types.AxisName) -> int:
+def size(axis_name: AxisName) -> int:
     """Return W, the static number of workers."""
     return lax.axis_size(axis_name)
 
 
-def index(axis_name: _types.AxisName) -> jax.Array:
+def index(axis_name: AxisName) -> jax.Array:
     """Return this worker's index, int32 in [0, W)."""
     return lax.axis_index(axis_name)
 
 
-def is_bound(axis_name: _types.AxisName) -> bool:
+def is_bound(axis_name: AxisName) -> bool:
     """Whether the program runs inside all of these axes."""
     try:
         size(axis_name)
@@ -61,7 +63,7 @@ def _varying_axes(leaf: Any) -> frozenset[str]:
     return jax.typeof(leaf).manual_axis_type.varying
 
 
-def _tracked(axis_name: _types.AxisName) -> tuple[str, ...]:
+def _tracked(axis_name: AxisName) -> tuple[str, ...]:
     """Return those of the axes whose varying is part of the types."""
     return tuple(
         name
@@ -70,22 +72,22 @@ def _tracked(axis_name: _types.AxisName) -> tuple[str, ...]:
     )
 
 
-def types_tracked(axis_name: _types.AxisName) -> bool:
+def types_tracked(axis_name: AxisName) -> bool:
     """Whether types say what varies over the axis: shard_map with ``check_vma``."""
     return bool(_tracked(axis_name))
 
 
-def varies(leaf: Any, axis_name: _types.AxisName) -> bool:
+def varies(leaf: Any, axis_name: AxisName) -> bool:
     """Whether the leaf may differ between workers; True where no type says so."""
     return _varying_axes(leaf).issuperset(_tracked(axis_name))
 
 
-def other_axes(leaf: Any, axis_name: _types.AxisName) -> tuple[str, ...]:
+def other_axes(leaf: Any, axis_name: AxisName) -> tuple[str, ...]:
     """Return the axes besides these over which the type says that the leaf varies."""
     return tuple(sorted(_varying_axes(leaf) - set(names_of(axis_name))))
 
 
-def to_varying(tree: Any, axis_name: _types.AxisName) -> Any:
+def to_varying(tree: Any, axis_name: AxisName) -> Any:
     """Type every leaf as one that may differ between workers; values stay."""
     axes = _tracked(axis_name)
 
@@ -101,7 +103,7 @@ def _are_mesh_axes(names: tuple[str, ...]) -> bool:
     return set(names) <= set(jax.sharding.get_abstract_mesh().manual_axes)
 
 
-def all_gather(leaf: jax.Array, axis_name: _types.AxisName) -> jax.Array:
+def all_gather(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     """Return ``[W, ...]``, the same on all workers and typed so."""
     names = names_of(axis_name)
     if _are_mesh_axes(names):
@@ -112,7 +114,7 @@ def all_gather(leaf: jax.Array, axis_name: _types.AxisName) -> jax.Array:
     return gathered.reshape(size(axis_name), *leaf.shape)
 
 
-def _gather_at_once(leaf: jax.Array, axis_name: _types.AxisName) -> jax.Array:
+def _gather_at_once(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     """Gather over axes that one collective can serve."""
     if types_tracked(axis_name):
         leaf = to_varying(leaf, axis_name)
@@ -120,7 +122,7 @@ def _gather_at_once(leaf: jax.Array, axis_name: _types.AxisName) -> jax.Array:
     return lax.all_gather(leaf, axis_name)
 
 
-def all_to_all(rows: jax.Array, axis_name: _types.AxisName) -> jax.Array:
+def all_to_all(rows: jax.Array, axis_name: AxisName) -> jax.Array:
     """Send row ``j`` of ``[W, ...]`` to worker ``j``; row ``i`` comes from ``i``."""
     if _are_mesh_axes(names_of(axis_name)):
         rows = to_varying(rows, axis_name)
@@ -130,7 +132,7 @@ def all_to_all(rows: jax.Array, axis_name: _types.AxisName) -> jax.Array:
     return lax.all_to_all(rows, axis_name, 0, 0)
 
 
-def psum(tree: Any, axis_name: _types.AxisName) -> Any:
+def psum(tree: Any, axis_name: AxisName) -> Any:
     """Return the sum over the workers, the same on all of them and typed so."""
     names = names_of(axis_name)
     if _are_mesh_axes(names):
@@ -155,13 +157,13 @@ def psum_dtype(dtype: Any) -> Any:
     return jnp.dtype(jnp.float32 if dtype == jnp.bfloat16 else dtype)
 
 
-def own_part(leaf: jax.Array, axis_name: _types.AxisName) -> jax.Array:
+def own_part(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     """Return this worker's of W equal parts of the leaf, flat."""
     parts = _tree.to_blocks(leaf, size(axis_name))
     return lax.dynamic_index_in_dim(parts, index(axis_name), keepdims=False)
 
 
-def from_worker(tree: Any, worker_index: jax.Array, axis_name: _types.AxisName) -> Any:
+def from_worker(tree: Any, worker_index: jax.Array, axis_name: AxisName) -> Any:
     """Return the values of one worker, chosen at run time, on all workers."""
     chosen = index(axis_name) == worker_index
     return psum(

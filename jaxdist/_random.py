@@ -1,9 +1,16 @@
 """Keys: what all workers draw together, and what each draws for itself."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _types
+
+class Keys(NamedTuple):
+    """The randomness of one encoding, known to the sender and to every receiver."""
+
+    common: jax.Array  # typed key, the same on all workers
+    own: jax.Array  # typed key, the sender's own; derived from `common` and its index
 
 
 def as_key(key: int | jax.Array) -> jax.Array:
@@ -32,9 +39,9 @@ def own_key(common: jax.Array, worker_index: jax.Array | int) -> jax.Array:
     return jax.random.fold_in(common, worker_index)
 
 
-def keys_of(common: jax.Array, worker_index: jax.Array | int) -> _types.Keys:
+def keys_of(common: jax.Array, worker_index: jax.Array | int) -> Keys:
     """Return the keys with which this worker encodes."""
-    return _types.Keys(common, own_key(common, worker_index))
+    return Keys(common, own_key(common, worker_index))
 
 
 def is_key(leaf: jax.Array) -> bool:

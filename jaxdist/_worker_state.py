@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxdist import _collectives, _types
+from jaxdist import _collectives
 
 
 class PerWorkerState(NamedTuple):
@@ -14,7 +14,7 @@ class PerWorkerState(NamedTuple):
     inner_state: Any  # every leaf [1, ...]: this worker's slice; varies over workers
 
 
-def attach(state: Any, axis_name: _types.AxisName) -> PerWorkerState:
+def attach(state: Any, axis_name: _collectives.AxisName) -> PerWorkerState:
     """Give every leaf a leading axis of size 1 and type it as varying."""
     varying = _collectives.to_varying(state, axis_name)
     return PerWorkerState(jax.tree.map(lambda leaf: leaf[None], varying))

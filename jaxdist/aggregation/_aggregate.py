@@ -6,28 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import (
-    _bundle,
-    _checks,
-    _collectives,
-    _leafwise,
-    _random,
-    _rule,
-    _stages,
-    _traffic,
-    _tree,
-    _types,
-    _worker_state,
-)
-from jaxdist.aggregation import (
-    _held,
-    _judgement,
-    _plan,
-    _routes,
-    _rule_state,
-    _scope,
-)
-from jaxdist.rule import _mean
+from jaxdist import _checks, _collectives, _random, _traffic, _tree, _worker_state
+from jaxdist.aggregation import _held, _judgement, _plan, _routes, _rule_state, _scope
+from jaxdist.compression import _compressor, _joint, _per_leaf, _stages
+from jaxdist.rules import _mean, _rule
 
 
 class Received(NamedTuple):
@@ -53,16 +35,16 @@ class AggregateState(NamedTuple):
 
 
 def aggregate(
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
     rule: _rule.AggregationRule | None = None,
-    compressor: _types.AnyCompressor | None = None,
+    compressor: _compressor.AnyCompressor | None = None,
     route: str = "auto",
     *,
-    downlink: _types.AnyCompressor | None = None,
+    downlink: _compressor.AnyCompressor | None = None,
     scope: str = "gradient",
     metrics: bool = False,
     key: int | jax.Array = 0,
-    model_axis_name: _types.AxisName | None = None,
+    model_axis_name: _collectives.AxisName | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Turn the updates of W workers into one, the same on all of them.
 
@@ -138,16 +120,16 @@ def aggregate(
       [-0.25]
     """
     rule = _mean.mean() if rule is None else rule
-    compressor = _leafwise.DENSE if compressor is None else compressor
+    compressor = _per_leaf.DENSE if compressor is None else compressor
     _checks.axis_name(axis_name)
     if model_axis_name is not None:
         _checks.axis_name(model_axis_name, "model_axis_name")
     _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.mean()")
-    _leafwise.check("compressor", compressor, policies=True, steps=True)
+    _per_leaf.check("compressor", compressor, policies=True, steps=True)
     _checks.one_of("route", route, ("auto", *_plan.ROUTES))
     _checks.one_of("scope", scope, _scope.SCOPES)
     if downlink is not None:
-        _leafwise.check("downlink", downlink, policies=True, steps=True)
+        _per_leaf.check("downlink", downlink, policies=True, steps=True)
     if downlink is not None and route not in ("auto", "scatter"):
         raise ValueError(
             f"`downlink` compresses the way back of the route 'scatter'; the route "
@@ -160,8 +142,8 @@ def aggregate(
         )
     stages = _stages.of(compressor, downlink)
     for stage in stages:
-        _bundle.check_downlink(*stage.compressors)
-        if isinstance(stage.compressors[0], _types.Compressor):
+        _joint.check_downlink(*stage.compressors)
+        if isinstance(stage.compressors[0], _compressor.Compressor):
             _plan.check_pair(rule, stage.compressors[0])
     key = _random.as_key(key)
     axes = _judgement.Axes(axis_name, model_axis_name)
@@ -186,7 +168,7 @@ def aggregate(
         return _stages.init(stages, init_stage, params)
 
     def init_stage(compressor, downlink, params):
-        params, _, policy_of = _bundle.bundle(compressor, params)
+        params, _, policy_of = _joint.bundle(compressor, params)
         compressor, downlink = policy_of(compressor), policy_of(downlink)
 
         def plan(names, leaves):
@@ -195,7 +177,7 @@ def aggregate(
         return AggregateState(
             jnp.zeros((), jnp.int32),
             key,
-            _attach(_leafwise.init(compressor, params), params, axis_name),
+            _attach(_per_leaf.init(compressor, params), params, axis_name),
             _attach(_init_downlink(downlink, params, axis_name), params, axis_name),
             _init_received(plan, rule, [compressor, downlink], params, axis_name),
             _rule_state.init(plan, rule, metrics, params, axis_name),
@@ -208,8 +190,8 @@ def aggregate(
 
     def update_stage(compressor, downlink, updates, state, reference):
         _check_updates(updates, axis_name)
-        reference = _bundle.bundle(compressor, reference).tree
-        updates, unbundle, policy_of = _bundle.bundle(compressor, updates)
+        reference = _joint.bundle(compressor, reference).tree
+        updates, unbundle, policy_of = _joint.bundle(compressor, updates)
         compressor, downlink = policy_of(compressor), policy_of(downlink)
         names, leaves, treedef = _tree.flatten(updates)
         rule.check(_collectives.size(axis_name))
@@ -220,13 +202,13 @@ def aggregate(
             # With scope "leaf" each leaf is a source: their distances add up.
             _traffic.record((init, *names), shipment)
         step = _random.step_key(state.key, state.count)
-        uplink = _leafwise.states_of(
+        uplink = _per_leaf.states_of(
             [plan.compressor for plan in plans],
             names,
             leaves,
             _worker_state.detach(state.uplink),
         )
-        backlink = _leafwise.states_of(
+        backlink = _per_leaf.states_of(
             [plan.downlink for plan in plans],
             names,
             [plan.shard for plan in plans],
@@ -281,7 +263,7 @@ def _init_downlink(downlink, params, axis_name):
     bound = _collectives.is_bound(axis_name)
 
     def init_leaf(path, leaf):
-        chosen = _leafwise.select(downlink, _tree.path_name(path), leaf)
+        chosen = _per_leaf.select(downlink, _tree.path_name(path), leaf)
         if bound or jax.tree.leaves(jax.eval_shape(chosen.init, leaf)):
             leaf = _part_for_downlink(chosen, leaf, axis_name)
         return chosen.init(leaf)
@@ -293,7 +275,7 @@ def _init_received(plan, rule, compressors, params, axis_name):
     """Return zeros wherever the receivers of a leaf must remember."""
     names, leaves, treedef = _tree.flatten(params)
     chosen = [
-        _leafwise.select(compressor, name, leaf)
+        _per_leaf.select(compressor, name, leaf)
         for compressor in compressors
         if compressor is not None
         for name, leaf in zip(names, leaves, strict=True)
@@ -318,7 +300,7 @@ def _received_of(plans, rule, names, received):
     likes = [_plan.estimate_like(plan, rule) for plan in plans]
     there = _held.of_leaves(plans, likes, names, received.whole, received.part)
     back = [_plan.back_estimate_like(plan) for plan in plans]
-    return there, _leafwise.arrays_of(names, back, received.back)
+    return there, _per_leaf.arrays_of(names, back, received.back)
 
 
 def _part_for_downlink(downlink, leaf, axis_name):

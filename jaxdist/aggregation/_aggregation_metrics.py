@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _rule
+from jaxdist import _collectives
 from jaxdist.aggregation import _judgement
 from jaxdist.geometry import _columns
-from jaxdist.rule import _lowest
+from jaxdist.rules import _rule
+from jaxdist.rules.numerics import _lowest
 
 
 class AggregationMetrics(NamedTuple):

@@ -5,8 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _leafwise, _worker_state
+from jaxdist import _collectives, _worker_state
 from jaxdist.aggregation import _plan
+from jaxdist.compression import _per_leaf
 
 
 def zeros(like: Any, plan: _plan.LeafPlan) -> Any:
@@ -52,7 +53,7 @@ def of_leaves(
             like if (plan.route == "scatter") == is_part else ()
             for like, plan in zip(likes, plans, strict=True)
         ]
-        return _leafwise.arrays_of(names, wanted, tree)
+        return _per_leaf.arrays_of(names, wanted, tree)
 
     found = zip(
         plans, find(whole, False), find(_worker_state.detach(part), True), strict=True

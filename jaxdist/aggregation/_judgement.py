@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _rule, _types
+from jaxdist import _collectives
+from jaxdist.rules import _rule
 
 
 class Message(NamedTuple):
@@ -25,8 +26,10 @@ class Message(NamedTuple):
 class Axes(NamedTuple):
     """Over what a gradient is spread."""
 
-    workers: _types.AxisName
-    model: _types.AxisName | None = None  # over which leaves themselves are sharded
+    workers: _collectives.AxisName
+    model: _collectives.AxisName | None = (
+        None  # over which leaves themselves are sharded
+    )
 
 
 Parts = Mapping[Message, _rule.Part]  # all that travelled together

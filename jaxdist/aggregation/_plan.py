@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _leafwise, _rule, _traffic, _tree, _types
+from jaxdist import _collectives, _traffic, _tree
 from jaxdist.aggregation import _aggregation_metrics
+from jaxdist.compression import _compressor, _per_leaf
+from jaxdist.rules import _rule
 
 ROUTES = ("psum", "gather", "scatter")
 
@@ -18,8 +20,8 @@ class LeafPlan(NamedTuple):
 
     name: str
     like: jax.ShapeDtypeStruct  # of the leaf
-    compressor: _types.Compressor
-    downlink: _types.Compressor
+    compressor: _compressor.Compressor
+    downlink: _compressor.Compressor
     route: str  # one of ROUTES
     num_workers: int
     other_axes: tuple[str, ...] = ()  # over which the leaf varies, besides the workers'
@@ -30,7 +32,7 @@ class LeafPlan(NamedTuple):
         return self.num_workers if self.route == "scatter" else 1
 
     @property
-    def dialogue(self) -> _types.Dialogue | None:
+    def dialogue(self) -> _compressor.Dialogue | None:
         """How the leaf's mean is found in rounds, where its route is psum."""
         return self.compressor.dialogue if self.route == "psum" else None
 
@@ -53,14 +55,14 @@ def plan_leaf(
     num_workers: int,
     *,
     rule: _rule.AggregationRule,
-    compressor: _types.Compressor | _types.LeafPolicy,
-    downlink: _types.Compressor | _types.LeafPolicy | None,
+    compressor: _compressor.Compressor | _compressor.LeafPolicy,
+    downlink: _compressor.Compressor | _compressor.LeafPolicy | None,
     route: str,
     other_axes: tuple[str, ...] = (),
 ) -> LeafPlan:
     """Choose the route of one leaf, or check the one that was asked for."""
-    up = _leafwise.select(compressor, name, leaf)
-    down = _leafwise.select(downlink or _leafwise.DENSE, name, leaf)
+    up = _per_leaf.select(compressor, name, leaf)
+    down = _per_leaf.select(downlink or _per_leaf.DENSE, name, leaf)
     check_pair(rule, up)
     _check_real(name, leaf, rule, up, down)
     if downlink is not None and not down.contract.splittable:
@@ -90,7 +92,7 @@ def plan_leaf(
     )
 
 
-def check_pair(rule: _rule.AggregationRule, compressor: _types.Compressor) -> None:
+def check_pair(rule: _rule.AggregationRule, compressor: _compressor.Compressor) -> None:
     """Raise when the rule would compare coordinates that others did not keep."""
     if rule.needs_aligned and not compressor.contract.aligned:
         raise ValueError(
@@ -106,11 +108,11 @@ def _check_real(
     name: str,
     leaf: Any,
     rule: _rule.AggregationRule,
-    up: _types.Compressor,
-    down: _types.Compressor,
+    up: _compressor.Compressor,
+    down: _compressor.Compressor,
 ) -> None:
     """Raise when complex numbers would be compared or compressed."""
-    is_dense = up is _leafwise.DENSE and down is _leafwise.DENSE
+    is_dense = up is _per_leaf.DENSE and down is _per_leaf.DENSE
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating) and not (
         rule.linear and is_dense
     ):
@@ -121,7 +123,7 @@ def _check_real(
 
 
 def _possible(
-    rule: _rule.AggregationRule, compressor: _types.Compressor, has_downlink: bool
+    rule: _rule.AggregationRule, compressor: _compressor.Compressor, has_downlink: bool
 ) -> list[str]:
     """Return the routes that can work, the lightest on memory first."""
     routes = []
@@ -140,13 +142,13 @@ def _possible(
     return routes
 
 
-def _can_add(compressor: _types.Compressor) -> bool:
+def _can_add(compressor: _compressor.Compressor) -> bool:
     """Whether payloads, or those of a dialogue's rounds, may be added on their way."""
     return compressor.contract.linear or compressor.dialogue is not None
 
 
 def _why_not(
-    route: str, rule: _rule.AggregationRule, compressor: _types.Compressor
+    route: str, rule: _rule.AggregationRule, compressor: _compressor.Compressor
 ) -> str:
     """Say why the route is impossible."""
     if route == "scatter":
@@ -190,7 +192,7 @@ def bytes_sent(plan: LeafPlan) -> float:
 
 
 def _bytes_up(plan: LeafPlan) -> float:
-    payload = _leafwise.payload_like(
+    payload = _per_leaf.payload_like(
         plan.compressor, plan.like.shape, plan.like.dtype, plan.blocks
     )
     arrays = jax.tree.leaves(payload)
@@ -208,7 +210,7 @@ def _bytes_up(plan: LeafPlan) -> float:
 def _bytes_down(plan: LeafPlan) -> float:
     if plan.route != "scatter":
         return 0.0
-    nbytes = _leafwise.payload_nbytes(plan.downlink, plan.shard)
+    nbytes = _per_leaf.payload_nbytes(plan.downlink, plan.shard)
     return _traffic.all_gather_bytes(nbytes, plan.num_workers)
 
 
@@ -229,7 +231,7 @@ def shipments(
     for plan in plans:
         dense = _traffic.all_reduce_bytes(_tree.nbytes(plan.like), plan.num_workers)
         name = plan.compressor.name
-        if plan.downlink is not _leafwise.DENSE:
+        if plan.downlink is not _per_leaf.DENSE:
             name = f"{name}, back {plan.downlink.name}"
         yield _traffic.Shipment(
             transformation,

@@ -5,8 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _residual, _tree, _worker_state
+from jaxdist import _checks, _tree, _worker_state
 from jaxdist.aggregation import _aggregate
+from jaxdist.compression import _stored_residual
 
 
 def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
@@ -100,8 +101,8 @@ def _average(state, old, new):
     """Give every worker the mean of all."""
 
     def rows(node):
-        if isinstance(node, _residual.Int8Residual):
-            mean = _mean_rows(_residual.load(node, jnp.float32), old, new)
+        if isinstance(node, _stored_residual.Int8Residual):
+            mean = _mean_rows(_stored_residual.load(node, jnp.float32), old, new)
             return _stored_rows(mean)
         return _mean_rows(node, old, new)
 
@@ -117,7 +118,7 @@ def _resize_parts(state, old, new, sizes):
         size = _size_of(name, sizes)
         part = _tree.block_size(size, old)
         narrow = _is_int8(node)
-        array = _residual.load(node, jnp.float32) if narrow else node
+        array = _stored_residual.load(node, jnp.float32) if narrow else node
         if array.shape[1:] != (part,):
             return jax.tree.map(lambda leaf: _mean_rows(leaf, old, new), node)
         parts = _recut(array, size, new)
@@ -129,7 +130,7 @@ def _resize_parts(state, old, new, sizes):
 def _stored_rows(rows):
     """Store each worker's row alone, in one byte per element."""
     key = jax.random.key(0)
-    return jax.vmap(lambda row: _residual.store(row, "int8", key))(rows)
+    return jax.vmap(lambda row: _stored_residual.store(row, "int8", key))(rows)
 
 
 def _size_of(name: str, sizes: dict[str, int]) -> int:
@@ -144,7 +145,7 @@ def _size_of(name: str, sizes: dict[str, int]) -> int:
 
 
 def _is_int8(node: Any) -> bool:
-    return isinstance(node, _residual.Int8Residual)
+    return isinstance(node, _stored_residual.Int8Residual)
 
 
 def _map_named(function, tree, is_leaf=None):

@@ -21,8 +21,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _random, _rule, _tree, _types, _wire
+from jaxdist import _collectives, _random, _tree, _wire
 from jaxdist.aggregation import _judgement, _plan
+from jaxdist.compression import _compressor
+from jaxdist.rules import _rule
 
 _SMALL = 2**17  # elements of a leaf that shares its dialogue with others
 _PACKED = 2**14  # elements of an array that is cheaper to copy than to send alone
@@ -38,10 +40,10 @@ class Sent(NamedTuple):
     mean: Any = None  # that a dialogue found
     anchor: Any = None  # of rules that have one: my part of the leaf, flat
 
-    def keys_of(self, worker_index: jax.Array | int) -> _types.Keys:
+    def keys_of(self, worker_index: jax.Array | int) -> _random.Keys:
         """Return a sender's keys; none is derived for compressors that do not draw."""
         if not self.plan.compressor.contract.stochastic:
-            return _types.Keys(self.key, self.key)
+            return _random.Keys(self.key, self.key)
         return _random.keys_of(self.key, worker_index)
 
 
@@ -60,7 +62,7 @@ def encode(
     leaves: Sequence[jax.Array],
     states: Sequence[Any],
     key: jax.Array,
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
 ) -> tuple[list[Sent], list[Any]]:
     """Compress this worker's leaves; return what is to travel and the new states."""
     me = _collectives.index(axis_name)
@@ -78,7 +80,7 @@ def encode(
 
 
 def deliver(
-    sent: Sequence[Sent], axis_name: _types.AxisName, waiting: Sequence[int] = ()
+    sent: Sequence[Sent], axis_name: _collectives.AxisName, waiting: Sequence[int] = ()
 ) -> list[Sent]:
     """Let all payloads travel but those that wait, those of a message together."""
     arrived = list(sent)
@@ -107,7 +109,7 @@ def exchange(
     sent: Sequence[Sent],
     leaves: Sequence[jax.Array],
     states: Sequence[Any],
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
 ) -> tuple[list[Sent], list[Any]]:
     """Deliver all payloads, and hold all dialogues, one message per round."""
     passengers = _passengers(sent)
@@ -141,7 +143,7 @@ def exchange(
 class _Talk(NamedTuple):
     """A dialogue about leaves that are alike, held for all of them at once."""
 
-    dialogue: _types.Dialogue
+    dialogue: _compressor.Dialogue
     indices: list[int]  # of the leaves
     about: tuple[Any, Any, Any]  # leaf, state and keys, one row for each of the leaves
     means: list[Any]  # of the rounds so far, in such rows
@@ -178,7 +180,9 @@ def _talks(arrived, leaves, states, axis_name) -> list[_Talk]:
     ]
 
 
-def _travel(route: str, sent: Sequence[Sent], axis_name: _types.AxisName) -> list[Sent]:
+def _travel(
+    route: str, sent: Sequence[Sent], axis_name: _collectives.AxisName
+) -> list[Sent]:
     """Let the payloads of one route travel."""
     arrays, treedef = jax.tree.flatten([item.payload for item in sent])
     collective = {
@@ -373,7 +377,7 @@ def send_back(
     states: Sequence[Any],
     estimates: Sequence[Any],
     key: jax.Array,
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
 ) -> tuple[list[jax.Array], list[Any], list[Any]]:
     """Join the parts of all workers to whole leaves, compressed on their way.
 

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _rule, _tree, _worker_state
+from jaxdist import _collectives, _tree, _worker_state
 from jaxdist.aggregation import _aggregation_metrics, _held, _plan
+from jaxdist.rules import _rule
 
 
 class RuleState(NamedTuple):

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from jaxdist import _checks, _collectives, _leafwise, _rule, _types, _worker_state
+from jaxdist import _checks, _collectives, _worker_state
 from jaxdist.aggregation import _aggregate
+from jaxdist.compression import _compressor, _per_leaf
+from jaxdist.rules import _rule
 
 
 class Part(NamedTuple):
@@ -17,10 +19,10 @@ class Part(NamedTuple):
 
 
 def shard_optimizer(
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
     inner: optax.GradientTransformation,
     rule: _rule.AggregationRule | None = None,
-    compressor: _types.AnyCompressor | None = None,
+    compressor: _compressor.AnyCompressor | None = None,
     *,
     key: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
@@ -99,7 +101,7 @@ def shard_optimizer(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _step_of(inner: optax.GradientTransformation) -> _types.Compressor:
+def _step_of(inner: optax.GradientTransformation) -> _compressor.Compressor:
     """Return what travels back instead of a part of the gradient: the step it makes."""
 
     def init(leaf):
@@ -107,11 +109,11 @@ def _step_of(inner: optax.GradientTransformation) -> _types.Compressor:
 
     def encode(leaf, state, keys, blocks):
         updates, inner_state = inner.update(leaf, state.inner_state, state.param)
-        payload, _ = _leafwise.DENSE.encode(updates, (), keys, blocks)
+        payload, _ = _per_leaf.DENSE.encode(updates, (), keys, blocks)
         return payload, Part(state.param, inner_state)
 
-    return _types.Compressor(
-        init, encode, _leafwise.DENSE.decode, _types.Contract(), "optimizer"
+    return _compressor.Compressor(
+        init, encode, _per_leaf.DENSE.decode, _compressor.Contract(), "optimizer"
     )
 
 

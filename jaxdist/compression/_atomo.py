@@ -1,14 +1,15 @@
 """ATOMO: the unbiased sparsifier of least variance for its number of elements."""
 
-from jaxdist import _checks, _types
-from jaxdist.compression import _cosine, _sampling, _spectral
+from jaxdist import _checks
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _cosine, _sampling, _spectral
 
 _TRANSFORM = 64  # elements of a cosine transform
 
 
 def atomo(
     density: float, block_size: int = 4096, basis: str = "entry"
-) -> _types.Compressor:
+) -> _compressor.Compressor:
     r"""Keep atoms with the probabilities of least variance, scaled up.
 
     .. math:: x = \sum_i x_i a_i, \qquad

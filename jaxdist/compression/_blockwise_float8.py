@@ -4,15 +4,16 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _scaling
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _scaling
 
 _DTYPES = ("float8_e4m3fn", "float8_e5m2")
 
 
 def blockwise_float8(
     dtype: Any = jnp.float8_e4m3fn, block_size: int | None = 256
-) -> _types.Compressor:
+) -> _compressor.Compressor:
     r"""Scale each block to the range of a float8, and round to it.
 
     .. math:: C(x)_i = \frac{\|x\|_\infty}{M}
@@ -87,5 +88,5 @@ def blockwise_float8(
         return min(1.0, relative**2 + others * absolute**2)
 
     name = f"blockwise_float8({target.name}, {block_size})"
-    contract = _types.Contract(variance=variance, keeps_zeros=True)
-    return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
+    contract = _compressor.Contract(variance=variance, keeps_zeros=True)
+    return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)

@@ -4,11 +4,14 @@ import math
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _packing, _scaling
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _packing, _scaling
 
 
-def blockwise_int(bits: int = 8, block_size: int | None = 256) -> _types.Compressor:
+def blockwise_int(
+    bits: int = 8, block_size: int | None = 256
+) -> _compressor.Compressor:
     r"""Round every element to the nearest of :math:`2s+1` levels up to the largest.
 
     .. math:: C(x)_i = \frac{\|x\|_\infty}{s}
@@ -76,5 +79,5 @@ def blockwise_int(bits: int = 8, block_size: int | None = 256) -> _types.Compres
         return a / (1 + a)
 
     name = f"blockwise_int({bits}, {block_size})"
-    contract = _types.Contract(variance=variance, keeps_zeros=True)
-    return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
+    contract = _compressor.Contract(variance=variance, keeps_zeros=True)
+    return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)

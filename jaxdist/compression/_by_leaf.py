@@ -4,17 +4,18 @@ import fnmatch
 import math
 from collections.abc import Mapping
 
-from jaxdist import _checks, _leafwise, _types
+from jaxdist import _checks
+from jaxdist.compression import _compressor, _per_leaf
 
 
 def by_leaf(
-    compressor: _types.Compressor,
-    patterns: Mapping[str, _types.Compressor] | None = None,
+    compressor: _compressor.Compressor,
+    patterns: Mapping[str, _compressor.Compressor] | None = None,
     *,
     min_ndim: int = 2,
     min_size: int = 1024,
     joint: bool = False,
-) -> _types.LeafPolicy:
+) -> _compressor.LeafPolicy:
     """Choose a compressor for each leaf by its path, rank and size.
 
     Biases and norm scales are few and matter much: by default they travel as they are.
@@ -52,9 +53,9 @@ def by_leaf(
       [0. 1. 2.]
     """
     patterns = dict(patterns or {})
-    _leafwise.check("compressor", compressor)
+    _per_leaf.check("compressor", compressor)
     for pattern, chosen in patterns.items():
-        _leafwise.check(f"patterns[{pattern!r}]", chosen)
+        _per_leaf.check(f"patterns[{pattern!r}]", chosen)
     min_ndim = _checks.integer("min_ndim", min_ndim, 0)
     min_size = _checks.integer("min_size", min_size, 0)
 
@@ -63,13 +64,13 @@ def by_leaf(
             if fnmatch.fnmatchcase(path, pattern):
                 return chosen
         if len(leaf.shape) < min_ndim or math.prod(leaf.shape) < min_size:
-            return _leafwise.DENSE
+            return _per_leaf.DENSE
         return compressor
 
     if not joint:
-        return _types.LeafPolicy(select, f"by_leaf({compressor.name})")
+        return _compressor.LeafPolicy(select, f"by_leaf({compressor.name})")
     # A copy, so that what a pattern chooses is never taken for one that joins.
     compressor = compressor._replace()
-    return _types.LeafPolicy(
+    return _compressor.LeafPolicy(
         select, f"by_leaf({compressor.name}, joint=True)", compressor
     )

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
-from jaxdist import _checks, _leafwise, _types
+from jaxdist import _checks
+from jaxdist.compression import _compressor, _per_leaf
 
 
 def by_step(
-    compressors: Mapping[int, _types.Compressor | _types.LeafPolicy],
-) -> _types.StepPolicy:
+    compressors: Mapping[int, _compressor.Compressor | _compressor.LeafPolicy],
+) -> _compressor.StepPolicy:
     """Change the compressor at given steps, within one compiled program.
 
     For a dense warm-up, or densities, bits and ranks that follow a schedule. All
@@ -53,7 +54,7 @@ def by_step(
     """
     for start, compressor in compressors.items():
         _checks.integer("compressors", start, 0)
-        _leafwise.check(f"compressors[{start}]", compressor, policies=True)
+        _per_leaf.check(f"compressors[{start}]", compressor, policies=True)
     if 0 not in compressors:
         raise ValueError(
             "`compressors` must say what to use from step 0 on, got the steps "
@@ -64,4 +65,4 @@ def by_step(
     listed = ", ".join(
         f"{start}: {stage}" for start, stage in zip(starts, stages, strict=True)
     )
-    return _types.StepPolicy(starts, stages, f"by_step({{{listed}}})")
+    return _compressor.StepPolicy(starts, stages, f"by_step({{{listed}}})")

@@ -4,10 +4,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxdist import _tree, _types
+from jaxdist import _tree
+from jaxdist.compression import _compressor
 
 
-def cast(dtype: Any) -> _types.Compressor:
+def cast(dtype: Any) -> _compressor.Compressor:
     r"""Round every element to a narrower floating dtype.
 
     Finite values beyond the range of ``dtype`` become its largest finite value; NaN
@@ -56,11 +57,11 @@ def cast(dtype: Any) -> _types.Compressor:
     keeps_exponents = info.maxexp >= jnp.finfo(jnp.float32).maxexp
     squared_error = float(info.eps / 2) ** 2 if keeps_exponents else 1.0
     # One byte is too narrow to add in; wider floats may be summed on their way.
-    contract = _types.Contract(
+    contract = _compressor.Contract(
         variance=lambda size: squared_error,
         linear=target.itemsize > 1,
         keeps_zeros=float(target.type(0)) == 0,  # float8_e8m0fnu has no zero
     )
-    return _types.Compressor(
+    return _compressor.Compressor(
         lambda leaf: (), encode, decode, contract, f"cast({target.name})"
     )

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _sampling, _selection, _sparse
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _sampling, _selection, _sparse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,7 @@ def cat(
     *,
     max_density: float = 0.1,
     block_size: int | None = 2**16,
-) -> _types.Compressor:
+) -> _compressor.Compressor:
     r"""Keep the number of elements with the most guaranteed descent for its cost.
 
     .. math:: T = \arg\max_T \frac{a(T)}{c(T)}, \qquad a(T) =
@@ -184,14 +185,14 @@ def cat(
         sampler = _sampling.Sampler(length, _tree.kept(max_density, length))
         return max(length / min(1.0, sampler.budget) - 1.0, sampler.variance())
 
-    contract = _types.Contract(
+    contract = _compressor.Contract(
         unbiased=mode == "stochastic",
         variance=variance,
         stochastic=mode == "stochastic",
         aligned=False,
     )
     name = f"cat({cost}, {mode!r}, max_density={max_density}, block_size={block_size})"
-    return _types.Compressor(init, encode, decode, contract, name, accumulate)
+    return _compressor.Compressor(init, encode, decode, contract, name, accumulate)
 
 
 def _bits(count, length, dtype, mode):

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _bundle, _leafwise, _random, _stages, _tree, _types
+from jaxdist import _random, _tree
+from jaxdist.compression import _compressor, _joint, _per_leaf, _stages
 
 
 class CompressState(NamedTuple):
@@ -19,7 +20,7 @@ class CompressState(NamedTuple):
 
 
 def compress(
-    compressor: _types.AnyCompressor, key: int | jax.Array = 0
+    compressor: _compressor.AnyCompressor, key: int | jax.Array = 0
 ) -> optax.GradientTransformationExtraArgs:
     r"""Replace updates by what the others would see of them.
 
@@ -52,7 +53,7 @@ def compress(
       >>> print(updates)
       [-0.4  0.  -0.2  0. ]
     """
-    _leafwise.check("compressor", compressor, policies=True, steps=True)
+    _per_leaf.check("compressor", compressor, policies=True, steps=True)
     key = _random.as_key(key)
     stages = _stages.of(compressor)
 
@@ -60,11 +61,11 @@ def compress(
         return _stages.init(stages, init_stage, params)
 
     def init_stage(compressor, params):
-        params, _, policy_of = _bundle.bundle(compressor, params)
+        params, _, policy_of = _joint.bundle(compressor, params)
         compressor = policy_of(compressor)
 
         def init_received(path, leaf):
-            chosen = _leafwise.select(compressor, _tree.path_name(path), leaf)
+            chosen = _per_leaf.select(compressor, _tree.path_name(path), leaf)
             if not chosen.incremental:
                 return ()
             return jnp.zeros_like(leaf, dtype=_tree.accumulator_dtype(leaf.dtype))
@@ -72,7 +73,7 @@ def compress(
         return CompressState(
             jnp.zeros((), jnp.int32),
             key,
-            _leafwise.init(compressor, params),
+            _per_leaf.init(compressor, params),
             jax.tree.map_with_path(init_received, params),
         )
 
@@ -81,22 +82,22 @@ def compress(
         return _stages.run(stages, update_stage, state.count, updates, state)
 
     def update_stage(compressor, updates, state):
-        updates, unbundle, policy_of = _bundle.bundle(compressor, updates)
+        updates, unbundle, policy_of = _joint.bundle(compressor, updates)
         compressor = policy_of(compressor)
         names, leaves, treedef = _tree.flatten(updates)
         step = _random.step_key(state.key, state.count)
         compressors = [
-            _leafwise.select(compressor, name, leaf)
+            _per_leaf.select(compressor, name, leaf)
             for name, leaf in zip(names, leaves, strict=True)
         ]
-        states = _leafwise.states_of(compressors, names, leaves, state.compressor_state)
+        states = _per_leaf.states_of(compressors, names, leaves, state.compressor_state)
         likes = [
             _tree.like(leaf, _tree.accumulator_dtype(leaf.dtype))
             if chosen.incremental
             else ()
             for chosen, leaf in zip(compressors, leaves, strict=True)
         ]
-        received = _leafwise.arrays_of(names, likes, state.received)
+        received = _per_leaf.arrays_of(names, likes, state.received)
         seen = []
         for i, (chosen, leaf) in enumerate(zip(compressors, leaves, strict=True)):
             keys = _random.keys_of(_random.leaf_key(step, i), 0)

@@ -3,10 +3,11 @@
 import dataclasses
 import math
 
-from jaxdist import _leafwise, _tree, _types
+from jaxdist import _tree
+from jaxdist.compression import _compressor, _per_leaf
 
 
-def contractive(compressor: _types.Compressor) -> _types.Compressor:
+def contractive(compressor: _compressor.Compressor) -> _compressor.Compressor:
     r"""Scale an unbiased compressor by :math:`1/(1+\omega)`.
 
     .. math:: C'(x) = \frac{C(x)}{1 + \omega}, \qquad
@@ -35,7 +36,7 @@ def contractive(compressor: _types.Compressor) -> _types.Compressor:
       Horváth et al., `Stochastic Distributed Learning with Gradient Quantization and
       Variance Reduction <https://arxiv.org/abs/1904.05115>`_, 2019.
     """
-    _leafwise.check("compressor", compressor)
+    _per_leaf.check("compressor", compressor)
     contract = compressor.contract
     if not contract.unbiased or math.isinf(contract.variance(1)):
         raise ValueError(
@@ -45,7 +46,7 @@ def contractive(compressor: _types.Compressor) -> _types.Compressor:
         )
 
     def decode(payload, like, keys):
-        blocks = _leafwise.blocks_of(payload)
+        blocks = _per_leaf.blocks_of(payload)
         omega = contract.variance(_tree.block_size(math.prod(like.shape), blocks))
         return compressor.decode(payload, like, keys) / (1.0 + omega)
 

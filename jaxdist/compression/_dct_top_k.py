@@ -1,7 +1,8 @@
 """DCT top-k: the largest coefficients of short cosine transforms."""
 
-from jaxdist import _checks, _types
-from jaxdist.compression import _cosine, _top_k
+from jaxdist import _checks
+from jaxdist.compression import _compressor, _top_k
+from jaxdist.compression.numerics import _cosine
 
 
 def dct_top_k(
@@ -10,7 +11,7 @@ def dct_top_k(
     transform_size: int = 64,
     *,
     dimensions: int = 1,
-) -> _types.Compressor:
+) -> _compressor.Compressor:
     r"""Keep the largest coefficients of an orthonormal cosine transform.
 
     .. math:: C(x) = F^\top \mathrm{top}_k(F x), \qquad F_{ij} = \sqrt{\tfrac{2 -

@@ -1,10 +1,11 @@
 """DRIVE: rotate, then send one bit per element."""
 
-from jaxdist import _types
-from jaxdist.compression import _eden
+from jaxdist.compression import _compressor, _eden
 
 
-def drive(block_size: int = 1024, scale: str = "least_squares") -> _types.Compressor:
+def drive(
+    block_size: int = 1024, scale: str = "least_squares"
+) -> _compressor.Compressor:
     r"""Rotate each block at random and send the signs: :func:`eden` with one bit.
 
     .. math:: y = Rx, \quad C(x) = S\,R^\top \mathrm{sign}(y), \quad

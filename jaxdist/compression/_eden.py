@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _hadamard, _packing, _scaling
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _hadamard, _packing, _scaling
 
 _LARGEST_BLOCK = 2**16
 
@@ -33,7 +34,7 @@ DOMINATING = {
 
 def eden(
     bits: int = 4, block_size: int = 1024, scale: str = "least_squares"
-) -> _types.Compressor:
+) -> _compressor.Compressor:
     r"""Rotate each block at random and round it to the centroids of a normal.
 
     .. math:: y = Rx, \quad q_i = \mathrm{nearest\ centroid\ to\ }
@@ -109,14 +110,14 @@ def eden(
         rows = _hadamard.rotate_back(values, keys.own) * scales[..., None]
         return _tree.from_blocks(_tree.from_chunks(rows, size), like)
 
-    contract = _types.Contract(stochastic=True)
+    contract = _compressor.Contract(stochastic=True)
     if scale == "least_squares":
-        contract = _types.Contract(
+        contract = _compressor.Contract(
             variance=lambda size: _worst_error(bits), stochastic=True
         )
     suffix = "" if scale == "least_squares" else f", {scale!r}"
     name = f"eden({bits}, {block_size}{suffix})"
-    return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
+    return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)
 
 
 def _worst_error(bits: int) -> float:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _leafwise, _tree, _types
-from jaxdist.compression import _feedback
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor, _feedback, _per_leaf
 
 
 class Ef21State(NamedTuple):
@@ -16,12 +16,12 @@ class Ef21State(NamedTuple):
     count: jax.Array  # int32, shape (); steps whose momentum was finite
     estimate: jax.Array  # shape of the leaf; what all receivers believe
     momentum: Any  # shape of the leaf; () without momentum
-    inner_state: _types.CompressorState  # of the wrapped compressor
+    inner_state: _compressor.CompressorState  # of the wrapped compressor
 
 
 def ef21(
-    compressor: _types.Compressor, momentum: float | None = None
-) -> _types.Compressor:
+    compressor: _compressor.Compressor, momentum: float | None = None
+) -> _compressor.Compressor:
     r"""Compress the change of the gradient, which sender and receivers add up.
 
     .. math:: v_t = \beta v_{t-1} + (1-\beta) g_t, \quad
@@ -65,7 +65,7 @@ def ef21(
       al., `Momentum Provably Improves Error Feedback!
       <https://arxiv.org/abs/2305.15155>`_, 2023.
     """
-    _leafwise.check("compressor", compressor)
+    _per_leaf.check("compressor", compressor)
     _feedback.check_single("ef21", compressor)
     if momentum is not None:
         _checks.real("momentum", momentum, 0.0, 1.0, below=True)

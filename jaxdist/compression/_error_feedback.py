@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _leafwise, _residual, _tree, _types
-from jaxdist.compression import _feedback
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor, _feedback, _per_leaf, _stored_residual
 
 
 class ErrorFeedbackState(NamedTuple):
@@ -16,16 +16,16 @@ class ErrorFeedbackState(NamedTuple):
 
     count: Any  # int32, shape (); () without learning_rate
     residual: Any  # shape of the leaf; float32 or wider, bfloat16 or int8; varies
-    inner_state: _types.CompressorState  # of the wrapped compressor
+    inner_state: _compressor.CompressorState  # of the wrapped compressor
 
 
 def error_feedback(
-    compressor: _types.Compressor,
+    compressor: _compressor.Compressor,
     decay: float = 1.0,
     *,
     residual_dtype: str | None = None,
     learning_rate: optax.Schedule | None = None,
-) -> _types.Compressor:
+) -> _compressor.Compressor:
     r"""Add what was dropped before to the leaf, then compress the sum.
 
     .. math:: p_t = g_t + \beta \frac{\eta_{t-1}}{\eta_t} e_t, \quad u_t = C(p_t),
@@ -70,24 +70,24 @@ def error_feedback(
       Schemes <https://arxiv.org/abs/1901.09847>`_, 2019, Algorithm 2. Peng et al.,
       `DeMo: Decoupled Momentum Optimization <https://arxiv.org/abs/2411.19870>`_, 2024.
     """
-    _leafwise.check("compressor", compressor)
+    _per_leaf.check("compressor", compressor)
     _feedback.check_single("error_feedback", compressor)
     _checks.real("decay", decay, 0.0, 1.0)
-    _checks.one_of("residual_dtype", residual_dtype, _residual.DTYPES)
+    _checks.one_of("residual_dtype", residual_dtype, _stored_residual.DTYPES)
     _feedback.check_contraction(compressor, _feedback.LARGE)
 
     def init(leaf):
         dtype = residual_dtype or _tree.accumulator_dtype(leaf.dtype)
         count = () if learning_rate is None else jnp.zeros((), jnp.int32)
         return ErrorFeedbackState(
-            count, _residual.zeros(leaf, dtype), compressor.init(leaf)
+            count, _stored_residual.zeros(leaf, dtype), compressor.init(leaf)
         )
 
     def wanted_of(leaf, state):
         """Return the leaf and what is still owed, and the latter alone."""
         dtype = _tree.accumulator_dtype(leaf.dtype)
         factor = decay * _rescaling(learning_rate, state.count)
-        residual = _residual.load(state.residual, dtype)
+        residual = _stored_residual.load(state.residual, dtype)
         return leaf.astype(dtype) + jnp.asarray(factor, dtype) * residual, residual
 
     def remember(dropped, residual, state, inner_state, keys):
@@ -95,7 +95,7 @@ def error_feedback(
         key = jax.random.fold_in(keys.own, _STORE)
         count = () if learning_rate is None else _tree.next_count(state.count)
         return ErrorFeedbackState(
-            count, _residual.store(kept, residual_dtype, key), inner_state
+            count, _stored_residual.store(kept, residual_dtype, key), inner_state
         )
 
     def encode(leaf, state, keys, blocks):
@@ -124,7 +124,7 @@ def error_feedback(
             dropped = wanted - mean.astype(wanted.dtype)
             return mean, remember(dropped, residual, state, inner_state, keys)
 
-        return _types.Dialogue(tuple(map(with_memory, dialogue.rounds)), finish)
+        return _compressor.Dialogue(tuple(map(with_memory, dialogue.rounds)), finish)
 
     dialogue = compressor.dialogue and in_rounds(compressor.dialogue)
     suffix = "" if residual_dtype is None else f", residual_dtype={residual_dtype!r}"

@@ -1,11 +1,11 @@
 """What all memories share: which compressors they can wrap, and rounds with memory."""
 
-from jaxdist import _types
+from jaxdist.compression import _compressor
 
 LARGE = 2**20  # elements: what fails for a leaf of this size is refused at once
 
 
-def check_single(wrapper: str, compressor: _types.Compressor) -> None:
+def check_single(wrapper: str, compressor: _compressor.Compressor) -> None:
     """Raise when the receivers remember already."""
     if compressor.incremental:
         raise ValueError(
@@ -14,7 +14,7 @@ def check_single(wrapper: str, compressor: _types.Compressor) -> None:
         )
 
 
-def check_contraction(compressor: _types.Compressor, size: int) -> None:
+def check_contraction(compressor: _compressor.Compressor, size: int) -> None:
     """Raise unless the compressor contracts blocks of this many elements."""
     contraction = compressor.contract.contraction(size)
     if size and not contraction > 0:
@@ -25,7 +25,7 @@ def check_contraction(compressor: _types.Compressor, size: int) -> None:
         )
 
 
-def _way_out(compressor: _types.Compressor, size: int) -> str:
+def _way_out(compressor: _compressor.Compressor, size: int) -> str:
     """Say what to use instead."""
     contract = compressor.contract
     if contract.unbiased and contract.variance(size) < float("inf"):

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _types
-from jaxdist.compression import _sampling
+from jaxdist import _checks
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _sampling
 
 _GREEDY_STEPS = 2  # after the first estimate, as in the paper
 
@@ -15,7 +16,7 @@ def gspar(
     *,
     max_density: float | None = None,
     block_size: int = 4096,
-) -> _types.Compressor:
+) -> _compressor.Compressor:
     r"""Keep elements with chances like their magnitudes, for a density or a variance.
 
     .. math:: C(x)_i = \frac{x_i}{p_i} \text{ with probability } p_i, \text{ else } 0,

@@ -1,9 +1,9 @@
 """Identity: send the leaf as it is."""
 
-from jaxdist import _leafwise, _types
+from jaxdist.compression import _compressor, _per_leaf
 
 
-def identity(memory_of: _types.Compressor | None = None) -> _types.Compressor:
+def identity(memory_of: _compressor.Compressor | None = None) -> _compressor.Compressor:
     r"""Send every element in the dtype of the leaf.
 
     .. math:: C(x) = x
@@ -28,7 +28,7 @@ def identity(memory_of: _types.Compressor | None = None) -> _types.Compressor:
       [ 3. -1.]
     """
     if memory_of is None:
-        return _leafwise.DENSE
-    _leafwise.check("memory_of", memory_of)
+        return _per_leaf.DENSE
+    _per_leaf.check("memory_of", memory_of)
     name = f"identity(memory_of={memory_of.name})"
-    return _leafwise.DENSE._replace(init=memory_of.init, name=name)
+    return _per_leaf.DENSE._replace(init=memory_of.init, name=name)

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _leafwise, _residual, _tree, _types
+from jaxdist import _tree
+from jaxdist.compression import _compressor, _per_leaf, _stored_residual
 
 
 class MeasuredState(NamedTuple):
@@ -15,7 +16,7 @@ class MeasuredState(NamedTuple):
     wanted: jax.Array  # float32, shape (); of the leaf with what was owed
     dropped: jax.Array  # float32, shape (); of what was not sent
     nbytes: jax.Array  # uint32, shape (2,); bytes encoded so far, low and high word
-    inner_state: _types.CompressorState  # of the wrapped compressor
+    inner_state: _compressor.CompressorState  # of the wrapped compressor
 
 
 class CompressionMetrics(NamedTuple):
@@ -27,7 +28,7 @@ class CompressionMetrics(NamedTuple):
     overflow: jax.Array  # int32; elements without room in the last payloads
 
 
-def measured(compressor: _types.Compressor) -> _types.Compressor:
+def measured(compressor: _compressor.Compressor) -> _compressor.Compressor:
     """Note at each step how much of the leaf arrives, for :func:`compression_metrics`.
 
     Wrap the outermost: ``measured(error_feedback(top_k(0.01)))`` knows the residual.
@@ -53,7 +54,7 @@ def measured(compressor: _types.Compressor) -> _types.Compressor:
       >>> print(jaxdist.compression_metrics(state).contraction)
       0.8
     """
-    _leafwise.check("compressor", compressor)
+    _per_leaf.check("compressor", compressor)
 
     def init(leaf):
         zero = jnp.zeros_like(leaf, shape=(), dtype=jnp.float32)
@@ -88,7 +89,7 @@ def measured(compressor: _types.Compressor) -> _types.Compressor:
             sent = mean.astype(_tree.accumulator_dtype(leaf.dtype))
             return mean, note(leaf, sent, inner, state, _nbytes_of(means))
 
-        return _types.Dialogue(tuple(map(pass_on, dialogue.rounds)), finish)
+        return _compressor.Dialogue(tuple(map(pass_on, dialogue.rounds)), finish)
 
     return compressor._replace(
         init=init,
@@ -164,7 +165,7 @@ def _metrics_of(nodes: list[MeasuredState]) -> CompressionMetrics:
 def _dropped(leaf: jax.Array, sent: jax.Array, inner_state: Any) -> jax.Array:
     """Return what the receivers miss of what they should know by now."""
     if hasattr(inner_state, "residual"):
-        return _residual.load(inner_state.residual, sent.dtype)
+        return _stored_residual.load(inner_state.residual, sent.dtype)
     if hasattr(inner_state, "estimate"):
         has_momentum = isinstance(inner_state.momentum, jax.Array)
         target = inner_state.momentum if has_momentum else leaf.astype(sent.dtype)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _leafwise, _tree, _types
-from jaxdist.compression import _feedback
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor, _feedback, _per_leaf
 
 
 class MomentumCorrectionState(NamedTuple):
@@ -15,12 +15,12 @@ class MomentumCorrectionState(NamedTuple):
 
     momentum: jax.Array  # shape of the leaf
     residual: jax.Array  # shape of the leaf; the momentum that was not sent yet
-    inner_state: _types.CompressorState  # of the wrapped compressor
+    inner_state: _compressor.CompressorState  # of the wrapped compressor
 
 
 def momentum_correction(
-    compressor: _types.Compressor, momentum: float = 0.9, *, masking: bool = True
-) -> _types.Compressor:
+    compressor: _compressor.Compressor, momentum: float = 0.9, *, masking: bool = True
+) -> _compressor.Compressor:
     r"""Accumulate momentum instead of gradients, and compress what was not sent.
 
     .. math:: m_t = \mu m_{t-1} + g_t, \quad v_t = v_{t-1} + m_t, \quad u_t = C(v_t)
@@ -57,7 +57,7 @@ def momentum_correction(
       <https://arxiv.org/abs/1712.01887>`_, 2018, Section 3.1 and Appendix B; what is
       subtracted there is what was sent, exactly, since its values travel as they are.
     """
-    _leafwise.check("compressor", compressor)
+    _per_leaf.check("compressor", compressor)
     _feedback.check_single("momentum_correction", compressor)
     _checks.real("momentum", momentum, 0.0, 1.0, below=True)
     _feedback.check_contraction(compressor, _feedback.LARGE)

@@ -5,15 +5,16 @@ import math
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdist import _tree, _types
-from jaxdist.compression import _packing, _stochastic
+from jaxdist import _tree
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _packing, _stochastic
 
 _MANTISSA = 23  # bits of a float32
 _MAGNITUDE = 2**31 - 1  # all bits but the sign
 _INFINITY = 0xFF << _MANTISSA
 
 
-def natural() -> _types.Compressor:
+def natural() -> _compressor.Compressor:
     r"""Round every magnitude at random to one of the powers of two around it, unbiased.
 
     .. math:: C(x)_i = \mathrm{sign}(x_i)\,2^{e_i + b_i}, \quad
@@ -68,7 +69,9 @@ def natural() -> _types.Compressor:
         values = jnp.where(negative & (exponents == 0), jnp.nan, values)
         return _tree.from_blocks(jnp.where(negative, -values, values), like)
 
-    contract = _types.Contract(
+    contract = _compressor.Contract(
         unbiased=True, variance=lambda size: 1 / 8, stochastic=True, keeps_zeros=True
     )
-    return _types.Compressor(lambda leaf: (), encode, decode, contract, "natural()")
+    return _compressor.Compressor(
+        lambda leaf: (), encode, decode, contract, "natural()"
+    )

@@ -5,11 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _packing, _scaled_sign, _scaling
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor, _scaled_sign
+from jaxdist.compression.numerics import _packing, _scaling
 
 
-def one_bit(block_size: int | None = None) -> _types.Compressor:
+def one_bit(block_size: int | None = None) -> _compressor.Compressor:
     r"""Send the signs, eight per byte, and two means of each block.
 
     .. math:: C(x)_i = \begin{cases}
@@ -69,8 +70,8 @@ def one_bit(block_size: int | None = None) -> _types.Compressor:
         return 1.0 - 1.0 / _tree.chunk_shape(size, block_size)[1]
 
     name = "one_bit()" if block_size is None else f"one_bit({block_size})"
-    return _types.Compressor(
-        lambda leaf: (), encode, decode, _types.Contract(variance=variance), name
+    return _compressor.Compressor(
+        lambda leaf: (), encode, decode, _compressor.Contract(variance=variance), name
     )
 
 

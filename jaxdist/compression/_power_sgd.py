@@ -5,8 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _matrix
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _matrix
 
 
 class PowerSgdState(NamedTuple):
@@ -15,7 +16,7 @@ class PowerSgdState(NamedTuple):
     right: jax.Array  # [m, max_rank], float32 or wider; zeros are drawn anew
 
 
-def power_sgd(rank: int, *, max_rank: int | None = None) -> _types.Compressor:
+def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compressor:
     r"""Approximate a matrix by one step of subspace iteration, warm-started.
 
     .. math:: P = \mathrm{orth}\Big(\frac{1}{W}\sum_i M_i Q\Big), \qquad
@@ -119,17 +120,17 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _types.Compressor:
         product = _orthonormal(left[0].astype(dtype)) @ right[0].astype(dtype).T
         return product.reshape(like.shape).astype(like.dtype)
 
-    contract = _types.Contract(
+    contract = _compressor.Contract(
         variance=lambda size: 1.0 - 1.0 / size, splittable=False, stochastic=True
     )
     suffix = "" if max_rank is None else f", max_rank={max_rank}"
-    return _types.Compressor(
+    return _compressor.Compressor(
         init,
         encode,
         decode,
         contract,
         f"power_sgd({rank}{suffix})",
-        dialogue=_types.Dialogue((ask_left, ask_right), finish),
+        dialogue=_compressor.Dialogue((ask_left, ask_right), finish),
     )
 
 

@@ -4,13 +4,14 @@ import math
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _packing, _scaling, _stochastic
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _packing, _scaling, _stochastic
 
 
 def qsgd(
     bits: int = 8, block_size: int | None = 512, norm: str = "l2"
-) -> _types.Compressor:
+) -> _compressor.Compressor:
     r"""Round every element at random to one of :math:`2s+1` levels, unbiased.
 
     .. math:: C(x)_i = \frac{\|x\|}{s}\xi_i, \quad \xi_i \in
@@ -81,7 +82,7 @@ def qsgd(
     def variance(size):
         return bound(_tree.chunk_shape(size, block_size)[1], levels)
 
-    contract = _types.Contract(
+    contract = _compressor.Contract(
         unbiased=True,
         variance=variance,
         stochastic=True,
@@ -90,7 +91,7 @@ def qsgd(
     )
     suffix = "" if norm == "l2" else f", {norm!r}"
     name = f"qsgd({bits}, {block_size}{suffix})"
-    return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
+    return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)
 
 
 def _most_survive(levels: int, block_size: int | None, norm: str) -> bool:

@@ -6,12 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _leafwise, _types
+from jaxdist import _random
+from jaxdist.compression import _compressor, _per_leaf
 
 
 def quantized(
-    sparsifier: _types.Compressor, quantizer: _types.Compressor
-) -> _types.Compressor:
+    sparsifier: _compressor.Compressor, quantizer: _compressor.Compressor
+) -> _compressor.Compressor:
     r"""Compress the numbers that a sparsifier sends, and leave their places alone.
 
     .. math:: C(x) = S^{-1}(Q(v)) \quad\text{where } S \text{ sends the values } v
@@ -49,11 +50,11 @@ def quantized(
       Basu et al., `Qsparse-local-SGD <https://arxiv.org/abs/1906.02367>`_, 2019,
       Lemmas 1 and 2.
     """
-    _leafwise.check("sparsifier", sparsifier)
-    _leafwise.check("quantizer", quantizer)
+    _per_leaf.check("sparsifier", sparsifier)
+    _per_leaf.check("quantizer", quantizer)
     example = jax.ShapeDtypeStruct((1,), jnp.float32)
     _values_place(
-        sparsifier, _leafwise.payload_like(sparsifier, (1,), example.dtype, 1)
+        sparsifier, _per_leaf.payload_like(sparsifier, (1,), example.dtype, 1)
     )
     if jax.tree.leaves(jax.eval_shape(quantizer.init, example)):
         raise ValueError(
@@ -79,8 +80,8 @@ def quantized(
     def widened(payload, like, keys):
         """Return the payload of the sparsifier."""
         narrow, parts = payload
-        blocks = _leafwise.blocks_of(payload)
-        made = _leafwise.payload_like(sparsifier, tuple(like.shape), like.dtype, blocks)
+        blocks = _per_leaf.blocks_of(payload)
+        made = _per_leaf.payload_like(sparsifier, tuple(like.shape), like.dtype, blocks)
         place = _values_place(sparsifier, made)
         shapes, treedef = jax.tree.flatten(made)
         flat = jax.ShapeDtypeStruct((math.prod(shapes[place].shape),), like.dtype)
@@ -108,7 +109,7 @@ def _contract(sparsifier, quantizer):
     outer, inner = sparsifier.contract, quantizer.contract
 
     def variance(size):
-        sent = _leafwise.payload_like(sparsifier, (size,), jnp.dtype(jnp.float32), 1)
+        sent = _per_leaf.payload_like(sparsifier, (size,), jnp.dtype(jnp.float32), 1)
         values = jax.tree.leaves(sent)[_values_place(sparsifier, sent)]
         dropped, rounded = outer.variance(size), inner.variance(math.prod(values.shape))
         if outer.unbiased and inner.unbiased:
@@ -117,7 +118,7 @@ def _contract(sparsifier, quantizer):
             return dropped + (1 - dropped) * rounded if rounded <= 1 else rounded
         return (math.sqrt(dropped) + math.sqrt(rounded) * (1 + math.sqrt(dropped))) ** 2
 
-    return _types.Contract(
+    return _compressor.Contract(
         unbiased=outer.unbiased and inner.unbiased,
         variance=variance,
         linear=outer.linear and inner.linear,
@@ -128,7 +129,7 @@ def _contract(sparsifier, quantizer):
     )
 
 
-def _values_place(sparsifier: _types.Compressor, payload: Any) -> int:
+def _values_place(sparsifier: _compressor.Compressor, payload: Any) -> int:
     """Return which array of the payload holds the numbers."""
     parts = jax.tree.leaves(payload)
     places = [
@@ -142,6 +143,6 @@ def _values_place(sparsifier: _types.Compressor, payload: Any) -> int:
     return places[0]
 
 
-def _second(keys: _types.Keys) -> _types.Keys:
+def _second(keys: _random.Keys) -> _random.Keys:
     """Return keys for the quantizer that are independent of the sparsifier's."""
-    return _types.Keys(*(jax.random.fold_in(key, 1) for key in keys))
+    return _random.Keys(*(jax.random.fold_in(key, 1) for key in keys))

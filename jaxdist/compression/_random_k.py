@@ -5,10 +5,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _types
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor
 
 
-def random_k(density: float, shared: bool = True) -> _types.Compressor:
+def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
     r"""Keep a random share of the elements, scaled up to be unbiased.
 
     .. math:: C(x)_i = \frac{d}{k}\,x_i \text{ if } i \in S, \text{ else } 0, \qquad
@@ -77,7 +78,7 @@ def random_k(density: float, shared: bool = True) -> _types.Compressor:
     def variance(size):
         return _longest(size, density) - 1.0
 
-    contract = _types.Contract(
+    contract = _compressor.Contract(
         unbiased=True,
         variance=variance,
         linear=shared,
@@ -86,7 +87,7 @@ def random_k(density: float, shared: bool = True) -> _types.Compressor:
         keeps_zeros=True,
     )
     name = f"random_k({density})" if shared else f"random_k({density}, shared=False)"
-    return _types.Compressor(
+    return _compressor.Compressor(
         lambda leaf: (), encode, decode, contract, name, accumulate
     )
 

@@ -5,17 +5,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _leafwise, _random, _tree, _types
+from jaxdist import _checks, _random, _tree
+from jaxdist.compression import _compressor, _per_leaf
 
 
 def roundtrip(
-    compressor: _types.Compressor,
+    compressor: _compressor.Compressor,
     leaf: jax.Array,
     key: int | jax.Array | None = None,
-    state: _types.CompressorState | None = None,
+    state: _compressor.CompressorState | None = None,
     *,
     blocks: int = 1,
-) -> tuple[jax.Array, _types.CompressorState]:
+) -> tuple[jax.Array, _compressor.CompressorState]:
     """Encode a leaf and decode it again.
 
     Args:
@@ -39,19 +40,21 @@ def roundtrip(
       >>> print(jaxdist.roundtrip(jaxdist.top_k(0.5), jnp.array([1.0, -2.0]))[0])
       [ 0. -2.]
     """
-    _leafwise.check("compressor", compressor)
+    _per_leaf.check("compressor", compressor)
     blocks = _checks.integer("blocks", blocks, 1)
     if key is None and compressor.contract.stochastic:
         raise ValueError(f"`key` must be given: {compressor.name} draws at random.")
     leaf = jnp.asarray(leaf)
-    compressor = _leafwise.select(compressor, "", leaf)
+    compressor = _per_leaf.select(compressor, "", leaf)
     keys = _random.keys_of(_random.as_key(0 if key is None else key), 0)
     state = compressor.init(leaf) if state is None else state
     payload, state = compressor.encode(leaf, state, keys, blocks)
     return compressor.decode(payload, _tree.like(leaf), keys), state
 
 
-def payload_nbytes(compressor: _types.Compressor, leaf: Any, blocks: int = 1) -> int:
+def payload_nbytes(
+    compressor: _compressor.Compressor, leaf: Any, blocks: int = 1
+) -> int:
     """Return the bytes that travel when one worker sends the leaf once.
 
     Args:
@@ -69,6 +72,6 @@ def payload_nbytes(compressor: _types.Compressor, leaf: Any, blocks: int = 1) ->
       >>> jaxdist.payload_nbytes(jaxdist.scaled_sign(), jnp.zeros(1000))
       129
     """
-    _leafwise.check("compressor", compressor)
-    compressor = _leafwise.select(compressor, "", leaf)
-    return _leafwise.payload_nbytes(compressor, leaf, blocks)
+    _per_leaf.check("compressor", compressor)
+    compressor = _per_leaf.select(compressor, "", leaf)
+    return _per_leaf.payload_nbytes(compressor, leaf, blocks)

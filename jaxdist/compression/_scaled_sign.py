@@ -5,11 +5,14 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _scaling
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _scaling
 
 
-def scaled_sign(block_size: int | None = None, scale: str = "l1") -> _types.Compressor:
+def scaled_sign(
+    block_size: int | None = None, scale: str = "l1"
+) -> _compressor.Compressor:
     r"""Send the signs, eight per byte, and a mean magnitude of each block.
 
     .. math:: C(x) = \frac{\|x\|_1}{d}\,\mathrm{sign}(x) \quad\text{or}\quad
@@ -84,8 +87,8 @@ def scaled_sign(block_size: int | None = None, scale: str = "l1") -> _types.Comp
     shown = [] if block_size is None else [f"{block_size}"]
     shown += [] if scale == "l1" else [f"scale={scale!r}"]
     name = f"scaled_sign({', '.join(shown)})"
-    return _types.Compressor(
-        lambda leaf: (), encode, decode, _types.Contract(variance=variance), name
+    return _compressor.Compressor(
+        lambda leaf: (), encode, decode, _compressor.Contract(variance=variance), name
     )
 
 

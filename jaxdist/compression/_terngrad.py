@@ -4,11 +4,12 @@ import math
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _packing, _qsgd, _scaling
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor, _qsgd
+from jaxdist.compression.numerics import _packing, _scaling
 
 
-def terngrad(block_size: int | None = 512) -> _types.Compressor:
+def terngrad(block_size: int | None = 512) -> _compressor.Compressor:
     r"""Keep each sign with a probability proportional to the magnitude, unbiased.
 
     .. math:: C(x)_i = \|x\|_\infty\,\mathrm{sign}(x_i)\,b_i, \qquad
@@ -66,7 +67,7 @@ def terngrad(block_size: int | None = 512) -> _types.Compressor:
         return _qsgd.max_variance(_tree.chunk_shape(size, block_size)[1], 1)
 
     # Most elements are zero at most workers, and so would be their median.
-    contract = _types.Contract(
+    contract = _compressor.Contract(
         unbiased=True,
         variance=variance,
         stochastic=True,
@@ -74,4 +75,4 @@ def terngrad(block_size: int | None = 512) -> _types.Compressor:
         keeps_zeros=True,
     )
     name = f"terngrad({block_size})"
-    return _types.Compressor(lambda leaf: (), encode, decode, contract, name)
+    return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)

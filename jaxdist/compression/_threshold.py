@@ -5,8 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _selection, _sparse
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _selection, _sparse
 
 
 class ThresholdState(NamedTuple):
@@ -23,7 +24,7 @@ def threshold(
     max_density: float,
     sampled: float = 0.01,
     block_size: int | None = 4096,
-) -> _types.Compressor:
+) -> _compressor.Compressor:
     r"""Keep the elements that reach a magnitude, and the largest of each block.
 
     .. math:: C(x)_i = x_i \text{ if } |x_i| \ge \theta \text{ or } i = \arg\max_j |x_j|
@@ -115,11 +116,11 @@ def threshold(
         return 1.0 - 1.0 / _tree.chunk_shape(size, block_size)[1]
 
     rule = f"{value}" if density is None else f"density={density}"
-    return _types.Compressor(
+    return _compressor.Compressor(
         init,
         encode,
         _sparse.decode,
-        _types.Contract(
+        _compressor.Contract(
             variance=variance, stochastic=density is not None, aligned=False
         ),
         f"threshold({rule}, max_density={max_density}, block_size={block_size})",

@@ -1,10 +1,11 @@
 """Top-k: send the largest elements and where they stand."""
 
-from jaxdist import _checks, _tree, _types
-from jaxdist.compression import _selection, _sparse
+from jaxdist import _checks, _tree
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _selection, _sparse
 
 
-def top_k(density: float, block_size: int | None = None) -> _types.Compressor:
+def top_k(density: float, block_size: int | None = None) -> _compressor.Compressor:
     r"""Keep the ``density`` share of the elements that is largest in magnitude.
 
     .. math:: C(x)_i = x_i \text{ if } |x_i| \text{ is among the } k \text{ largest,
@@ -58,10 +59,10 @@ def top_k(density: float, block_size: int | None = None) -> _types.Compressor:
     name = (
         f"top_k({density})" if block_size is None else f"top_k({density}, {block_size})"
     )
-    contract = _types.Contract(
+    contract = _compressor.Contract(
         variance=variance, aligned=False, projection=True, keeps_zeros=True
     )
-    return _types.Compressor(
+    return _compressor.Compressor(
         lambda leaf: (),
         encode,
         _sparse.decode,

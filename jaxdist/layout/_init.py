@@ -7,7 +7,7 @@ import jax
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxdist import _collectives, _types
+from jaxdist import _collectives
 from jaxdist.layout import _state_specs
 
 
@@ -15,7 +15,7 @@ def init(
     tx: optax.GradientTransformation,
     params: Any,
     mesh: Mesh,
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
 ) -> Any:
     """Make an optimizer state on a mesh, sharded by :func:`state_specs`.
 
@@ -52,7 +52,7 @@ def make_on_mesh(
     params: Any,
     specs: Any,
     mesh: Mesh,
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
 ) -> Any:
     """Return ``make(params)``, made by the workers where it will live."""
     made = jax.shard_map(
@@ -65,7 +65,7 @@ def make_on_mesh(
     return jax.jit(made)(_replicated(params, mesh))
 
 
-def check_mesh(mesh: Mesh, axis_name: _types.AxisName) -> None:
+def check_mesh(mesh: Mesh, axis_name: _collectives.AxisName) -> None:
     """Raise when the mesh has no such axis."""
     for name in _collectives.names_of(axis_name):
         if name not in mesh.axis_names:

@@ -3,11 +3,11 @@
 import jax
 import optax
 
-from jaxdist import _checks, _collectives, _random, _types, _worker_state
+from jaxdist import _checks, _collectives, _random, _worker_state
 
 
 def per_worker(
-    axis_name: _types.AxisName, inner: optax.GradientTransformation
+    axis_name: _collectives.AxisName, inner: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
     """Give each worker a state of its own for a local transformation.
 

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxdist import _checks, _collectives, _types, _worker_state
+from jaxdist import _checks, _collectives, _worker_state
 
 
 def state_specs(
     tx: optax.GradientTransformation,
     params: Any,
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
     mesh: Mesh | None = None,
 ) -> Any:
     """Return the partition specs of an optimizer state, for ``shard_map`` and ``jit``.
@@ -58,7 +58,7 @@ def state_specs(
     return specs_of(jax.eval_shape(make, params), axis_name)
 
 
-def specs_of(state: Any, axis_name: _types.AxisName) -> Any:
+def specs_of(state: Any, axis_name: _collectives.AxisName) -> Any:
     """Return the specs of a state that is there already."""
     _check_wrappers(state)
     return _worker_state.fill(state, PartitionSpec(axis_name), PartitionSpec())

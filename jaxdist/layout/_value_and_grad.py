@@ -5,12 +5,12 @@ from typing import Any
 
 import jax
 
-from jaxdist import _checks, _collectives, _types
+from jaxdist import _checks, _collectives
 
 
 def value_and_grad(
     fun: Callable[..., Any],
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     **kwargs: Any,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _collectives, _traffic, _tree, _types
+from jaxdist import _checks, _collectives, _traffic, _tree
 
 
 class PullToLeaderState(NamedTuple):
@@ -18,7 +18,7 @@ class PullToLeaderState(NamedTuple):
 
 
 def pull_to_leader(
-    axis_name: _types.AxisName, strength: float, period: int = 1
+    axis_name: _collectives.AxisName, strength: float, period: int = 1
 ) -> optax.GradientTransformationExtraArgs:
     r"""Pull every worker's parameters towards those of the worker with least loss.
 
@@ -94,7 +94,12 @@ def pull_to_leader(
 
 
 def _pull(
-    updates: Any, *, params: Any, loss: Any, strength: Any, axis_name: _types.AxisName
+    updates: Any,
+    *,
+    params: Any,
+    loss: Any,
+    strength: Any,
+    axis_name: _collectives.AxisName,
 ) -> Any:
     """Add to the updates the way towards where the leader has come to."""
     stepped = optax.apply_updates(params, updates)
@@ -109,7 +114,7 @@ def _pull(
 
 
 def _leader(
-    loss: Any, stepped: Any, axis_name: _types.AxisName
+    loss: Any, stepped: Any, axis_name: _collectives.AxisName
 ) -> tuple[jax.Array, jax.Array]:
     """Return the leader's index, and whether anybody can lead."""
     finite = jnp.isfinite(loss)
@@ -120,7 +125,7 @@ def _leader(
     return jnp.argmin(losses), jnp.isfinite(jnp.min(losses))
 
 
-def _check_arguments(params: Any, value: Any, axis_name: _types.AxisName) -> None:
+def _check_arguments(params: Any, value: Any, axis_name: _collectives.AxisName) -> None:
     """Raise when the leader cannot be found, or everybody is the same."""
     if params is None:
         raise ValueError(
@@ -144,7 +149,7 @@ def _check_arguments(params: Any, value: Any, axis_name: _types.AxisName) -> Non
 
 
 def _shipments(
-    updates: Any, axis_name: _types.AxisName, period: int
+    updates: Any, axis_name: _collectives.AxisName, period: int
 ) -> Iterator[_traffic.Shipment]:
     """Yield what travels per step, on average over a period."""
     num_workers = _collectives.size(axis_name)

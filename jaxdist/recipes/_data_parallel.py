@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxdist import _collectives, _tree, _types, _worker_state
+from jaxdist import _collectives, _tree, _worker_state
 from jaxdist.layout import _init, _state_specs
 from jaxdist.recipes import _local_step
 
@@ -19,7 +19,7 @@ def data_parallel(
     loss_fn: Callable[..., Any],
     tx: optax.GradientTransformation,
     mesh: Mesh,
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
     *,
     has_aux: bool = False,
     per_worker_params: bool = False,
@@ -119,7 +119,7 @@ def data_parallel(
     return init, step
 
 
-def _on_mesh(batch: Any, mesh: Mesh, axis_name: _types.AxisName) -> Any:
+def _on_mesh(batch: Any, mesh: Mesh, axis_name: _collectives.AxisName) -> Any:
     """Shard a batch over the workers; NumPy arrays are this process' part of it."""
     sharding = NamedSharding(mesh, PartitionSpec(axis_name))
     num_workers = math.prod(
@@ -145,7 +145,9 @@ def _on_mesh(batch: Any, mesh: Mesh, axis_name: _types.AxisName) -> Any:
 
 
 def _check_same_everywhere(
-    state: _local_step.TrainState, axis_name: _types.AxisName, per_worker_params: bool
+    state: _local_step.TrainState,
+    axis_name: _collectives.AxisName,
+    per_worker_params: bool,
 ) -> None:
     """Raise when what must be equal on all workers may differ."""
     if not per_worker_params:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from jaxdist import _collectives, _types
+from jaxdist import _collectives
 from jaxdist.layout import _value_and_grad
 
 
@@ -20,7 +20,7 @@ class TrainState(NamedTuple):
 def local_step(
     loss_fn: Callable[..., Any],
     tx: optax.GradientTransformation,
-    axis_name: _types.AxisName,
+    axis_name: _collectives.AxisName,
     *,
     has_aux: bool = False,
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]:

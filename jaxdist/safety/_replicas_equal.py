@@ -5,11 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _collectives, _types
+from jaxdist import _checks, _collectives
 from jaxdist.safety import _replica_fingerprint
 
 
-def replicas_equal(axis_name: _types.AxisName, tree: Any) -> jax.Array:
+def replicas_equal(axis_name: _collectives.AxisName, tree: Any) -> jax.Array:
     """Return whether the tree has the same bits on all workers.
 
     For a step of your own, under any mapped axis: return it with the metrics, every

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _collectives, _traffic, _tree, _types
+from jaxdist import _checks, _collectives, _traffic, _tree
 
 
 class SkipNonfiniteState(NamedTuple):
@@ -18,7 +18,7 @@ class SkipNonfiniteState(NamedTuple):
 
 
 def skip_nonfinite(
-    axis_name: _types.AxisName, inner: optax.GradientTransformation
+    axis_name: _collectives.AxisName, inner: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
     r"""Skip a step on all workers when the updates of any of them are not finite.
 
@@ -81,7 +81,7 @@ def skip_nonfinite(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _finite_everywhere(updates: Any, axis_name: _types.AxisName) -> jax.Array:
+def _finite_everywhere(updates: Any, axis_name: _collectives.AxisName) -> jax.Array:
     """Return whether all updates of all workers are finite, equal on all of them."""
     finite = jnp.asarray(True)
     for leaf in jax.tree.leaves(updates):
@@ -89,7 +89,7 @@ def _finite_everywhere(updates: Any, axis_name: _types.AxisName) -> jax.Array:
     return _collectives.psum((~finite).astype(jnp.int32), axis_name) == 0
 
 
-def _shipments(axis_name: _types.AxisName) -> Iterator[_traffic.Shipment]:
+def _shipments(axis_name: _collectives.AxisName) -> Iterator[_traffic.Shipment]:
     """Yield what travels per step."""
     nbytes = _traffic.all_reduce_bytes(4, _collectives.size(axis_name))
     yield _traffic.Shipment(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdist import _types
+from jaxdist.compression import _compressor
 from jaxdist.testing import _run
 
 _WORKERS = 3
@@ -45,7 +45,7 @@ def linearity(setting: _run.Setting) -> str:
     return f"{_WORKERS} workers"
 
 
-def _require_floats(payload: _types.Payload, what: str) -> None:
+def _require_floats(payload: _compressor.Payload, what: str) -> None:
     """Raise unless every array of the payload can be averaged."""
     for array in jax.tree.leaves(payload):
         _run.require(

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import NamedTuple
 
-from jaxdist import _checks, _leafwise, _types
+from jaxdist import _checks
+from jaxdist.compression import _compressor, _per_leaf
 from jaxdist.testing import (
     _agreement,
     _independence,
@@ -72,7 +73,7 @@ class CompressorReport(NamedTuple):
 
 
 def check_compressor(
-    compressor: _types.Compressor,
+    compressor: _compressor.Compressor,
     *,
     properties: Iterable[str] = PROPERTIES,
     shape: tuple[int, ...] = (61,),
@@ -148,7 +149,7 @@ def check_compressor(
       probability for sums of non-negative random variables
       <https://www.emis.de/journals/JIPAM/article251.html>`_, 2003.
     """
-    _leafwise.check("compressor", compressor)
+    _per_leaf.check("compressor", compressor)
     names, contract = chosen(properties, PROPERTIES), compressor.contract
     num_draws = _checks.integer("num_draws", num_draws, 1000)
     setting = _run.Setting(
@@ -185,7 +186,7 @@ def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _bound(
-    contract: _types.Contract,
+    contract: _compressor.Contract,
     variance: float | Callable[[int], float] | None,
     contraction: float | Callable[[int], float] | None,
 ) -> Callable[[int], float]:

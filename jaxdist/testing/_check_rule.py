@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdist import _checks, _rule
-from jaxdist.attack import (
+from jaxdist import _checks
+from jaxdist.attacks import (
     _a_little_is_enough,
     _anti_comparative_elimination,
     _attack,
@@ -25,6 +25,7 @@ from jaxdist.attack import (
     _optimal_inner_product_manipulation,
     _sign_flip,
 )
+from jaxdist.rules import _rule
 from jaxdist.testing import _check_compressor, _rule_properties
 
 _TRIED: dict[str, Callable[[_rule_properties.RuleSetting], str]] = {

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from jaxdist import _leafwise, _types
+from jaxdist.compression import _compressor, _per_leaf
 from jaxdist.testing import _check_compressor
 
 
 class CompressorCase(NamedTuple):
     """One property of one compressor; ``str`` names it."""
 
-    compressor: _types.Compressor
+    compressor: _compressor.Compressor
     property: str
     options: Mapping[str, Any]
 
@@ -25,7 +25,7 @@ class CompressorCase(NamedTuple):
 
 
 def compressor_cases(
-    compressors: Iterable[_types.Compressor],
+    compressors: Iterable[_compressor.Compressor],
     *,
     properties: Iterable[str] = _check_compressor.PROPERTIES,
     **options: Any,
@@ -61,7 +61,7 @@ def compressor_cases(
     """
     chosen = list(properties)
     for compressor in (compressors := list(compressors)):
-        _leafwise.check("compressors", compressor)
+        _per_leaf.check("compressors", compressor)
     return [
         CompressorCase(compressor, name, options)
         for compressor in compressors

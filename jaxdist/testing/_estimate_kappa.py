@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _rule
+from jaxdist import _checks
+from jaxdist.rules import _rule
 
 _LARGEST = 3.0  # decimal orders of magnitude between spread, offset and attack
 _ROUNDINGS = 8  # of the longest honest gradient

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdist import _checks, _leafwise, _random, _types
+from jaxdist import _checks, _random
+from jaxdist.compression import _compressor, _per_leaf
 from jaxdist.testing import _run
 
 _GROUPS = 100  # of draws, whose means are close to normal
@@ -35,7 +36,7 @@ class Estimate(NamedTuple):
 
 
 def estimate_bias(
-    compressor: _types.Compressor,
+    compressor: _compressor.Compressor,
     leaf: jax.Array,
     *,
     blocks: int = 1,
@@ -97,7 +98,7 @@ def estimate_bias(
 
 
 def estimate_variance(
-    compressor: _types.Compressor,
+    compressor: _compressor.Compressor,
     leaf: jax.Array,
     *,
     blocks: int = 1,
@@ -145,7 +146,7 @@ def estimate_variance(
 
 
 def estimate_contraction(
-    compressor: _types.Compressor,
+    compressor: _compressor.Compressor,
     leaf: jax.Array,
     *,
     blocks: int = 1,
@@ -199,7 +200,7 @@ def estimate_contraction(
 
 
 def _draw(
-    compressor: _types.Compressor,
+    compressor: _compressor.Compressor,
     leaf: jax.Array,
     blocks: int,
     num_draws: int,
@@ -207,7 +208,7 @@ def _draw(
     seed: int,
 ) -> Iterator[np.ndarray]:
     """Check the arguments; yield groups of errors of one leaf, over its norm."""
-    _leafwise.check("compressor", compressor)
+    _per_leaf.check("compressor", compressor)
     blocks = _checks.integer("blocks", blocks, 1)
     _checks.integer("num_draws", num_draws, 2 * _GROUPS)
     _checks.real("confidence", confidence, 0.5, math.nextafter(1, 0))
@@ -240,7 +241,7 @@ def _groups(
 
 
 @functools.lru_cache(maxsize=32)
-def _repeated(compressor: _types.Compressor, blocks: int):
+def _repeated(compressor: _compressor.Compressor, blocks: int):
     """Return what is seen of one leaf with ``keys [n]``, compiled."""
 
     def seen(leaf, key):

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdist import _leafwise, _tree, _types, _wire
+from jaxdist import _tree, _wire
+from jaxdist.compression import _compressor, _per_leaf
 from jaxdist.testing import _run
 
 _TOLERANCE = 1e-5  # of float32, in units of the largest element
@@ -28,12 +29,12 @@ def payload(setting: _run.Setting) -> str:
     for size, expected in setting.nbytes.items():
         like = jax.ShapeDtypeStruct((size,), jnp.float32)
         with _run.on(_run.describe("normal", like)):
-            actual = _leafwise.payload_nbytes(setting.compressor, like)
+            actual = _per_leaf.payload_nbytes(setting.compressor, like)
         _run.require(
             actual == expected,
             f"the payload of {size} float32 has {actual} bytes, not {expected}.",
         )
-    nbytes = _leafwise.payload_nbytes(setting.compressor, leaf)
+    nbytes = _per_leaf.payload_nbytes(setting.compressor, leaf)
     return f"{nbytes} bytes for {leaf.size} elements"
 
 
@@ -43,7 +44,7 @@ def _require_bytes(setting: _run.Setting, blocks: int) -> None:
     what = _run.describe("normal", leaf, blocks)
     with _run.on(what):
         made = _run.first(setting.compressor, leaf, setting.keys(), blocks)
-        declared = _leafwise.payload_nbytes(setting.compressor, leaf, blocks)
+        declared = _per_leaf.payload_nbytes(setting.compressor, leaf, blocks)
     arrays = jax.tree.leaves(made.payload)
     _run.require(arrays, f"on {what} the payload holds no array.")
     for array in arrays:
@@ -59,7 +60,7 @@ def _require_bytes(setting: _run.Setting, blocks: int) -> None:
     )
 
 
-def _travelled(setting: _run.Setting, sent: _types.Payload) -> jax.Array:
+def _travelled(setting: _run.Setting, sent: _compressor.Payload) -> jax.Array:
     """Decode the payload in another program, from its bytes."""
     arrays, treedef = jax.tree.flatten(sent)
     arrived = treedef.unflatten(_wire.unpack(_wire.pack(arrays), arrays))
@@ -117,7 +118,7 @@ def accumulate(setting: _run.Setting) -> str:
     narrow = setting.like(jnp.bfloat16)
     what = _run.describe("normal", narrow)
     with _run.on(what):
-        sent = _leafwise.payload_like(
+        sent = _per_leaf.payload_like(
             setting.compressor, setting.shape, jnp.bfloat16, 1
         )
         added = jax.eval_shape(add, total, sent, keys)

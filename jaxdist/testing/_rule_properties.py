@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdist import _rule
 from jaxdist.aggregation import _aggregate
-from jaxdist.attack import _attack
+from jaxdist.attacks import _attack
+from jaxdist.rules import _rule
 from jaxdist.testing import _estimate_kappa
 
 _AXIS = "jaxdist_check_rule"

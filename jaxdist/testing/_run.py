@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdist import _random, _tree, _types
+from jaxdist import _random, _tree
+from jaxdist.compression import _compressor
 from jaxdist.testing import _inputs
 
 BLOCKS = 4  # into how many blocks a leaf is cut where the compressor splits
@@ -22,7 +23,7 @@ _ELEMENTS = 2**16  # that are encoded at once: what numpy then does stays in cac
 class Setting:
     """A compressor under test, and how it is tested."""
 
-    compressor: _types.Compressor
+    compressor: _compressor.Compressor
     shape: tuple[int, ...]
     num_draws: int
     seed: int
@@ -45,7 +46,7 @@ class Setting:
         """Return the generator of one purpose."""
         return np.random.default_rng([self.seed, *stream])
 
-    def keys(self, *stream: int, worker: int = 0) -> _types.Keys:
+    def keys(self, *stream: int, worker: int = 0) -> _random.Keys:
         """Return the keys of a worker at the step of one purpose."""
         common = jax.random.key(self.seed)
         for index in stream:
@@ -75,10 +76,10 @@ class Trip(NamedTuple):
 
 
 def trip(
-    compressor: _types.Compressor,
+    compressor: _compressor.Compressor,
     leaf: jax.Array,
-    state: _types.CompressorState,
-    keys: _types.Keys,
+    state: _compressor.CompressorState,
+    keys: _random.Keys,
     blocks: int = 1,
 ) -> Trip:
     """Encode a leaf, and decode it."""
@@ -88,7 +89,7 @@ def trip(
 
 # Compiling takes longer than anything else here: all properties share few programs.
 @functools.lru_cache(maxsize=32)
-def compiled(compressor: _types.Compressor) -> jax.stages.Wrapped:
+def compiled(compressor: _compressor.Compressor) -> jax.stages.Wrapped:
     """Return :func:`trip` of a leaf, a state and keys, compiled as users do."""
     return jax.jit(functools.partial(trip, compressor))
 
@@ -104,14 +105,14 @@ def compiled_quickly(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.lru_cache(maxsize=32)
-def _variant(compressor: _types.Compressor, blocks: int) -> Callable[..., Trip]:
+def _variant(compressor: _compressor.Compressor, blocks: int) -> Callable[..., Trip]:
     return compiled_quickly(functools.partial(trip, compressor, blocks=blocks))
 
 
 def first(
-    compressor: _types.Compressor,
+    compressor: _compressor.Compressor,
     leaf: jax.Array,
-    keys: _types.Keys,
+    keys: _random.Keys,
     blocks: int = 1,
     *,
     variant: bool = False,
@@ -132,7 +133,9 @@ def first(
 
 
 @functools.lru_cache(maxsize=32)
-def _batched(compressor: _types.Compressor, blocks: int) -> Callable[..., jax.Array]:
+def _batched(
+    compressor: _compressor.Compressor, blocks: int
+) -> Callable[..., jax.Array]:
     """Return what is seen of ``leaves [n, ...]`` with ``keys [n]``, compiled."""
 
     def seen(leaf, keys):
@@ -147,7 +150,7 @@ def batch_size(size: int) -> int:
 
 
 def seen(
-    compressor: _types.Compressor, leaves: Any, keys: _types.Keys, blocks: int = 1
+    compressor: _compressor.Compressor, leaves: Any, keys: _random.Keys, blocks: int = 1
 ) -> np.ndarray:
     """Return what is seen of ``leaves [n, ...]``, each with its own keys.
 
@@ -168,15 +171,15 @@ def seen(
 
 @functools.partial(jax.jit, static_argnames=("num", "worker"))
 def many_steps(
-    keys: _types.Keys, num: int, chunk: int = 0, worker: int = 0
-) -> _types.Keys:
+    keys: _random.Keys, num: int, chunk: int = 0, worker: int = 0
+) -> _random.Keys:
     """Return the keys of a worker at as many steps, ``[num]``, other in each chunk."""
     common = jax.random.split(jax.random.fold_in(keys.common, chunk), num)
     return jax.vmap(lambda key: _random.keys_of(key, worker))(common)
 
 
 @functools.partial(jax.jit, static_argnames="num")
-def many_workers(keys: _types.Keys, num: int) -> _types.Keys:
+def many_workers(keys: _random.Keys, num: int) -> _random.Keys:
     """Return the keys of as many workers in the same step, ``[num]``."""
     workers = jnp.arange(num, dtype=jnp.uint32)
     return jax.vmap(lambda index: _random.keys_of(keys.common, index))(workers)

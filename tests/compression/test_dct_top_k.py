@@ -6,7 +6,7 @@ import pytest
 import scipy.fft
 
 import jaxdist as jd
-from jaxdist.compression import _cosine
+from jaxdist.compression.numerics import _cosine
 
 NORMAL = np.random.default_rng(0).standard_normal(64)
 

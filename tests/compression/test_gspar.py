@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from jaxdist.compression import _gspar, _sampling
+from jaxdist.compression import _gspar
+from jaxdist.compression.numerics import _sampling
 from tests import statistics
 
 REFERENCE = jnp.asarray([4.0, 3, 2, 1, -1])

@@ -8,7 +8,7 @@ import pytest
 
 import jaxdist as jd
 from jaxdist import testing
-from jaxdist._rule import RuleContract, always
+from jaxdist.rules._rule import RuleContract, always
 
 TWO = RuleContract(always(2))
 

@@ -1,0 +1,194 @@
+"""Damage: how far attackers who all send the same move the result of a rule."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist.attacks import _moments
+from jaxdist.geometry import _columns, _geometry
+from jaxdist.rules import _rule
+
+
+class _Shifts(NamedTuple):
+    """Attackers who send the honest mean plus a multiple of a direction."""
+
+    rule: _rule.AggregationRule
+    key: jax.Array  # of the rule
+    honest: jax.Array  # [h, n]
+    mean: jax.Array  # [n], of the honest
+    direction: jax.Array  # [n]
+    num_byzantine: int
+
+    @property
+    def num_workers(self) -> int:
+        """Return W."""
+        return self.honest.shape[0] + self.num_byzantine
+
+    @property
+    def rows(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Return honest rows, mean and direction, to be walked over without a copy."""
+        return self.honest, self.mean[None], self.direction[None]
+
+
+def of_shifts(
+    rule: _rule.AggregationRule,
+    key: jax.Array,
+    honest: jax.Array,
+    direction: jax.Array,
+    num_byzantine: int,
+) -> Callable[[jax.Array], jax.Array]:
+    """Return ``shift -> distance`` from the honest mean to the result.
+
+    What a rule does with weights it decides from the geometry. That of the honest is
+    measured once; where a shift adds the attackers to it takes a few numbers, so only
+    rules that compare coordinates look at all of them again for every shift.
+
+    Args:
+      rule: Which is misled.
+      key: Of the rule.
+      honest: ``[h, n]``.
+      direction: ``[n]``, of which attackers add a multiple to the honest mean.
+      num_byzantine: How many attackers.
+    """
+    mean = _moments.mean(honest)
+    shifts = _Shifts(rule, key, honest, mean, direction, num_byzantine)
+    if rule.linear or (rule.mix is not None and _is_in_sight(rule.anchor)):
+        return _of_mixing(shifts)
+    if rule.mix is None:
+        return _of_reducing(shifts, lambda shift: None)
+    return _of_anything(shifts)
+
+
+def _is_in_sight(anchor):
+    """Whether the geometry of the workers holds that of the anchor, or it is 0."""
+    return anchor in (None, "previous") or isinstance(anchor, int)
+
+
+def _of_anything(shifts):
+    """Ask the rule itself, which measures all distances for every shift."""
+
+    def damage(shift):
+        row = shifts.mean + shift * shifts.direction
+        crafted = jnp.broadcast_to(row, (shifts.num_byzantine, row.size))
+        rows = jnp.concatenate([shifts.honest, crafted])
+        return jnp.linalg.norm(shifts.rule(rows, key=shifts.key) - shifts.mean)
+
+    return damage
+
+
+def _of_mixing(shifts):
+    """Ask for the weights, which are all it takes where they leave a single row."""
+    products = _Products.of(shifts)
+    rule, num_workers = shifts.rule, shifts.num_workers
+
+    def weights_of(shift):
+        if rule.linear:
+            return jnp.full_like(
+                products.moved, 1 / num_workers, shape=(1, num_workers)
+            )
+        geometry = products.geometry(shift, shifts.num_byzantine)
+        if isinstance(rule.anchor, int):
+            geometry = _with_copy(geometry, rule.anchor)
+        elif rule.anchor is not None:
+            geometry = _with_origin(geometry)
+        seen = rule.sees.seen_in(geometry)
+        weights, _ = rule.mix(seen, shifts.key, rule.init(num_workers))
+        return weights[..., :num_workers]
+
+    shape = jax.eval_shape(weights_of, shifts.mean[:1].sum()).shape
+    if shape[0] > 1:
+        return _of_reducing(shifts, weights_of)
+    return lambda shift: products.length(shift, weights_of(shift)[0])
+
+
+def _of_reducing(shifts, weights_of):
+    """Let the rule mix, if it does, and reduce a few columns at a time."""
+    num_honest = shifts.honest.shape[0]
+
+    def damage(shift):
+        weights = weights_of(shift)
+        num_copies = shifts.num_byzantine
+        if weights is not None and weights.ndim == 2:
+            # Copies of a row are as good as one with the sum of their weights.
+            crafted = jnp.sum(weights[:, num_honest:], axis=1, keepdims=True)
+            weights = jnp.concatenate([weights[:, :num_honest], crafted], axis=1)
+            num_copies = 1
+
+        def squared(honest, mean, direction):
+            row = mean + shift * direction
+            crafted = jnp.broadcast_to(row, (num_copies, row.shape[1]))
+            rows = jnp.concatenate([honest, crafted])
+            merged = shifts.rule.combine(_rule.Part(rows), weights)
+            return jnp.sum((merged - mean[0]) ** 2)
+
+        return jnp.sqrt(_columns.fold(squared, jnp.add, *shifts.rows))
+
+    return damage
+
+
+class _Products(NamedTuple):
+    """Inner products of deviations from the honest mean, the direction as the last.
+
+    Around that mean nothing cancels, even if all honest workers share a large one.
+    """
+
+    moved: jax.Array  # [h + 1, h + 1]
+    with_mean: jax.Array  # [h + 1]
+    of_mean: jax.Array  # []
+
+    @classmethod
+    def of(cls, shifts: _Shifts) -> "_Products":
+        """Measure the honest and the direction, a few columns at a time."""
+
+        def measured(honest, mean, direction):
+            moved = jnp.concatenate([honest - mean, direction])
+            product = _geometry.product
+            with_mean = product(moved, mean[0])
+            return cls(product(moved, moved.T), with_mean, jnp.sum(mean**2))
+
+        return _columns.fold(measured, jnp.add, *shifts.rows)
+
+    def geometry(self, shift: jax.Array, num_byzantine: int) -> _geometry.Geometry:
+        """Return how all lie to each other when the attackers send this shift."""
+        coefficients = self._coefficients(shift, num_byzantine)
+        product = _geometry.product
+        among = product(product(coefficients, self.moved), coefficients.T)
+        itself = jnp.diagonal(among)
+        distances = jnp.maximum(itself[:, None] + itself[None] - 2 * among, 0)
+        # Attackers are copies of each other, and rounding must not part them.
+        crafted = jnp.arange(itself.size) >= itself.size - num_byzantine
+        distances = jnp.where(crafted[:, None] & crafted[None], 0, distances)
+        norms = itself + 2 * product(coefficients, self.with_mean) + self.of_mean
+        return _geometry.Geometry(distances, jnp.maximum(norms, 0))
+
+    def length(self, shift: jax.Array, weights: jax.Array) -> jax.Array:
+        """Return how far from the honest mean the weighted sum of all rows is."""
+        num_byzantine = weights.size - self.moved.shape[0] + 1
+        moved = _geometry.product(weights, self._coefficients(shift, num_byzantine))
+        more = jnp.sum(weights) - 1
+        squared = _geometry.product(moved, _geometry.product(self.moved, moved))
+        squared += more * (2 * jnp.sum(moved * self.with_mean) + more * self.of_mean)
+        return jnp.sqrt(jnp.maximum(squared, 0))
+
+    def _coefficients(self, shift, num_byzantine):
+        """Return what all rows are made of, ``[h + num_byzantine, h + 1]``."""
+        itself = jnp.eye(self.moved.shape[0], dtype=self.moved.dtype)
+        crafted = jnp.broadcast_to(shift * itself[-1], (num_byzantine, itself.shape[0]))
+        return jnp.concatenate([itself[:-1], crafted])
+
+
+def _with_copy(geometry, index):
+    """Append a worker once more, as the anchor."""
+    distances, norms = geometry
+    order = jnp.append(jnp.arange(norms.size), index)
+    return _geometry.Geometry(distances[order][:, order], norms[order])
+
+
+def _with_origin(geometry):
+    """Append the anchor of a rule's first step."""
+    distances, norms = geometry
+    distances = jnp.pad(distances, (0, 1))
+    with_norms = distances.at[-1, :-1].set(norms).at[:-1, -1].set(norms)
+    return _geometry.Geometry(with_norms, jnp.pad(norms, (0, 1)))

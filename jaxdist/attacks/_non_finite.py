@@ -1,0 +1,52 @@
+"""Non-finite: send NaN or infinity."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _checks
+from jaxdist.attacks import _attack
+
+_VALUES = {"nan": jnp.nan, "inf": jnp.inf, "-inf": -jnp.inf}
+
+
+def non_finite(kind: str = "nan") -> _attack.Attack:
+    r"""Send values that are not finite.
+
+    .. math:: g_i \mapsto (v, \dots, v), \qquad v \in \{\text{NaN}, \infty, -\infty\}
+
+    A single one makes the plain mean NaN or infinite for ever.
+
+    Args:
+      kind: ``"nan"``, ``"inf"``, ``"-inf"``, or ``"mixed"``, which draws one of the
+        three for each element.
+
+    Returns:
+      An attack that keeps structure, shapes and dtypes, of workers that know nothing.
+      With ``"mixed"`` workers and leaves draw independently, anew at every step.
+
+    Raises:
+      ValueError: If ``kind`` is unknown.
+
+    Communication:
+      None.
+
+    Example:
+      >>> sent = jaxdist.non_finite("inf")(jnp.ones(3), num_byzantine=1)
+      >>> print(sent, jaxdist.median()(sent))
+      [ 1.  1. inf] 1.0
+    """
+    _checks.one_of("kind", kind, (*_VALUES, "mixed"))
+
+    def fill(leaf, key):
+        if kind != "mixed":
+            return jnp.full_like(leaf, _VALUES[kind])
+        values = jnp.array(list(_VALUES.values()), leaf.dtype)
+        drawn = jax.random.bits(key, leaf.shape, jnp.uint8) % len(_VALUES)
+        return values[drawn.astype(jnp.int32)]
+
+    def corrupt(updates, key):
+        leaves, treedef = jax.tree.flatten(updates)
+        keys = jax.random.split(key, max(1, len(leaves)))
+        return treedef.unflatten(map(fill, leaves, keys))
+
+    return _attack.Attack(corrupt, f"non_finite({kind!r})")

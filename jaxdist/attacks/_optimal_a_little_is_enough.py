@@ -1,0 +1,73 @@
+"""Optimal a-little-is-enough: the number of deviations that harms a rule most."""
+
+from jaxdist.attacks import _attack, _moments, _search
+from jaxdist.rules import _rule
+
+
+def optimal_a_little_is_enough(
+    rule: _rule.AggregationRule,
+    limit: float = 10.0,
+    num_magnitudes: int = 16,
+    num_refinements: int = 10,
+) -> _attack.Attack:
+    r"""Shift the honest mean by the number of deviations that harms the rule most.
+
+    .. math:: g_i \mapsto \mu - z\sigma, \qquad z = \arg\max_{|z| \le L}
+       \|F(g_1, \dots, g_{n-f}, \mu - z\sigma, \dots) - \mu\|
+
+    The attackers try a grid of shifts of either sign, then the gaps that promise most.
+    Rules that select lose sight of the attackers all at once, and are harmed most just
+    before: so a gap promises what the line through the two shifts before it reaches at
+    its other end.
+
+    Args:
+      rule: :math:`F`, with its pre-aggregation; usually that given to
+        :func:`aggregate`. A rule with memory is judged by its first step.
+      limit: :math:`L`, in standard deviations. It matters for rules that resist nobody,
+        such as :func:`mean`.
+      num_magnitudes: Shifts of either sign in the grid, at least 2, from a thousandth
+        of the limit to the limit with equal ratios.
+      num_refinements: How often the four most promising gaps are halved.
+
+    Returns:
+      An attack of workers that collude; all send the same. It asks the rule about
+      ``2 num_magnitudes + 1 + 4 num_refinements`` shifts per step. For a rule that
+      decides from distances and adds workers up, a shift takes :math:`O(W^2)`; for
+      others a pass over all rows, a few columns at a time. It draws nothing unless the
+      rule does. Shifts that harm as much as the worst, within a millionth, yield to the
+      smallest of them, and of two that are opposite to the positive one.
+
+    Raises:
+      TypeError: If ``rule`` is none.
+      ValueError: If a number is out of range; when applied, if nobody is honest or the
+        rule cannot work with so few workers.
+
+    Communication:
+      That of attackers who collude, see :func:`inject_attack`.
+
+    Example:
+      >>> rows = jnp.array([1.0, 3.0, 4.0, 5.0, 7.0, 0.0])
+      >>> attack = jaxdist.optimal_a_little_is_enough(jaxdist.mean(), limit=2.0)
+      >>> print(attack(rows, num_byzantine=1))
+      [1. 3. 4. 5. 7. 0.]
+
+    References:
+      Shejwalkar and Houmansadr, `Manipulating the Byzantine: Optimizing Model Poisoning
+      Attacks and Defenses for Federated Learning
+      <https://www.ndss-symposium.org/ndss-paper/manipulating-the-byzantine-optimizing-model-poisoning-attacks-and-defenses-for-federated-learning/>`_,
+      2021; Allouah et al., `Fixing by Mixing: A Recipe for Optimal Byzantine ML under
+      Heterogeneity <https://arxiv.org/abs/2302.01772>`_, 2023, who search upwards from
+      a shift of zero only.
+    """
+
+    def direction(honest):
+        return -_moments.deviation(honest)
+
+    return _search.optimal(
+        "optimal_a_little_is_enough",
+        rule,
+        direction,
+        limit,
+        num_magnitudes,
+        num_refinements,
+    )

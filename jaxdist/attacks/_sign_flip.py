@@ -1,0 +1,65 @@
+"""Sign flip: send the opposite."""
+
+import jax
+
+from jaxdist import _checks, _collectives
+from jaxdist.attacks import _attack, _moments
+
+
+def sign_flip(scale: float = 1.0, of: str = "own") -> _attack.Attack:
+    r"""Send the opposite of the own updates, of the honest mean, or of the honest sum.
+
+    .. math:: \text{own: } -c\,g_i, \qquad \text{mean: } -c\,\mu, \qquad
+       \text{sum: } -c\,\frac{n-f}{f}\,\mu
+
+    Args:
+      scale: :math:`c`, positive factor, no unit.
+      of: ``"own"``, ``"mean"`` (:math:`\mu`, of the honest workers), or ``"sum"``: the
+        attackers share the opposite of what all honest workers send together, so that
+        with a ``scale`` of 1 the mean over all workers is exactly zero.
+
+    Returns:
+      An attack that keeps structure, shapes and dtypes, and draws nothing. With
+      ``"own"`` workers know nothing but their own updates; otherwise they collude.
+
+    Raises:
+      ValueError: If ``scale`` is not positive or ``of`` is unknown; when applied with
+        ``"mean"`` or ``"sum"``, if nobody is honest.
+
+    Communication:
+      With ``"own"`` none; otherwise that of attackers who collude, see
+      :func:`inject_attack`.
+
+    Example:
+      >>> print(jaxdist.sign_flip(10.0)(jnp.array([1.0, 2.0]), num_byzantine=1))
+      [  1. -20.]
+      >>> rows = jnp.array([1.0, 2.0, 5.0])
+      >>> print(jaxdist.sign_flip(of="sum")(rows, num_byzantine=1))
+      [ 1.  2. -3.]
+
+    References:
+      Li et al., `RSA: Byzantine-Robust Stochastic Aggregation Methods for Distributed
+      Learning from Heterogeneous Datasets <https://arxiv.org/abs/1811.03761>`_, 2019.
+    """
+    _checks.real("scale", scale, 0.0, above=True)
+    _checks.one_of("of", of, ("own", "mean", "sum"))
+    if of == "own":
+        return _attack.Attack(_opposite(scale), f"sign_flip({scale})")
+
+    def craft(seen, key):
+        del key
+        if of == "mean":
+            return -scale * _moments.mean(seen.honest)
+        return -scale / seen.own.shape[0] * _collectives.sum_rows(seen.honest)
+
+    return _attack.colluding(f"sign_flip({scale}, {of!r})", craft)
+
+
+def _opposite(scale):
+    """Return what a single worker makes of its own updates."""
+
+    def corrupt(updates, key):
+        del key
+        return jax.tree.map(lambda leaf: -scale * leaf, updates)
+
+    return corrupt

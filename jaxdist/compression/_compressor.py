@@ -1,0 +1,157 @@
+"""The protocols of compression: compressors, their contracts, policies."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxdist import _random
+
+CompressorState = Any
+Payload = Any
+
+
+def _unbounded(size: int) -> float:
+    """A squared error without any bound."""
+    del size
+    return math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Contract:
+    r"""What a compressor :math:`C` promises, and what others may rely on.
+
+    Every promise holds for each block on its own, for the state that ``init`` returns
+    and for finite inputs in the normal range of their dtype.
+
+    Attributes:
+      unbiased: :math:`\mathbb{E}\,C(x) = x` over the keys.
+      variance: Maps the number :math:`d` of elements in a block to
+        :math:`\omega`, no unit, with
+        :math:`\mathbb{E}\|C(x)-x\|^2 \le \omega\|x\|^2`.
+      linear: Decoding the mean of the workers' payloads gives the mean of what was
+        sent, so that payloads may be summed while they travel.
+      splittable: ``encode`` accepts ``blocks > 1``.
+      stochastic: The result depends on the keys.
+      aligned: All workers keep the same coordinates, so that coordinate-wise rules
+        compare like with like.
+      projection: Some coordinates of :math:`x`, padded with zeros, in an orthonormal
+        basis are sent as they are, and nothing else, so that :math:`C(x)` and
+        :math:`x - C(x)` are orthogonal where nothing is padded.
+      keeps_zeros: Elements that are zero arrive as zero.
+    """
+
+    unbiased: bool = False
+    variance: Callable[[int], float] = _unbounded
+    linear: bool = False
+    splittable: bool = True
+    stochastic: bool = False
+    aligned: bool = True
+    projection: bool = False
+    keeps_zeros: bool = False
+
+    def contraction(self, size: int) -> float:
+        r"""Return :math:`\delta = 1 - \omega`; a contraction when it is positive.
+
+        :math:`\mathbb{E}\|C(x)-x\|^2 \le (1-\delta)\|x\|^2`.
+
+        Args:
+          size: Number :math:`d` of elements in a block.
+        """
+        return 1.0 - self.variance(size)
+
+
+class Dialogue(NamedTuple):
+    """A mean found in several all-reduces, each built on the means before.
+
+    Attributes:
+      rounds: For each all-reduce ``(leaf, state, keys, means) -> payload``, with the
+        means of the earlier rounds' payloads. Together the payloads have the shapes of
+        what ``encode`` returns.
+      finish: ``(leaf, state, keys, means) -> (mean, state)`` with the means of all
+        rounds. ``mean`` has the shape of the leaf, its dtype or a wider one, and
+        depends on nothing that differs between workers.
+    """
+
+    rounds: tuple[Callable[[Any, CompressorState, _random.Keys, tuple], Payload], ...]
+    finish: Callable[
+        [Any, CompressorState, _random.Keys, tuple], tuple[Any, CompressorState]
+    ]
+
+
+class Compressor(NamedTuple):
+    """What one worker sends instead of one leaf.
+
+    A payload is a pytree of arrays that holds exactly the bytes that travel. Every
+    array in it has a leading axis ``blocks``, and each block decodes alone. Block ``j``
+    of a leaf is the ``j``-th of ``blocks`` equal runs of its elements in row-major
+    order, the last ones padded with zeros.
+
+    Attributes:
+      init: ``(leaf) -> state``; ``()`` when there is none.
+      encode: ``(leaf, state, keys, blocks) -> (payload, state)``.
+      decode: ``(payload, like, keys) -> leaf`` with the shape and dtype of ``like``.
+        Takes the keys of the sender. A single block decodes with ``like`` of shape
+        ``(block size,)``.
+      contract: What it promises.
+      name: How reports and errors call it.
+      accumulate: ``(total, payload, keys) -> total + decode(payload)`` for
+        compressors that can add without decoding densely, or None.
+      incremental: What is decoded is to be added to all that the same sender sent
+        before; receivers keep that sum, which starts at zero.
+      dialogue: How the route psum finds the mean of what cannot be averaged payload by
+        payload, or None.
+    """
+
+    init: Callable[[Any], CompressorState]
+    encode: Callable[
+        [Any, CompressorState, _random.Keys, int], tuple[Payload, CompressorState]
+    ]
+    decode: Callable[[Payload, Any, _random.Keys], jax.Array]
+    contract: Contract
+    name: str = "custom"
+    accumulate: Callable[[jax.Array, Payload, _random.Keys], jax.Array] | None = None
+    incremental: bool = False
+    dialogue: Dialogue | None = None
+
+    def __repr__(self):
+        return self.name
+
+
+class LeafPolicy(NamedTuple):
+    """Which compressor each leaf gets; made by :func:`jaxdist.by_leaf`.
+
+    Attributes:
+      select: ``(path, leaf) -> compressor`` with the path as ``"layer/kernel"``.
+      name: How reports and errors call it.
+      joint: Compressor whose leaves are compressed as a single vector, or None.
+    """
+
+    select: Callable[[str, Any], Compressor]
+    name: str = "custom policy"
+    joint: Compressor | None = None
+
+    def __repr__(self):
+        return self.name
+
+
+class StepPolicy(NamedTuple):
+    """Which compressor is used when; made by :func:`jaxdist.by_step`.
+
+    Attributes:
+      starts: The first step of each stage, ascending from 0.
+      stages: The compressor or leaf policy of each stage.
+      name: How reports and errors call it.
+    """
+
+    starts: tuple[int, ...]
+    stages: tuple[Compressor | LeafPolicy, ...]
+    name: str
+
+    def __repr__(self):
+        return self.name
+
+
+AnyCompressor = Compressor | LeafPolicy | StepPolicy

@@ -1,0 +1,1 @@
+"""Numerics of compression: what is no compressor itself."""

@@ -1,0 +1,91 @@
+"""Bucketing: average workers in small random groups before the rule sees them."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _checks
+from jaxdist.geometry import _norms
+from jaxdist.rules import _pre_aggregation, _rule
+
+
+def bucketing(
+    bucket_size: int, num_byzantine: int, then: Callable[[int], _rule.AggregationRule]
+) -> _rule.AggregationRule:
+    r"""Replace each worker by the mean of its random bucket, then aggregate.
+
+    .. math:: y_i = \frac{1}{|B(i)|} \sum_{j \in B(i)} x_j, \qquad
+       F_{sf}(y_1, \dots, y_W)
+
+    where :math:`B(i)` is the bucket of worker :math:`i`. A permutation that is drawn
+    in every step cuts the workers into buckets of :math:`s`; the last one takes what
+    is left. Each bucket stands in the rows as often as it has workers, so a short one
+    weighs what it holds. The :math:`f` corrupt workers spoil at most :math:`f` buckets,
+    which are :math:`sf` of the W rows: the next rule is made for as many. A bucket with
+    a worker that is not finite is not finite.
+
+    Args:
+      bucket_size: :math:`s`, workers in a bucket, at least 1.
+      num_byzantine: :math:`f`, corrupt workers tolerated; :math:`sf` must be one that
+        the next rule can tolerate.
+      then: What makes the rule for the buckets, called with :math:`sf`: ``krum``, or
+        ``lambda f: nnm(f, then=trimmed_mean(f))``.
+
+    Returns:
+      A rule with an s-th of the variance between rows, equivariant to translation and
+      scale as far as the next one is. Which workers share a bucket depends on the key
+      alone.
+
+    Raises:
+      TypeError: If ``then`` does not make a rule.
+      ValueError: If ``bucket_size`` is not positive or ``num_byzantine`` negative; when
+        applied, if :math:`sf` is too large for the next rule.
+
+    Communication:
+      On the scatter route an all-reduce of W floats, for who is finite, or of
+      :math:`W^2` where ``then`` needs distances.
+
+    Example:
+      >>> rule = jaxdist.bucketing(2, 1, then=jaxdist.krum)
+      >>> rule
+      bucketing(2, 1) then krum(2)
+      >>> print(rule(jnp.ones((8, 3)).at[5].set(100.0)))
+      [1. 1. 1.]
+
+    References:
+      Karimireddy et al., `Byzantine-Robust Learning on Heterogeneous Datasets via
+      Bucketing <https://arxiv.org/abs/2006.09365>`_, 2022, Algorithm 1. There the
+      next rule sees one row for each bucket, however many workers it holds.
+    """
+    s = _checks.integer("bucket_size", bucket_size, 1)
+    f = _checks.integer("num_byzantine", num_byzantine, 0)
+    if not callable(then) or isinstance(then, _rule.AggregationRule):
+        raise TypeError(
+            "`then` must make a rule for a number of corrupt rows, such as "
+            f"jaxdist.krum or `lambda f: jaxdist.median()`, got {then!r}."
+        )
+    rule = then(s * f)
+    _checks.instance("then", rule, _rule.AggregationRule, "jaxdist.krum(2) when called")
+
+    def premix(geometry, key):
+        finite = geometry.finite
+        bucket = jax.random.permutation(key, finite.shape[0]) // s
+        together = bucket[:, None] == bucket[None]
+        weights = together.astype(geometry.squared_norms.dtype)
+        weights /= jnp.sum(weights, axis=1, keepdims=True)
+        spoilt = jnp.any(together & ~finite[None], axis=1)
+        return jnp.where(spoilt[:, None], jnp.nan, weights)
+
+    inner = rule.contract
+    contract = _rule.RuleContract(
+        _rule.always(f),
+        largest=lambda num_workers: inner.largest(num_workers) // s,
+        limit=inner.limit if s == 1 else f"{inner.limit}, with {s}f for f",
+        translation_equivariant=inner.translation_equivariant,
+        scale_equivariant=inner.scale_equivariant,
+        symmetric=False,
+        in_hull=inner.in_hull,
+    )
+    name = f"bucketing({s}, {f})"
+    return _pre_aggregation.before(rule, name, premix, contract, sees=_norms.Norms)

@@ -1,0 +1,153 @@
+"""Geometric median: the point with the smallest sum of distances to all workers."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _checks
+from jaxdist.geometry import _geometry
+from jaxdist.rules import _rule
+from jaxdist.rules.numerics import _far
+
+_STOP = 0.5  # length of the sum of all directions, at which nobody's constant is lost
+_ENOUGH = 300  # iterations
+_ROUNDING = 1e-4  # of a sum of directions
+_TIE = 1e-6  # of a sum of distances
+
+
+def geometric_median(
+    tolerance: float = 1e-6, max_iterations: int = 300
+) -> _rule.AggregationRule:
+    r"""Minimize the sum of distances to all workers, by Weiszfeld's iteration.
+
+    .. math:: F(x_1, \dots, x_W) = \arg\min_z \sum_i \|z - x_i\|, \qquad
+       z \leftarrow \frac{\sum_i w_i x_i}{\sum_i w_i}, \quad
+       w_i = \frac{1}{\max(\nu, \|z - x_i\|)}
+
+    Where a worker is that point, it is found at once. Else the iteration starts at the
+    mean of the half of the workers that is nearest to the most central one, and goes on
+    until :math:`z` moves by less than ``tolerance`` times the radius of that half, and
+    the directions to all workers add up to less than 1/2; :math:`\nu` is as small as
+    such a move. All of it happens in the weights; the gradients are added up once.
+    Workers that are not finite are left out, and so are those that are
+    :math:`1/\sqrt{\epsilon}` times (3000 times in float32) farther away than most:
+    beside them rounding would hide the others.
+
+    Args:
+      tolerance: In (0, 1), no unit.
+      max_iterations: At least 1. The default was enough in thousands of adversarial
+        searches, 100 were not; it is not proved to be.
+
+    Returns:
+      A rule that tolerates fewer than W/2 Byzantine workers; equivariant to
+      translation, scaling and rotation. Where at least 300 iterations converge, and
+      for up to about a hundred workers in float32,
+      :math:`\kappa \le \max\bigl(\frac{2(W - f)}{W - 2f - 1/2},
+      8 (W - f) \mathrm{tolerance}^2\bigr)`: seen from there the cosines between honest
+      workers and their mean add up to at most :math:`f + 1/2`, and each of them falls
+      short of 1 by no more than twice the worker's squared distance from that mean over
+      the squared distance of :math:`z` from it.
+
+    Raises:
+      ValueError: If ``tolerance`` or ``max_iterations`` is out of range.
+
+    Communication:
+      On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
+
+    Example:
+      >>> rows = jnp.array([[0.0, 0.0], [2.0, 0.0], [1.0, 3.0]])
+      >>> print(jaxdist.geometric_median()(rows).round(2))
+      [1.   0.58]
+
+    References:
+      Weiszfeld, 1937; Pillutla et al., `Robust Aggregation for Federated Learning
+      <https://arxiv.org/abs/1912.13445>`_, 2022, Algorithm 2, whose :math:`\nu` is an
+      absolute number.
+    """
+    _checks.real("tolerance", tolerance, 0, 1, above=True, below=True)
+    _checks.integer("max_iterations", max_iterations, 1)
+
+    def mix(geometry, key, memory):
+        del key
+        return _weiszfeld(geometry, tolerance, max_iterations)[None], memory
+
+    def kappa(num_workers, num_byzantine):
+        if max_iterations < _ENOUGH:
+            return math.inf
+        num_honest = num_workers - num_byzantine
+        margin = num_honest - num_byzantine - _STOP
+        return num_honest * max(2 / margin, 8 * float(tolerance) ** 2)
+
+    contract = _rule.RuleContract(
+        lambda num_workers: (num_workers - 1) // 2, kappa=kappa
+    )
+    return _rule.AggregationRule("geometric_median()", mix=mix, contract=contract)
+
+
+class _Search(NamedTuple):
+    """Where Weiszfeld's iteration has come to."""
+
+    turn: jax.Array  # int32, ()
+    weights: jax.Array  # [W], sum 1
+    moved: jax.Array  # (): distance of the last step
+    pull: jax.Array  # (): length of the sum of all directions before it
+
+
+def _weiszfeld(geometry, tolerance, max_iterations):
+    """Return the weights ``[W]`` of the geometric median of those that are near."""
+    radius, members, near = _far.crowd(geometry)
+    both = near[:, None] & near[None]
+    distances = jnp.where(both, geometry.squared_distances, 0)
+    floor = jnp.maximum(tolerance * radius, jnp.finfo(distances.dtype).tiny)
+    optimal = _medians(distances, both, floor)
+    is_known = jnp.any(optimal)
+
+    def goes_on(search):
+        is_far = (search.moved > tolerance * radius) | (search.pull > _STOP)
+        return (search.turn < max_iterations) & is_far
+
+    def step(search):
+        away = jnp.maximum(_from_workers(search.weights, distances), floor)
+        nearest = jnp.min(jnp.where(near, away, jnp.inf))
+        weights = jnp.where(near, nearest / away, 0)
+        total = jnp.maximum(jnp.sum(weights), 1)
+        weights /= total
+        moved = _lengths((weights - search.weights)[None], distances)[0]
+        return _Search(search.turn + 1, weights, moved, moved * total / nearest)
+
+    start = jnp.where(is_known, optimal, members).astype(distances.dtype)
+    start /= jnp.maximum(jnp.sum(start), 1)
+    left = jnp.where(is_known, jnp.zeros_like(radius), jnp.inf)
+    first = _Search(jnp.zeros_like(radius, dtype=jnp.int32), start, left, left)
+    return jax.lax.while_loop(goes_on, step, first).weights
+
+
+def _medians(distances, both, floor):
+    """Return which workers are a geometric median themselves, bool ``[W]``.
+
+    There the directions to the others add up to no more than the copies that are there.
+    Weiszfeld's iteration would come ever closer to it, and never close enough. Who only
+    seems to have copies, far from the centre of a geometry, has a larger sum.
+    """
+    apart = jnp.sqrt(distances)
+    is_other = both & (apart > floor)
+    votes = jnp.where(is_other, 1 / jnp.where(is_other, apart, 1), 0)
+    pulls = _lengths(votes - jnp.diag(jnp.sum(votes, axis=1)), distances)
+    copies = jnp.sum(both & ~is_other, axis=1, dtype=distances.dtype)
+    balanced = jnp.diagonal(both) & (pulls <= copies + _ROUNDING)
+    sums = jnp.where(balanced, jnp.sum(apart, axis=1), jnp.inf)
+    return balanced & (sums <= (1 + _TIE) * jnp.min(sums))
+
+
+def _lengths(combinations, distances):
+    """Return lengths of ``[m, W]`` combinations of workers, each with sum 0."""
+    products = _geometry.product(combinations, distances)
+    return jnp.sqrt(jnp.maximum(-jnp.sum(products * combinations, axis=1) / 2, 0))
+
+
+def _from_workers(weights, distances):
+    """Return how far all workers are from their mean with weights that add up to 1."""
+    to_all = _geometry.product(distances, weights)
+    return jnp.sqrt(jnp.maximum(to_all - jnp.sum(weights * to_all) / 2, 0))

@@ -1,0 +1,171 @@
+"""Krum: the contribution with the closest neighbours."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _checks
+from jaxdist.geometry import _geometry
+from jaxdist.rules import _rule
+
+NEIGHBOURS = ("paper", "byzfl")
+
+
+def krum(
+    num_byzantine: int, *, neighbours: str = "paper", squared: bool = True
+) -> _rule.AggregationRule:
+    r"""Choose the worker whose nearest neighbours are nearest.
+
+    .. math:: F(x_1, \dots, x_W) = x_{i^*}, \qquad i^* = \arg\min_i
+       \sum_{j \in N_i} \|x_i - x_j\|^2
+
+    where :math:`N_i` are the :math:`W - f - 2` workers nearest to :math:`i`, itself
+    excluded. Distances are over the whole gradient, all leaves together. Ties go to
+    the lowest index. Workers that are not finite are infinitely far away and never
+    chosen; when so many are not finite that no score is, the result is 0.
+
+    Args:
+      num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-3)/2].
+      neighbours: ``"paper"`` for :math:`W - f - 2`; ``"byzfl"`` for the
+        :math:`W - f - 1` of that library, with which :math:`f < W/2` is enough.
+      squared: Add up squared distances as the paper does, or else plain ones as
+        Garfield and its relatives do.
+
+    Returns:
+      A rule whose result is one of its inputs; equivariant to translation, scaling
+      and rotation. With k squared distances in each score,
+      :math:`\kappa \le 6 (W - f) / (k + 1 - f)`.
+
+    Raises:
+      ValueError: If ``num_byzantine`` is negative or ``neighbours`` unknown; when
+        applied, if ``num_byzantine`` is too large for the number of workers.
+
+    Communication:
+      On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
+
+    Example:
+      >>> rule = jaxdist.krum(num_byzantine=1)
+      >>> print(rule(jnp.array([[1.0], [1.1], [1.4], [9.0], [1.2]])))
+      [1.1]
+
+    References:
+      Blanchard et al., `Machine Learning with Adversaries: Byzantine Tolerant Gradient
+      Descent <https://arxiv.org/abs/1703.02757>`_, 2017, Section 4. The constant is
+      that of Allouah et al., `Fixing by Mixing <https://arxiv.org/abs/2302.01772>`_,
+      2023, for any number of neighbours.
+    """
+    f = _checks.integer("num_byzantine", num_byzantine, 0)
+    score = scores(f, neighbours, squared)
+
+    def mix(geometry, key, memory):
+        del key
+        found = score(geometry, jnp.zeros_like(geometry.finite))
+        chosen = jnp.arange(found.shape[0]) == jnp.argmin(found)
+        trusted = jnp.isfinite(jnp.min(found))
+        return (chosen & trusted)[None].astype(found.dtype), memory
+
+    return _rule.AggregationRule(
+        name("krum", f, neighbours, squared),
+        mix=mix,
+        contract=contract(f, neighbours, squared),
+    )
+
+
+def name(
+    rule: str,
+    num_byzantine: int,
+    neighbours: str,
+    squared: bool,
+    num_selected: int | None = None,
+    iterated: bool = False,
+) -> str:
+    """Return how reports call a rule, with what is not as usual."""
+    parts = [str(num_byzantine)]
+    parts += [] if num_selected is None else [str(num_selected)]
+    parts += ["iterated"] if iterated else []
+    parts += [] if neighbours == "paper" else [f"neighbours={neighbours!r}"]
+    parts += [] if squared else ["squared=False"]
+    return f"{rule}({', '.join(parts)})"
+
+
+Score = Callable[[_geometry.Geometry, jax.Array], jax.Array]
+
+
+def scores(
+    num_byzantine: int, neighbours: str = "paper", squared: bool = True
+) -> Score:
+    """Return ``(geometry, taken [W]) -> scores [W]``, the lower the better.
+
+    Those already taken are nobody's neighbours, and have infinite scores.
+    """
+    _checks.one_of("neighbours", neighbours, NEIGHBOURS)
+    not_counted = num_byzantine + (2 if neighbours == "paper" else 1)
+
+    def score(geometry, taken):
+        distances = _distances(geometry, squared)
+        num_workers = distances.shape[0]
+        others = ~taken[None] & ~jnp.eye(num_workers, dtype=bool)
+        ordered = jnp.sort(jnp.where(others, distances, jnp.inf), axis=1)
+        num_left = num_workers - jnp.sum(taken)
+        # The last of many choices have few left to compare with, but need one.
+        num_near = jnp.maximum(num_left - not_counted, jnp.minimum(num_left - 1, 1))
+        counted = jnp.arange(num_workers) < num_near
+        total = jnp.sum(jnp.where(counted[None], ordered, 0), axis=1)
+        return jnp.where(taken | ~geometry.finite, jnp.inf, total)
+
+    return score
+
+
+def contract(num_byzantine: int, neighbours: str, proved: bool) -> _rule.RuleContract:
+    """Return what choosing the best of these scores promises."""
+    if neighbours == "paper":
+        few, largest, limit = (
+            1,
+            lambda num_workers: (num_workers - 3) // 2,
+            "f <= (W-3)/2",
+        )
+    else:
+        few, largest, limit = 0, lambda num_workers: (num_workers - 1) // 2, "f < W/2"
+
+    def kappa(num_workers, _):
+        if not proved:
+            return math.inf
+        f = num_byzantine
+        return 6 * (num_workers - f) / (num_workers - 2 * f - few)
+
+    return _rule.RuleContract(
+        _rule.always(num_byzantine), largest=largest, limit=limit, kappa=kappa
+    )
+
+
+def _distances(geometry, squared):
+    """Return ``[W, W]``, the same in either direction to the last bit."""
+    distances = geometry.squared_distances
+    distances = jnp.minimum(distances, distances.T)
+    return distances if squared else jnp.sqrt(distances)
+
+
+def take_best(score: Score, geometry: _geometry.Geometry, number: int) -> jax.Array:
+    """Take the best of those that are left, again and again; return who, in order.
+
+    Of those that tie, the one that is nearest to all others that are left comes first.
+    """
+    num_workers = geometry.finite.shape[0]
+    distances = _distances(geometry, squared=True)
+    distances = jnp.where(jnp.isfinite(distances), distances, 0)
+
+    def take(turn, carry):
+        order, taken = carry
+        found = score(geometry, taken)
+        to_all = jnp.sum(jnp.where(taken[None], 0, distances), axis=1)
+        tied = found == jnp.min(found)
+        best = jnp.argmin(jnp.where(tied, to_all, jnp.inf))
+        return order.at[turn].set(best.astype(jnp.int32)), taken | (
+            jnp.arange(num_workers) == best
+        )
+
+    nobody = jnp.zeros_like(geometry.finite)
+    order = jnp.zeros_like(geometry.squared_norms, shape=number, dtype=jnp.int32)
+    return jax.lax.fori_loop(0, number, take, (order, nobody))[0]

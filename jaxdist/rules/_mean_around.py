@@ -1,0 +1,37 @@
+"""Around a centre: the mean of the values of each coordinate that are nearest to it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist.rules import _rule
+from jaxdist.rules.numerics import _sorting
+
+CentreOf = Callable[[list[jax.Array], jax.Array], jax.Array]
+
+
+def mean_around(
+    name: str, num_byzantine: int, centre_of: CentreOf
+) -> _rule.AggregationRule:
+    """Return the rule that averages the W - f values nearest to a centre.
+
+    Args:
+      name: How reports and errors call it.
+      num_byzantine: f, how many are left out, those that are not finite first.
+      centre_of: ``(sorted rows, how many are not finite) -> centre``, equivariant to
+        translation.
+    """
+
+    def reduce(rows):
+        ordered, num_bad = _sorting.sort_finite(rows, num_byzantine)
+
+        def centre(moved):
+            return centre_of(moved, num_bad)
+
+        number = rows.shape[0] - num_byzantine
+        nearest = _sorting.mean_of_nearest(ordered, centre, number)
+        return jnp.where(num_bad <= num_byzantine, nearest, 0)
+
+    contract = _rule.RuleContract(_rule.always(num_byzantine))
+    return _rule.AggregationRule(name, reduce, contract=contract, needs_aligned=True)

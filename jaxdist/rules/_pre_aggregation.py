@@ -1,0 +1,122 @@
+"""Pre-aggregation: mix the workers first, then let another rule judge the mixtures."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _random
+from jaxdist.geometry import _geometry
+from jaxdist.rules import _rule
+
+Premix = Callable[[Any, jax.Array], jax.Array]
+
+
+def _as_many(num_workers: int) -> int:
+    """Return one mixture for each worker."""
+    return num_workers
+
+
+def contract(
+    num_byzantine: int,
+    then: _rule.AggregationRule,
+    kappa: Callable[[int, int], float],
+    translation_equivariant: bool,
+) -> _rule.RuleContract:
+    """Return what is promised where all workers are mixed into as many.
+
+    Args:
+      num_byzantine: Corrupt workers tolerated.
+      then: The rule that follows, whose range is that of both.
+      kappa: Of the whole.
+      translation_equivariant: Of the whole.
+    """
+    return _rule.RuleContract(
+        _rule.always(num_byzantine),
+        largest=then.contract.largest,
+        limit=then.contract.limit,
+        kappa=kappa,
+        translation_equivariant=translation_equivariant,
+        scale_equivariant=then.contract.scale_equivariant,
+    )
+
+
+def before(
+    then: _rule.AggregationRule,
+    name: str,
+    premix: Premix,
+    contract: _rule.RuleContract,
+    num_mixtures: Callable[[int], int] = _as_many,
+    sees: type[_rule.Sight] = _geometry.Geometry,
+) -> _rule.AggregationRule:
+    """Return the rule that mixes with ``premix`` and goes on with ``then``.
+
+    The mixtures of a rule that mixes itself exist on paper only: it sees their
+    geometry, and both mixings together are one product of small matrices.
+
+    Args:
+      then: The rule that follows.
+      name: How reports and errors call what comes first.
+      premix: ``(geometry, key) -> weights [m, W]``, or ``[W]`` where it only scales; a
+        row of NaN is a mixture that is not finite.
+      contract: Of the whole.
+      num_mixtures: ``(num_workers) -> m``.
+      sees: What ``premix`` is given.
+    """
+
+    def mix(geometry, key, memory):
+        keys = [_random.leaf_key(key, turn) for turn in range(2)]
+        if then.mix is None:
+            first = premix(geometry, keys[0])
+            return _mean(first) if then.linear else first, memory
+        first = _matrix(premix(sees.seen_in(_workers(geometry, then)), keys[0]))
+        first = _with_anchor(first, then.anchor)
+        seen = then.sees.seen_in(geometry.mixed(first))
+        second, memory = then.mix(seen, keys[1], memory)
+        finite = jnp.isfinite(first)
+        product = jnp.matmul(
+            _matrix(second), jnp.where(finite, first, 0), precision="highest"
+        )
+        return product, memory
+
+    return _rule.AggregationRule(
+        f"{name} then {then.name}",
+        then.reduce,
+        mix,
+        contract,
+        sees=_geometry.Geometry if then.mix else sees,
+        needs_aligned=then.needs_aligned,
+        anchor=None if isinstance(then.anchor, int) else then.anchor,
+        init=lambda num_workers: then.init(num_mixtures(num_workers)),
+        requires=lambda num_workers: then.check(num_mixtures(num_workers)),
+    )
+
+
+def _matrix(weights):
+    """Return ``[m, W]`` also where ``[W]`` only scales."""
+    return jnp.diag(weights) if weights.ndim == 1 else weights
+
+
+def _mean(weights):
+    """Return the weights ``[1, W]`` of the mean of all mixtures."""
+    if weights.ndim == 1:
+        return weights[None] / weights.size
+    return jnp.mean(weights, axis=0, keepdims=True)
+
+
+def _with_anchor(weights, anchor):
+    """Append what the mixtures are compared with: one of them, or what is not mixed."""
+    if anchor is None:
+        return weights
+    if isinstance(anchor, int):
+        return jnp.concatenate([weights, weights[anchor][None]])
+    return jnp.pad(weights, ((0, 1), (0, 1))).at[-1, -1].set(1)
+
+
+def _workers(geometry, then):
+    """Leave out an anchor that is not mixed."""
+    if then.anchor is None or isinstance(then.anchor, int):
+        return geometry
+    distances, norms = geometry
+    return _geometry.Geometry(distances[:-1, :-1], norms[:-1])

@@ -1,0 +1,1 @@
+"""Numerics of rules: what is no rule itself."""

@@ -1,0 +1,118 @@
+"""All subsets of W - f workers, numbered in lexicographic order, a few at a time."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist.geometry import _geometry
+from jaxdist.rules import _rule
+
+MOST = 1_000_000  # subsets that are compared; each takes a few microseconds
+_TOGETHER = 1024
+
+
+def check(name: str, num_byzantine: int, num_workers: int) -> None:
+    """Raise when there are too many subsets to look at."""
+    number = math.comb(num_workers, num_byzantine)
+    if number > MOST:
+        raise ValueError(
+            f"`num_byzantine` {num_byzantine} of {num_workers} workers leaves {number} "
+            f"subsets, but {name} looks at each of them and takes up to {MOST}. Use "
+            "fewer workers, or a rule that needs no subsets, such as "
+            "nnm(f, then=trimmed_mean(f))."
+        )
+
+
+def members(numbers: jax.Array, num_byzantine: int, num_workers: int) -> jax.Array:
+    r"""Return who is in each of the subsets ``[n]``, bool ``[n, W]``.
+
+    Subsets are numbered by who is left out: counted from the last worker, those have
+    the largest index first, and :math:`\binom{c_f}{f} + \dots + \binom{c_1}{1}`.
+    """
+    kept = jnp.ones_like(numbers, shape=(numbers.shape[0], num_workers), dtype=bool)
+    left = numbers
+    for place in range(num_byzantine, 0, -1):
+        before = jnp.asarray([math.comb(c, place) for c in range(num_workers)])
+        before = before.astype(numbers.dtype)
+        c = jnp.sum(before[None] <= left[:, None], axis=1) - 1
+        left -= before[c]
+        kept &= jnp.arange(num_workers)[None] != (num_workers - 1 - c)[:, None]
+    return kept
+
+
+def scores(
+    score: Callable[[jax.Array], jax.Array],
+    geometry: _geometry.Geometry,
+    num_byzantine: int,
+) -> jax.Array:
+    """Return the scores of all subsets; infinity with anyone who is not finite.
+
+    Args:
+      score: ``members [n, W] -> scores [n]``.
+      geometry: Of the workers.
+      num_byzantine: How many are left out.
+    """
+    num_workers = geometry.finite.shape[0]
+    number = math.comb(num_workers, num_byzantine)
+    together = min(number, _TOGETHER)
+
+    def some(start):
+        numbers = jnp.minimum(start + jnp.arange(together), number - 1)
+        kept = members(numbers, num_byzantine, num_workers)
+        found = score(kept)
+        return jnp.where(jnp.any(kept & ~geometry.finite[None], 1), jnp.inf, found)
+
+    starts = jnp.arange(-(-number // together)) * together
+    return jax.lax.map(some, starts).reshape(-1)[:number]
+
+
+def weights_of(
+    number: jax.Array, geometry: _geometry.Geometry, num_byzantine: int
+) -> jax.Array:
+    """Return weights ``[1, W]`` of the mean over one subset."""
+    num_workers = geometry.finite.shape[0]
+    kept = members(number[None], num_byzantine, num_workers) & geometry.finite[None]
+    return kept.astype(geometry.squared_norms.dtype) / (num_workers - num_byzantine)
+
+
+def finite_distances(geometry: _geometry.Geometry) -> jax.Array:
+    """Return the squared distances ``[W, W]``, with 0 instead of infinity."""
+    distances = geometry.squared_distances
+    return jnp.where(jnp.isfinite(distances), distances, 0)
+
+
+def rule(
+    name: str,
+    num_byzantine: int,
+    best: Callable[[_geometry.Geometry], jax.Array],
+    kappa: Callable[[int, int], float],
+) -> _rule.AggregationRule:
+    """Return the rule that averages one subset.
+
+    Args:
+      name: How reports and errors call it.
+      num_byzantine: How many are left out.
+      best: ``(geometry) -> number`` of the subset.
+      kappa: The constant that is proved.
+    """
+
+    def mix(geometry, key, memory):
+        del key
+        return weights_of(best(geometry), geometry, num_byzantine), memory
+
+    return _rule.AggregationRule(
+        name,
+        mix=mix,
+        contract=_rule.RuleContract(
+            _rule.always(num_byzantine),
+            kappa=lambda num_workers, _: kappa(num_workers, num_byzantine),
+        ),
+        requires=lambda num_workers: check(name, num_byzantine, num_workers),
+    )
+
+
+def kappa_of_spread(num_workers: int, num_byzantine: int) -> float:
+    """Return what is proved of the subset with the least variance in some sense."""
+    return 4 * num_byzantine / (num_workers - 2 * num_byzantine)

@@ -1,0 +1,68 @@
+"""Damage, found from a few numbers, is what the rule itself would suffer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdist as jd
+from jaxdist.attacks import _damage, _moments
+
+NUM_HONEST, NUM_BYZANTINE, SIZE = 9, 2, 10_007
+SHIFTS = jnp.asarray([-8.0, -1.3, -0.02, 0.0, 0.4, 3.0])
+RULES = [
+    jd.mean(),
+    jd.median(),
+    jd.trimmed_mean(2),
+    jd.krum(2),
+    jd.geometric_median(),
+    jd.caf(2),
+    jd.centered_clipping(1.0, 3),
+    jd.aksel(2),
+    jd.monna(2),
+    jd.monna(2, trusted=10),
+    jd.bucketing(2, 2, then=jd.trimmed_mean),
+    jd.nnm(2, then=jd.trimmed_mean(2)),
+    jd.nnm(2, then=jd.krum(2)),
+    jd.arc(2, then=jd.mean()),
+    jd.arc(2, then=jd.nnm(2, then=jd.median())),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize(
+    ("common", "spread"), [(0.3, 1.0), (100.0, 0.01)], ids=["noise", "large mean"]
+)
+def test_is_what_the_rule_suffers(rule, common, spread):
+    noise = jax.random.normal(jax.random.key(1), (NUM_HONEST, SIZE))
+    honest = common + spread * noise
+    along = -_moments.deviation(honest)
+    key = jax.random.key(3)
+
+    def suffered(shift):
+        mean = _moments.mean(honest)
+        crafted = jnp.broadcast_to(mean + shift * along, (NUM_BYZANTINE, SIZE))
+        return jnp.linalg.norm(rule(jnp.concatenate([honest, crafted]), key) - mean)
+
+    damage = _damage.of_shifts(rule, key, honest, along, NUM_BYZANTINE)
+    found = jax.jit(lambda shifts: jax.lax.map(damage, shifts, batch_size=4))(SHIFTS)
+    expected = jax.lax.map(suffered, SHIFTS)
+    # A square is rounded, so less than its root of a deviation's length is not seen.
+    rounding = (1e-4 * spread + 2e-6 * common) * np.sqrt(SIZE)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=rounding)
+
+
+def test_takes_no_memory_beyond_the_honest():
+    """Candidates live a few columns at a time: one gradient, the mean, is all."""
+    honest = jax.ShapeDtypeStruct((NUM_HONEST, 1_000_003), jnp.float32)
+    rule = jd.nnm(2, then=jd.trimmed_mean(2))
+
+    def worst(honest):
+        along = _moments.mean(honest)
+        key = jax.random.key(0)
+        damage = _damage.of_shifts(rule, key, honest, along, NUM_BYZANTINE)
+        return jax.lax.map(damage, SHIFTS, batch_size=4)
+
+    program = jax.jit(worst).lower(honest).compile()
+    used = program.memory_analysis().temp_size_in_bytes
+    assert used <= 2 * 4 * 1_000_003

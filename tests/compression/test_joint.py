@@ -1,0 +1,94 @@
+"""Bundles: the whole gradient as one vector, and apart again."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdist as jd
+from jaxdist.compression import _joint
+
+TREE = {
+    "a": jnp.arange(6.0).reshape(2, 3),
+    "b": (jnp.ones(4, jnp.bfloat16), None, jnp.zeros((0, 2))),
+    "c": jnp.float32(7.0),
+}
+WHOLE = jd.by_leaf(jd.top_k(0.5), min_ndim=0, min_size=0, joint=True)
+
+
+def test_apart_it_is_what_it_was():
+    bundled, unbundle, _ = _joint.bundle(WHOLE, TREE)
+    assert bundled["joint"].shape == (11,) and bundled["joint"].dtype == jnp.float32
+    assert [x.shape for x in jax.tree.leaves(bundled["separate"])] == [(0, 2)]
+    back = unbundle(bundled)
+    assert jax.tree.structure(back) == jax.tree.structure(TREE)
+    for left, right in zip(*map(jax.tree.leaves, (back, TREE)), strict=True):
+        assert left.dtype == right.dtype
+        np.testing.assert_array_equal(left, right)
+
+
+def test_other_policies_change_nothing():
+    for policy in (jd.top_k(0.5), jd.by_leaf(jd.top_k(0.5)), None):
+        bundled, unbundle, policy_of = _joint.bundle(policy, TREE)
+        assert bundled is TREE and unbundle(TREE) is TREE
+        assert policy_of(policy) is policy
+
+
+def test_leaves_of_patterns_and_small_ones_stay_alone():
+    policy = jd.by_leaf(
+        jd.top_k(0.5), {"a": jd.top_k(0.5)}, min_ndim=1, min_size=0, joint=True
+    )
+    bundled, _, policy_of = _joint.bundle(policy, TREE)
+    assert bundled["joint"].dtype == jnp.bfloat16
+    assert set(bundled["separate"]) == {"a", "b", "c"}
+    inside = policy_of(policy)
+    assert inside.select("joint", bundled["joint"]) is policy.joint
+    assert inside.select("separate/c", TREE["c"]).name == "identity()"
+
+
+def test_nothing_to_join_is_no_bundle():
+    policy = jd.by_leaf(jd.top_k(0.5), min_size=1000, joint=True)
+    assert _joint.bundle(policy, TREE)[0] is TREE
+
+
+def test_a_small_parameter_called_joint_is_no_bundle():
+    """It travels as it is, like all that are small."""
+    policy = jd.by_leaf(jd.top_k(0.5), min_size=1000, joint=True)
+    tx = jd.compress(policy)
+    updates = {"joint": jnp.arange(1.0, 5.0)}
+    seen, _ = tx.update(updates, tx.init(updates))
+    np.testing.assert_array_equal(seen["joint"], updates["joint"])
+
+
+def test_top_k_of_the_whole_gradient():
+    updates = {"small": jnp.array([1.0, 2.0, 3.0]), "large": jnp.array([10.0, 20, 30])}
+    tx = jd.compress(WHOLE)
+    seen, _ = tx.update(updates, tx.init(updates))
+    np.testing.assert_array_equal(seen["large"], updates["large"])
+    np.testing.assert_array_equal(seen["small"], 0)
+
+
+@pytest.mark.parametrize("downlink", [jd.scaled_sign(), WHOLE])
+def test_both_ways(downlink):
+    tx = jd.aggregate("data", compressor=WHOLE, downlink=downlink)
+    updates = jax.tree.map(lambda x: jnp.stack([x] * 4), TREE)
+    seen, _ = jax.vmap(lambda g: tx.update(g, tx.init(g)), axis_name="data")(updates)
+    assert jax.tree.structure(seen) == jax.tree.structure(updates)
+    report = jd.communication_report(tx, TREE, 4)
+    assert [x.leaf for x in report.shipments] == ["joint", "separate/b/2"]
+
+
+def test_the_way_back_must_join_the_same():
+    with pytest.raises(ValueError, match="both have joint=True or neither"):
+        jd.aggregate("data", compressor=WHOLE, downlink=jd.by_leaf(jd.top_k(0.1)))
+    with pytest.raises(ValueError, match="both have joint=True or neither"):
+        jd.aggregate("data", compressor=jd.top_k(0.1), downlink=WHOLE)
+
+
+def test_parts_of_a_bundle_cannot_be_cut_anew():
+    up = jd.by_leaf(jd.error_feedback(jd.top_k(0.5)), min_size=0, joint=True)
+    tx = jd.aggregate("data", compressor=up, downlink=jd.error_feedback(jd.top_k(0.5)))
+    params = {"a": jnp.zeros((4, 4)), "b": jnp.zeros((2, 2))}
+    state = jd.init(tx, params, jax.make_mesh((2,), ("data",)), "data")
+    with pytest.raises(ValueError, match="'joint.*is not cut anew"):
+        jd.resize_residuals(state, 2, 4, params)

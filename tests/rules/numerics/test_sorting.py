@@ -1,0 +1,105 @@
+"""The network sorts whatever it is given."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdist.rules.numerics import _sorting
+
+
+@pytest.mark.parametrize("num_rows", range(1, 13))
+def test_sorts_all_zeros_and_ones(num_rows):
+    """By the 0-1 principle, this proves that it sorts everything."""
+    columns = np.array(list(itertools.product([0.0, 1.0], repeat=num_rows))).T
+    ordered = np.array(columns)
+    for low, high in _sorting.comparators(num_rows):
+        ordered[low], ordered[high] = (
+            np.minimum(ordered[low], ordered[high]),
+            np.maximum(ordered[low], ordered[high]),
+        )
+    np.testing.assert_array_equal(ordered, np.sort(columns, axis=0))
+    by_stages = _sorting._sort_by_stages(jnp.asarray(columns, jnp.float32))
+    np.testing.assert_array_equal(by_stages[:num_rows], np.sort(columns, axis=0))
+
+
+@pytest.mark.parametrize("num_rows", [16, 33, 64, 100])
+def test_sorts_many_rows(num_rows):
+    rows = np.random.default_rng(0).standard_normal((num_rows, 50))
+    rows = rows.astype(np.float32)
+    ordered = _sorting.sort_rows(list(jnp.asarray(rows)))
+    np.testing.assert_array_equal(jnp.stack(ordered), np.sort(rows, axis=0))
+
+
+def test_is_as_small_as_batchers():
+    sizes = {8: 19, 16: 63, 32: 191, 64: 543}
+    for num_rows, comparators in sizes.items():
+        assert len(_sorting.comparators(num_rows)) == comparators
+
+
+def test_what_is_not_finite_goes_to_the_end_and_is_counted():
+    rows = jnp.array([[jnp.nan, 1.0], [2.0, -jnp.inf], [1.0, jnp.inf]])
+    for most, counted in ((2, [1, 2]), (1, [1, 2]), (0, [1, 1])):
+        ordered, num_bad = _sorting.sort_finite(rows, most)
+        np.testing.assert_array_equal(
+            jnp.stack(ordered), [[1, 1], [2, np.inf], [np.inf, np.inf]]
+        )
+        np.testing.assert_array_equal(num_bad, counted)
+
+
+@pytest.mark.parametrize("num_rows", [*range(1, 10), 16, 33, 64, 65, 70])
+def test_the_middles_are_those_of_what_is_finite(num_rows):
+    rng = np.random.default_rng(num_rows)
+    rows = rng.standard_normal((num_rows, 300)).astype(np.float32)
+    bad = rng.random(rows.shape) < rng.random(300)
+    rows[bad] = rng.choice(np.float32([np.nan, np.inf, -np.inf]), bad.sum())
+    lower, upper, num_bad = _sorting.middles_of_finite(jnp.asarray(rows))
+    np.testing.assert_array_equal(num_bad, bad.sum(axis=0))
+    some = ~bad.all(axis=0)
+    ordered = np.sort(np.where(bad, np.inf, rows), axis=0)[:, some]
+    number = num_rows - bad.sum(axis=0)[some]
+    for found, place in ((lower, (number - 1) // 2), (upper, number // 2)):
+        expected = np.take_along_axis(ordered, place[None], axis=0)[0]
+        np.testing.assert_array_equal(found[some], expected)
+
+
+@pytest.mark.parametrize("num_cut", range(6))
+@pytest.mark.parametrize("num_rows", [11, 12, 16, 20, 23, 24])
+def test_a_cut_takes_both_ends(num_rows, num_cut):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((num_rows, 200)).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    num_bad = np.isnan(rows).sum(axis=0)
+    ordered = np.sort(np.where(np.isnan(rows), np.inf, rows), axis=0)
+    cut = _sorting.cut_finite(jnp.asarray(rows), num_cut)
+    np.testing.assert_array_equal(
+        np.array(cut.lowest).reshape(num_cut, 200), ordered[:num_cut][::-1]
+    )
+    kept = np.sort(np.array(cut.kept), axis=0)
+    np.testing.assert_array_equal(kept, ordered[num_cut : num_rows - num_cut])
+    few = num_bad <= num_cut
+    np.testing.assert_array_equal(cut.num_bad[few], num_bad[few])
+    assert (cut.num_bad[~few] > num_cut).all()
+
+
+@pytest.mark.parametrize("num_rows", range(1, 20))
+def test_what_rises_and_falls_is_merged(num_rows):
+    """By the 0-1 principle, all of it."""
+    for start, stop in itertools.combinations_with_replacement(range(num_rows + 1), 2):
+        rows = [jnp.float32(start <= i < stop) for i in range(num_rows)]
+        ordered = [float(row) for row in _sorting._fall(rows)]
+        assert ordered == sorted(map(float, rows), reverse=True)
+
+
+@pytest.mark.parametrize("number", range(5, 10))
+def test_the_nearest_are_averaged(number):
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.standard_normal((9, 50)), axis=0).astype(np.float32)
+    centre = (rows[0] + 2 * rows[7]) / 3
+    order = np.argsort(np.abs(rows - centre), axis=0)[:number]
+    expected = np.take_along_axis(rows, order, axis=0).mean(axis=0)
+    got = _sorting.mean_of_nearest(
+        list(jnp.asarray(rows)), lambda moved: (moved[0] + 2 * moved[7]) / 3, number
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
