@@ -16,34 +16,34 @@ import numpy as np
 
 import jaxdist as jd
 
-TOP = jd.top_k(0.01, 4096)
-DEMO = jd.top_k(32 / 4096, 4096)
+TOP = jd.compression.top_k(0.01, 4096)
+DEMO = jd.compression.top_k(32 / 4096, 4096)
 # Each with the sparsifier whose places it sends, if any.
 COMPRESSORS = [
-    (jd.cast(jnp.bfloat16), None),
-    (jd.natural(), None),
-    (jd.blockwise_float8(), None),
-    (jd.blockwise_int(8), None),
-    (jd.blockwise_int(4), None),
-    (jd.qsgd(8), None),
-    (jd.qsgd(4), None),
-    (jd.qsgd(2), None),
-    (jd.eden(4), None),
-    (jd.eden(3), None),
-    (jd.eden(2), None),
-    (jd.terngrad(), None),
-    (jd.drive(), None),
-    (jd.scaled_sign(), None),
-    (jd.one_bit(), None),
+    (jd.compression.cast(jnp.bfloat16), None),
+    (jd.compression.natural(), None),
+    (jd.compression.blockwise_float8(), None),
+    (jd.compression.blockwise_int(8), None),
+    (jd.compression.blockwise_int(4), None),
+    (jd.compression.qsgd(8), None),
+    (jd.compression.qsgd(4), None),
+    (jd.compression.qsgd(2), None),
+    (jd.compression.eden(4), None),
+    (jd.compression.eden(3), None),
+    (jd.compression.eden(2), None),
+    (jd.compression.terngrad(), None),
+    (jd.compression.drive(), None),
+    (jd.compression.scaled_sign(), None),
+    (jd.compression.one_bit(), None),
     (TOP, TOP),
-    (jd.top_k(0.01), jd.top_k(0.01)),
-    (jd.dct_top_k(0.01), TOP),
-    (jd.atomo(0.01), jd.atomo(0.01)),
-    (jd.random_k(0.01), None),
+    (jd.compression.top_k(0.01), jd.compression.top_k(0.01)),
+    (jd.compression.dct_top_k(0.01), TOP),
+    (jd.compression.atomo(0.01), jd.compression.atomo(0.01)),
+    (jd.compression.random_k(0.01), None),
     (DEMO, DEMO),
-    (jd.quantized(DEMO, jd.cast(jnp.bfloat16)), DEMO),
-    (jd.quantized(DEMO, jd.blockwise_int(8, 512)), DEMO),
-    (jd.quantized(DEMO, jd.qsgd(4)), DEMO),
+    (jd.compression.quantized(DEMO, jd.compression.cast(jnp.bfloat16)), DEMO),
+    (jd.compression.quantized(DEMO, jd.compression.blockwise_int(8, 512)), DEMO),
+    (jd.compression.quantized(DEMO, jd.compression.qsgd(4)), DEMO),
 ]
 
 
@@ -100,8 +100,12 @@ def _demo():
     demo = 2560 * 32 * (4 + 8)
     print(f"\n| 2560 x 4096, 32 of each block | bytes | of DeMo's {demo} |")
     print("|---|---:|---:|")
-    quantizers = [jd.cast(jnp.bfloat16), jd.blockwise_int(8), jd.qsgd(8)]
-    for compressor in [DEMO, *(jd.quantized(DEMO, q) for q in quantizers)]:
+    quantizers = [
+        jd.compression.cast(jnp.bfloat16),
+        jd.compression.blockwise_int(8),
+        jd.compression.qsgd(8),
+    ]
+    for compressor in [DEMO, *(jd.compression.quantized(DEMO, q) for q in quantizers)]:
         nbytes = jd.payload_nbytes(compressor, leaf)
         print(f"| `{compressor.name}` | {nbytes} | {nbytes / demo:.3f} |")
 

@@ -24,29 +24,35 @@ import matplotlib.ticker as ticker
 
 DENSITIES = (0.001, 0.003, 0.01, 0.03, 0.1)
 FAMILIES = {
-    "top_k in blocks": [jd.top_k(d, 4096) for d in DENSITIES],
+    "top_k in blocks": [jd.compression.top_k(d, 4096) for d in DENSITIES],
     "top_k, values by qsgd(8)": [
-        jd.quantized(jd.top_k(d, 4096), jd.qsgd(8)) for d in DENSITIES
+        jd.compression.quantized(jd.compression.top_k(d, 4096), jd.compression.qsgd(8))
+        for d in DENSITIES
     ],
-    "dct_top_k": [jd.dct_top_k(d) for d in DENSITIES],
-    "power_sgd": [jd.power_sgd(rank) for rank in (1, 2, 4, 8)],
-    "random_k, contractive": [jd.contractive(jd.random_k(d)) for d in DENSITIES],
-    "atomo": [jd.atomo(d) for d in DENSITIES],
-    "terngrad": [jd.terngrad()],
-    "qsgd": [jd.qsgd(bits) for bits in (2, 4, 8)],
-    "scaled_sign and one_bit": [jd.scaled_sign(), jd.one_bit()],
-    "drive and eden": [jd.drive(), *(jd.eden(bits) for bits in (2, 3, 4))],
-    "blockwise_int": [jd.blockwise_int(bits) for bits in (4, 8)],
-    "blockwise_float8": [jd.blockwise_float8()],
-    "natural": [jd.natural()],
-    "cast to bfloat16": [jd.cast(jnp.bfloat16)],
+    "dct_top_k": [jd.compression.dct_top_k(d) for d in DENSITIES],
+    "power_sgd": [jd.compression.power_sgd(rank) for rank in (1, 2, 4, 8)],
+    "random_k, contractive": [
+        jd.compression.contractive(jd.compression.random_k(d)) for d in DENSITIES
+    ],
+    "atomo": [jd.compression.atomo(d) for d in DENSITIES],
+    "terngrad": [jd.compression.terngrad()],
+    "qsgd": [jd.compression.qsgd(bits) for bits in (2, 4, 8)],
+    "scaled_sign and one_bit": [jd.compression.scaled_sign(), jd.compression.one_bit()],
+    "drive and eden": [
+        jd.compression.drive(),
+        *(jd.compression.eden(bits) for bits in (2, 3, 4)),
+    ],
+    "blockwise_int": [jd.compression.blockwise_int(bits) for bits in (4, 8)],
+    "blockwise_float8": [jd.compression.blockwise_float8()],
+    "natural": [jd.compression.natural()],
+    "cast to bfloat16": [jd.compression.cast(jnp.bfloat16)],
 }
 UNBIASED = ("atomo", "terngrad", "qsgd", "natural")
 
 
 def measure(compressor, steps) -> tuple[float, float]:
     """Return bytes per coordinate, and the relative squared error at the last step."""
-    policy = jd.by_leaf(compressor)
+    policy = jd.compression.by_leaf(compressor)
     tx = jd.compress(policy)
     state = tx.init(steps[0])
     update = jax.jit(tx.update)

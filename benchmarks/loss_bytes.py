@@ -25,28 +25,36 @@ import matplotlib.pyplot as plt
 import matplotlib.ticker as ticker
 
 AXIS, WORKERS, BATCH, EVALUATIONS = "worker", 8, 16, 12
-TOP = jd.top_k(0.01, 4096)
-SIGN = jd.error_feedback(jd.scaled_sign())
-INT8 = jd.error_feedback(jd.blockwise_int(8))
+TOP = jd.compression.top_k(0.01, 4096)
+SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
+INT8 = jd.compression.error_feedback(jd.compression.blockwise_int(8))
 # How the gradients travel.
 RUNS = {
     "dense": {},
-    "PowerSGD, rank 1": {"compressor": jd.error_feedback(jd.power_sgd(1))},
-    "PowerSGD, rank 4": {"compressor": jd.error_feedback(jd.power_sgd(4))},
-    "top-1 %, error_feedback": {"compressor": jd.error_feedback(TOP)},
-    "top-1 %, ef21": {"compressor": jd.ef21(TOP)},
-    "top-1 %, ef21 with momentum": {"compressor": jd.ef21(TOP, momentum=0.9)},
+    "PowerSGD, rank 1": {
+        "compressor": jd.compression.error_feedback(jd.compression.power_sgd(1))
+    },
+    "PowerSGD, rank 4": {
+        "compressor": jd.compression.error_feedback(jd.compression.power_sgd(4))
+    },
+    "top-1 %, error_feedback": {"compressor": jd.compression.error_feedback(TOP)},
+    "top-1 %, ef21": {"compressor": jd.compression.ef21(TOP)},
+    "top-1 %, ef21 with momentum": {
+        "compressor": jd.compression.ef21(TOP, momentum=0.9)
+    },
     "signs both ways": {"compressor": SIGN, "downlink": SIGN},
     "int8 both ways": {"compressor": INT8, "downlink": INT8},
     "as DeMo: DCT, 32 of 4096": {
-        "compressor": jd.error_feedback(jd.dct_top_k(32 / 4096), decay=0.999)
+        "compressor": jd.compression.error_feedback(
+            jd.compression.dct_top_k(32 / 4096), decay=0.999
+        )
     },
 }
 
 
 def optimizer(name, steps):
     """Return the optimizer of a run; DeMo takes the sign of what arrives."""
-    options = {key: jd.by_leaf(value) for key, value in RUNS[name].items()}
+    options = {key: jd.compression.by_leaf(value) for key, value in RUNS[name].items()}
     demo = name.startswith("as DeMo")
     then = optax.scale_by_sign() if demo else optax.scale_by_adam()
     rate = 1e-3 if demo else 3e-3

@@ -9,22 +9,24 @@ import jaxdist as jd
 SIZE = 10_000_000
 GROUP = "encode + decode of 10M float32"
 COMPRESSORS = [
-    jd.identity(),
-    jd.cast(jnp.bfloat16),
-    jd.scaled_sign(),
-    jd.error_feedback(jd.scaled_sign()),
-    jd.top_k(0.01, block_size=4096),
-    jd.top_k(0.01),
-    jd.error_feedback(jd.top_k(0.01, block_size=4096)),
-    jd.random_k(0.01),
-    jd.qsgd(bits=8),
-    jd.qsgd(bits=4),
-    jd.blockwise_int(bits=8),
-    jd.terngrad(),
-    jd.natural(),
-    jd.drive(),
-    jd.eden(bits=4),
-    jd.quantized(jd.top_k(0.01, block_size=4096), jd.qsgd(bits=8)),
+    jd.compression.identity(),
+    jd.compression.cast(jnp.bfloat16),
+    jd.compression.scaled_sign(),
+    jd.compression.error_feedback(jd.compression.scaled_sign()),
+    jd.compression.top_k(0.01, block_size=4096),
+    jd.compression.top_k(0.01),
+    jd.compression.error_feedback(jd.compression.top_k(0.01, block_size=4096)),
+    jd.compression.random_k(0.01),
+    jd.compression.qsgd(bits=8),
+    jd.compression.qsgd(bits=4),
+    jd.compression.blockwise_int(bits=8),
+    jd.compression.terngrad(),
+    jd.compression.natural(),
+    jd.compression.drive(),
+    jd.compression.eden(bits=4),
+    jd.compression.quantized(
+        jd.compression.top_k(0.01, block_size=4096), jd.compression.qsgd(bits=8)
+    ),
 ]
 
 

@@ -21,8 +21,8 @@ def by_partition(rows, first, last):
 
 
 RULES = {
-    "trimmed mean": (jd.trimmed_mean(TRIMMED), (TRIMMED, WORKERS - TRIMMED - 1)),
-    "median": (jd.median(), MIDDLES),
+    "trimmed mean": (jd.rules.trimmed_mean(TRIMMED), (TRIMMED, WORKERS - TRIMMED - 1)),
+    "median": (jd.rules.median(), MIDDLES),
 }
 
 

@@ -106,7 +106,7 @@ def loss(params, batch):
 
 def optimizer(seed: int) -> optax.GradientTransformationExtraArgs:
     """Send one element in twenty, and what was left out later."""
-    compressor = jd.error_feedback(jd.top_k(0.05))
+    compressor = jd.compression.error_feedback(jd.compression.top_k(0.05))
     chain = optax.chain(
         jd.aggregate(AXIS, compressor=compressor, key=seed), optax.adam(1e-3)
     )

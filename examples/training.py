@@ -59,28 +59,28 @@ def use_virtual_devices(workers: int) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
-def compressor(name: str, density: float) -> jd.LeafPolicy | None:
+def compressor(name: str, density: float) -> jd.compression.LeafPolicy | None:
     """Return the compressor for all but biases and small leaves, with feedback."""
     if name == "none":
         return None
     if name == "bfloat16":
-        return jd.by_leaf(jd.cast(jnp.bfloat16))
+        return jd.compression.by_leaf(jd.compression.cast(jnp.bfloat16))
     chosen = {
-        "top_k": jd.top_k(density, block_size=4096),
-        "random_k": jd.contractive(jd.random_k(density)),
-        "sign": jd.scaled_sign(),
-        "qsgd": jd.qsgd(bits=8),
+        "top_k": jd.compression.top_k(density, block_size=4096),
+        "random_k": jd.compression.contractive(jd.compression.random_k(density)),
+        "sign": jd.compression.scaled_sign(),
+        "qsgd": jd.compression.qsgd(bits=8),
     }[name]
-    return jd.by_leaf(jd.error_feedback(chosen))
+    return jd.compression.by_leaf(jd.compression.error_feedback(chosen))
 
 
 def rule(config: Config) -> jd.AggregationRule:
     """Return how W gradients become one."""
     return {
-        "mean": jd.mean,
-        "median": jd.median,
-        "trimmed_mean": lambda: jd.trimmed_mean(config.byzantine),
-        "krum": lambda: jd.krum(config.byzantine),
+        "mean": jd.rules.mean,
+        "median": jd.rules.median,
+        "trimmed_mean": lambda: jd.rules.trimmed_mean(config.byzantine),
+        "krum": lambda: jd.rules.krum(config.byzantine),
     }[config.rule]()
 
 

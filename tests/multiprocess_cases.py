@@ -10,19 +10,19 @@ import jaxdist as jd
 from tests.recipes import problem
 
 AXIS, NUM_WORKERS, STEPS = "data", 4, 3
-SIGN = jd.error_feedback(jd.scaled_sign())
-TOP = jd.error_feedback(jd.top_k(0.1))
+SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
+TOP = jd.compression.error_feedback(jd.compression.top_k(0.1))
 TRANSFORMATIONS = {
     "dense": jd.aggregate(AXIS),
-    "top_k": jd.aggregate(AXIS, jd.mean(), TOP),
-    "two_way": jd.aggregate(AXIS, jd.mean(), SIGN, downlink=TOP),
-    "random_k": jd.aggregate(AXIS, jd.mean(), jd.random_k(0.2)),
-    "trimmed_mean": jd.aggregate(AXIS, jd.trimmed_mean(1), SIGN, "scatter"),
-    "krum": jd.aggregate(AXIS, jd.krum(0), jd.qsgd(8), "scatter"),
+    "top_k": jd.aggregate(AXIS, jd.rules.mean(), TOP),
+    "two_way": jd.aggregate(AXIS, jd.rules.mean(), SIGN, downlink=TOP),
+    "random_k": jd.aggregate(AXIS, jd.rules.mean(), jd.compression.random_k(0.2)),
+    "trimmed_mean": jd.aggregate(AXIS, jd.rules.trimmed_mean(1), SIGN, "scatter"),
+    "krum": jd.aggregate(AXIS, jd.rules.krum(0), jd.compression.qsgd(8), "scatter"),
 }
 TX = optax.chain(
     jd.per_worker(AXIS, optax.trace(0.9)),
-    jd.aggregate(AXIS, jd.median(), SIGN),
+    jd.aggregate(AXIS, jd.rules.median(), SIGN),
     optax.sgd(0.1),
 )
 

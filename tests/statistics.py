@@ -45,3 +45,13 @@ def bias_over_bound(compressor, leaf, num_draws=20_000, **kwargs):
     )
     log = _mean_test.level(FALSE_ALARM, samples.shape[1])
     return _mean_test.worst(means, log).ratio
+
+
+def exact_variance(vector, levels, norm="l2"):
+    """Return omega of rounding at random, from the fractional parts."""
+    unit = NORMS[norm](vector) / levels
+    fraction = np.abs(vector) / unit % 1
+    return unit**2 * (fraction * (1 - fraction)).sum() / (vector**2).sum()
+
+
+NORMS = {"l2": np.linalg.norm, "max": lambda vector: np.abs(vector).max()}

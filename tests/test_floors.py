@@ -1,26 +1,14 @@
 """The architecture: who may import whom, and a test file for every source file."""
 
 import ast
+import importlib
 import pathlib
 
-import pytest
+from tests import floors
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxdist"
-FLOORS = [
-    {"_checks", "geometry", "_tree"},
-    {"_rule", "_types"},
-    {"_collectives", "_random", "_residual", "_traffic", "_wire"},
-    {"_leafwise", "_stages", "_worker_state"},
-    {"_bundle", "rule"},
-    {
-        *("aggregation", "attack", "compression", "layout", "leader", "safety"),
-        "staleness",
-    },
-    {"recipes", "testing"},
-    {"__init__"},
-]
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FLOOR_OF = {room: floor for floor, rooms in enumerate(floors.FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -54,16 +42,29 @@ def module_of(path):
     return str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".")
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_no_edge_up_sideways_or_into_private_jax(path):
-    here = room_of(module_of(path))
-    assert here in FLOOR_OF, f"{here} stands on no floor: add it to FLOORS"
-    for name in imports_of(path):
-        assert not name.startswith(("jax._src", "optax._src", "jaxlib")), name
-    for name in own_imports_of(path):
-        there = room_of(name)
-        same_family = here == there and "." in name
-        assert same_family or FLOOR_OF[there] < FLOOR_OF[here], f"imports {name}"
+def test_no_edge_up_sideways_or_into_private_jax():
+    for path in FILES:
+        here = room_of(module_of(path))
+        assert here in FLOOR_OF, f"{here} stands on no floor: add it to FLOORS"
+        for name in imports_of(path):
+            private = name.startswith(("jax._src", "optax._src", "jaxlib"))
+            assert not private, f"{path} imports {name}"
+        for name in own_imports_of(path):
+            there = room_of(name)
+            same_family = here == there and "." in name
+            below = FLOOR_OF[there] < FLOOR_OF[here]
+            assert same_family or below, f"{path} imports {name}"
+
+
+def test_numerics_know_no_algorithm():
+    for path in FILES:
+        family, *rest = module_of(path).split(".")
+        if rest[:1] == ["numerics"]:
+            allowed = {f"{family}._compressor"}
+            for name in own_imports_of(path):
+                inside = name.startswith(f"{family}.numerics.")
+                below = room_of(name) != family
+                assert inside or below or name in allowed, f"{path} imports {name}"
 
 
 def test_no_cycle():
@@ -108,20 +109,43 @@ def test_only_one_file_names_collectives_and_axis_types():
                 assert owner == "_collectives", f"{path}: {owner}.{node.attr}"
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if p.name != "__init__.py"], ids=module_of
-)
-def test_every_source_file_has_its_test_file(path):
-    relative = path.relative_to(PACKAGE)
-    mirror = ROOT / "tests" / relative.parent / f"test{relative.name}"
-    assert mirror.exists(), f"write {mirror.relative_to(ROOT)}"
+def test_every_source_file_has_its_test_file():
+    for path in FILES:
+        if path.name == "__init__.py":
+            continue
+        relative = path.relative_to(PACKAGE)
+        mirror = ROOT / "tests" / relative.parent / f"test{relative.name}"
+        assert mirror.exists(), f"write {mirror.relative_to(ROOT)}"
 
 
-def test_public_names_are_imported_once_and_sorted():
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
-    froms = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    pairs = [(node.module, alias) for node in froms for alias in node.names]
-    assert all(alias.name == alias.asname for _, alias in pairs)
-    assert len({alias.name for _, alias in pairs}) == len(pairs)
-    modules = [node.module for node in froms]
-    assert modules == sorted(modules)
+def public_imports_of(path):
+    """Return the modules and names that a list of public names imports."""
+    tree = ast.parse(path.read_text())
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return [
+        (node.module, alias)
+        for node in froms
+        for alias in node.names
+        if node.module.startswith("jaxdist") and alias.asname
+    ]
+
+
+def test_public_names_have_one_spelling():
+    seen = {}
+    for family in ("", *floors.FAMILIES):
+        pairs = public_imports_of(PACKAGE / family / "__init__.py")
+        assert all(alias.name == alias.asname for _, alias in pairs)
+        modules = [module for module, _ in pairs if module != "jaxdist"]
+        assert modules == sorted(modules)
+        for module, alias in pairs:
+            spelling = ".".join(filter(None, ["jaxdist", family, alias.name]))
+            other = seen.setdefault((module, alias.name), spelling)
+            assert other == spelling, f"{other} is also {spelling}"
+
+
+def test_what_completion_shows_is_public():
+    for family in ("", *floors.FAMILIES):
+        module = importlib.import_module(".".join(filter(None, ["jaxdist", family])))
+        pairs = public_imports_of(PACKAGE / family / "__init__.py")
+        shown = {name for name in dir(module) if not name.startswith("_")}
+        assert shown == {alias.name for _, alias in pairs}

@@ -216,7 +216,9 @@ def test_other_numbers_of_workers_owe_the_same(tmp_path, monkeypatch):
     import checkpoints
 
     tx = optax.chain(
-        jd.aggregate("data", compressor=jd.error_feedback(jd.top_k(0.1))),
+        jd.aggregate(
+            "data", compressor=jd.compression.error_feedback(jd.compression.top_k(0.1))
+        ),
         optax.adam(0.01),
     )
     batch = jax.tree.map(lambda leaf: leaf[:48], problem.BATCH)
@@ -245,7 +247,9 @@ def test_keys_and_scalars_are_restored_with_the_rest(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     import checkpoints
 
-    tx = optax.chain(jd.aggregate("data", compressor=jd.random_k(0.5), key=7))
+    tx = optax.chain(
+        jd.aggregate("data", compressor=jd.compression.random_k(0.5), key=7)
+    )
     mesh = harness.make_mesh()
     init, step = jd.data_parallel(problem.loss, tx, mesh, "data")
     state, _ = step(init(problem.PARAMS), problem.BATCH)

@@ -24,29 +24,29 @@ from examples import datasets
 
 
 def _mixed_trimmed_mean(f):
-    return jd.nnm(f, then=jd.trimmed_mean(f))
+    return jd.rules.nnm(f, then=jd.rules.trimmed_mean(f))
 
 
 DATA = ["fashion-mnist", "mnist"]
 RULES = {
-    "mean": lambda f: jd.mean(),
-    "median": lambda f: jd.median(),
-    "trimmed mean": jd.trimmed_mean,
-    "geometric median": lambda f: jd.geometric_median(),
-    "multi-Krum": jd.multi_krum,
-    "CAF": jd.caf,
-    "SMEA": jd.smea,
-    "centered clipping": lambda f: jd.centered_clipping(1.0, 3),
-    "ARC + mean": lambda f: jd.arc(f, then=jd.mean()),
+    "mean": lambda f: jd.rules.mean(),
+    "median": lambda f: jd.rules.median(),
+    "trimmed mean": jd.rules.trimmed_mean,
+    "geometric median": lambda f: jd.rules.geometric_median(),
+    "multi-Krum": jd.rules.multi_krum,
+    "CAF": jd.rules.caf,
+    "SMEA": jd.rules.smea,
+    "centered clipping": lambda f: jd.rules.centered_clipping(1.0, 3),
+    "ARC + mean": lambda f: jd.rules.arc(f, then=jd.rules.mean()),
     "NNM + trimmed mean": _mixed_trimmed_mean,
-    "clipping + NNM + trimmed mean": lambda f: jd.clipping(
+    "clipping + NNM + trimmed mean": lambda f: jd.rules.clipping(
         2.0, then=_mixed_trimmed_mean(f)
     ),
-    "ARC + NNM + trimmed mean": lambda f: jd.arc(f, then=_mixed_trimmed_mean(f)),
-    "ARC + NNM + geometric median": lambda f: jd.arc(
-        f, then=jd.nnm(f, then=jd.geometric_median())
+    "ARC + NNM + trimmed mean": lambda f: jd.rules.arc(f, then=_mixed_trimmed_mean(f)),
+    "ARC + NNM + geometric median": lambda f: jd.rules.arc(
+        f, then=jd.rules.nnm(f, then=jd.rules.geometric_median())
     ),
-    "ARC + SMEA": lambda f: jd.arc(f, then=jd.smea(f)),
+    "ARC + SMEA": lambda f: jd.rules.arc(f, then=jd.rules.smea(f)),
 }
 
 
@@ -56,10 +56,10 @@ def _searching(attack):
 
 
 ATTACKS = {
-    "sign flip": lambda rule: jd.sign_flip(of="mean"),
-    "mimic": lambda rule: jd.mimic(),
-    "optimal IPM": _searching(jd.optimal_inner_product_manipulation),
-    "optimal ALIE": _searching(jd.optimal_a_little_is_enough),
+    "sign flip": lambda rule: jd.attacks.sign_flip(of="mean"),
+    "mimic": lambda rule: jd.attacks.mimic(),
+    "optimal IPM": _searching(jd.attacks.optimal_inner_product_manipulation),
+    "optimal ALIE": _searching(jd.attacks.optimal_a_little_is_enough),
 }
 
 

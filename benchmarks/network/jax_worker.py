@@ -18,11 +18,17 @@ from benchmarks.network import loop, problem
 
 AXIS, PORT, TIMEOUT = "host", 5577, 60  # seconds to wait for the other hosts
 WARM_UP = 2  # dense steps before PowerSGD
-SIGN = jd.by_leaf(jd.error_feedback(jd.scaled_sign()))
-INT8 = jd.by_leaf(jd.error_feedback(jd.blockwise_int(8)))
-FLOAT16 = jd.by_leaf(jd.cast(jnp.float16))
-BFLOAT16 = jd.by_leaf(jd.cast(jnp.bfloat16))
-TOP = jd.by_leaf(jd.error_feedback(jd.top_k(0.01, block_size=4096)))
+SIGN = jd.compression.by_leaf(
+    jd.compression.error_feedback(jd.compression.scaled_sign())
+)
+INT8 = jd.compression.by_leaf(
+    jd.compression.error_feedback(jd.compression.blockwise_int(8))
+)
+FLOAT16 = jd.compression.by_leaf(jd.compression.cast(jnp.float16))
+BFLOAT16 = jd.compression.by_leaf(jd.compression.cast(jnp.bfloat16))
+TOP = jd.compression.by_leaf(
+    jd.compression.error_feedback(jd.compression.top_k(0.01, block_size=4096))
+)
 METHODS: dict[str, Callable[[int], optax.GradientTransformationExtraArgs]] = {
     "dense": lambda world: jd.aggregate(AXIS),
     "float16": lambda world: jd.aggregate(AXIS, compressor=FLOAT16),
@@ -35,7 +41,7 @@ METHODS: dict[str, Callable[[int], optax.GradientTransformationExtraArgs]] = {
     "PowerSGD, rank 1": lambda world: jd.aggregate(AXIS, compressor=power_sgd(1)),
     "PowerSGD, rank 4": lambda world: jd.aggregate(AXIS, compressor=power_sgd(4)),
     "trimmed mean of signs": lambda world: jd.aggregate(
-        AXIS, jd.trimmed_mean((world - 1) // 2), SIGN, gather(world)
+        AXIS, jd.rules.trimmed_mean((world - 1) // 2), SIGN, gather(world)
     ),
 }
 BARE = "bare pmean"
@@ -46,12 +52,15 @@ def gather(world: int) -> str:
     return "gather" if world == 1 else "auto"
 
 
-def power_sgd(rank: int) -> jd.StepPolicy:
+def power_sgd(rank: int) -> jd.compression.StepPolicy:
     """Return PowerSGD with feedback, which begins with the third step as torch's."""
-    low_rank = jd.power_sgd(rank)
-    stages = {0: jd.identity(memory_of=low_rank), WARM_UP: low_rank}
-    return jd.by_step(
-        {start: jd.by_leaf(jd.error_feedback(c)) for start, c in stages.items()}
+    low_rank = jd.compression.power_sgd(rank)
+    stages = {0: jd.compression.identity(memory_of=low_rank), WARM_UP: low_rank}
+    return jd.compression.by_step(
+        {
+            start: jd.compression.by_leaf(jd.compression.error_feedback(c))
+            for start, c in stages.items()
+        }
     )
 
 

@@ -10,13 +10,13 @@ import timing
 import jaxdist as jd
 
 COMPRESSORS = {
-    "sign": jd.scaled_sign(),
-    "top-1 % of blocks": jd.top_k(0.01, 4096),
-    "top-1 %": jd.top_k(0.01),
-    "int8": jd.blockwise_int(8),
-    "float16": jd.cast(jnp.float16),
-    "random 8 bits": jd.qsgd(8),
-    "rotated sign": jd.drive(),
+    "sign": jd.compression.scaled_sign(),
+    "top-1 % of blocks": jd.compression.top_k(0.01, 4096),
+    "top-1 %": jd.compression.top_k(0.01),
+    "int8": jd.compression.blockwise_int(8),
+    "float16": jd.compression.cast(jnp.float16),
+    "random 8 bits": jd.compression.qsgd(8),
+    "rotated sign": jd.compression.drive(),
 }
 
 

@@ -40,7 +40,7 @@ def train(gradients, rights, rank):
     """Return what `aggregate` makes of ``{name: [steps, ...]}``, and its seconds."""
     # Torch's matrix is [out, rest], ours [rest, last axis]: hand over a matrix.
     gradients = {name: _matrices(leaf) for name, leaf in gradients.items()}
-    compressor = jd.error_feedback(jd.power_sgd(rank))
+    compressor = jd.compression.error_feedback(jd.compression.power_sgd(rank))
     tx = jd.aggregate(AXIS, compressor=compressor)
     mesh = jax.make_mesh((WORKERS,), (AXIS,))
     sharding = jax.NamedSharding(mesh, PartitionSpec(AXIS))

@@ -14,24 +14,24 @@ def rules(num_workers: int, f: int) -> dict:
     """Return our rules by the names of ByzFL's, with its conventions."""
     few = num_workers <= 16  # subsets are too many for anybody otherwise
     some = {
-        "MDA": jd.minimum_diameter(f),
-        "SMEA": jd.smea(f),
+        "MDA": jd.rules.minimum_diameter(f),
+        "SMEA": jd.rules.smea(f),
     }
     return {
-        "Average": jd.mean(),
-        "Median": jd.median(),
-        "TrMean": jd.trimmed_mean(f),
-        "GeometricMedian": jd.geometric_median(),
-        "Krum": jd.krum(f, neighbours="byzfl"),
-        "MultiKrum": jd.multi_krum(f, neighbours="byzfl"),
-        "CenteredClipping": jd.centered_clipping(100.0),
-        "MoNNA": jd.monna(f),
-        "Meamed": jd.meamed(f),
-        "CAF": jd.caf(f),
-        "NNM, Average": jd.nnm(f, then=jd.mean()),
-        "NNM, TrMean": jd.nnm(f, then=jd.trimmed_mean(f)),
-        "Clipping, Average": jd.clipping(2.0, then=jd.mean()),
-        "ARC, Average": jd.arc(f, then=jd.mean()),
+        "Average": jd.rules.mean(),
+        "Median": jd.rules.median(),
+        "TrMean": jd.rules.trimmed_mean(f),
+        "GeometricMedian": jd.rules.geometric_median(),
+        "Krum": jd.rules.krum(f, neighbours="byzfl"),
+        "MultiKrum": jd.rules.multi_krum(f, neighbours="byzfl"),
+        "CenteredClipping": jd.rules.centered_clipping(100.0),
+        "MoNNA": jd.rules.monna(f),
+        "Meamed": jd.rules.meamed(f),
+        "CAF": jd.rules.caf(f),
+        "NNM, Average": jd.rules.nnm(f, then=jd.rules.mean()),
+        "NNM, TrMean": jd.rules.nnm(f, then=jd.rules.trimmed_mean(f)),
+        "Clipping, Average": jd.rules.clipping(2.0, then=jd.rules.mean()),
+        "ARC, Average": jd.rules.arc(f, then=jd.rules.mean()),
         **(some if few else {}),
     }
 

@@ -55,9 +55,10 @@ def aggregate(
 
     Args:
       axis_name: Mapped axis of the workers, or a tuple of axes.
-      rule: How W contributions become one; :func:`mean` when None.
+      rule: How W contributions become one; :func:`jaxdist.rules.mean` when None.
       compressor: What each worker sends: a compressor for every leaf, or a policy from
-        :func:`by_leaf` or :func:`by_step`. None sends the updates as they are.
+        :func:`jaxdist.compression.by_leaf` or :func:`jaxdist.compression.by_step`. None
+        sends the updates as they are.
       route: ``"psum"``, ``"gather"``, ``"scatter"``, or ``"auto"``, which takes the
         one with the fewest bytes for each leaf; for incremental compressors, whose
         receivers remember, it is the first possible of the three. Robust rules keep W
@@ -106,8 +107,10 @@ def aggregate(
       >>> tx = optax.chain(
       ...     jaxdist.aggregate(
       ...         "data",
-      ...         rule=jaxdist.trimmed_mean(num_byzantine=1),
-      ...         compressor=jaxdist.error_feedback(jaxdist.scaled_sign()),
+      ...         rule=jaxdist.rules.trimmed_mean(num_byzantine=1),
+      ...         compressor=jaxdist.compression.error_feedback(
+      ...             jaxdist.compression.scaled_sign()
+      ...         ),
       ...     ),
       ...     optax.sgd(0.1),
       ... )
@@ -124,7 +127,7 @@ def aggregate(
     _checks.axis_name(axis_name)
     if model_axis_name is not None:
         _checks.axis_name(model_axis_name, "model_axis_name")
-    _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.mean()")
+    _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.rules.mean()")
     _per_leaf.check("compressor", compressor, policies=True, steps=True)
     _checks.one_of("route", route, ("auto", *_plan.ROUTES))
     _checks.one_of("scope", scope, _scope.SCOPES)

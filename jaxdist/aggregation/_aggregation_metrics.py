@@ -58,7 +58,7 @@ def aggregation_metrics(state: Any) -> AggregationMetrics:
       None here. ``aggregate`` sends 3W + 3 more numbers on the route scatter.
 
     Example:
-      >>> tx = jaxdist.aggregate("data", jaxdist.krum(1), metrics=True)
+      >>> tx = jaxdist.aggregate("data", jaxdist.rules.krum(1), metrics=True)
       >>> def step(gradient):
       ...     return tx.update(gradient, tx.init(gradient))[1]
       >>> gradients = jnp.array([[1.0], [1.1], [1.2], [9.0], [1.4]])

@@ -68,7 +68,8 @@ def communication_report(
       params: Parameters, or their shapes and dtypes.
       num_workers: W; or the size of each axis, when the optimizer communicates over
         several: ``{"pod": 4, "device": 8}``.
-      step: Which step, for compressors that change with the step (:func:`by_step`).
+      step: Which step, for compressors that change with the step
+        (:func:`jaxdist.compression.by_step`).
       **extra_args: Extra arguments of ``tx.update``; a loss ``value`` is given anyhow.
 
     Returns:
@@ -86,7 +87,8 @@ def communication_report(
 
     Example:
       >>> tx = optax.chain(
-      ...     jaxdist.aggregate("data", compressor=jaxdist.top_k(0.01)), optax.sgd(0.1)
+      ...     jaxdist.aggregate("data", compressor=jaxdist.compression.top_k(0.01)),
+      ...     optax.sgd(0.1),
       ... )
       >>> report = jaxdist.communication_report(tx, {"w": jnp.zeros((100, 100))}, 8)
       >>> print(report.total_nbytes, round(report.ratio, 1))

@@ -36,7 +36,10 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
 
     Example:
       >>> tx = jaxdist.aggregate(
-      ...     "data", compressor=jaxdist.error_feedback(jaxdist.top_k(0.5))
+      ...     "data",
+      ...     compressor=jaxdist.compression.error_feedback(
+      ...         jaxdist.compression.top_k(0.5)
+      ...     ),
       ... )
       >>> workers = jax.vmap(lambda g: tx.update(g, tx.init(g)), axis_name="data")
       >>> gradients = jnp.array([[3.0, 1.0], [2.0, 5.0]])

@@ -32,11 +32,11 @@ def a_little_is_enough(num_deviations: float | None = None) -> _attack.Attack:
         say which :math:`z` they use; 1.5 is common.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 3.0, 7.0])
-      >>> print(jaxdist.a_little_is_enough(1.5)(rows, num_byzantine=1))
+      >>> print(jaxdist.attacks.a_little_is_enough(1.5)(rows, num_byzantine=1))
       [1.  3.  0.5]
 
     References:

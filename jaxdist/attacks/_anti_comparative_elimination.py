@@ -25,11 +25,13 @@ def anti_comparative_elimination() -> _attack.Attack:
       ValueError: When applied, unless fewer than half of the workers attack.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 2.0, 3.0, 7.0])
-      >>> print(jaxdist.anti_comparative_elimination()(rows, num_byzantine=1)[3])
+      >>> print(
+      ...     jaxdist.attacks.anti_comparative_elimination()(rows, num_byzantine=1)[3]
+      ... )
       -2.99997
 
     References:

@@ -33,7 +33,7 @@ def _any_numbers(num_workers: int, num_byzantine: int) -> None:
 class Attack:
     """What Byzantine workers send: each on its own, or all of them in collusion.
 
-    Give it to :func:`jaxdist.inject_attack`, or call it on stacked updates without any
+    Give it to :func:`inject_attack`, or call it on stacked updates without any
     mesh: ``attack(stacked, num_byzantine, key)`` replaces the rows of the last
     ``num_byzantine`` workers.
 
@@ -42,8 +42,8 @@ class Attack:
         own, with its own key. None for attacks that collude.
       name: How errors and tables call it.
       collude: ``(seen, state, key) -> (rows, state)`` of attackers that see
-        :class:`SeenUpdates`, and share a key; ``rows`` is what each of them sends,
-        ``[f, n]``, or ``[n]`` when all send the same. None for the others.
+        :class:`jaxdist.attacks.SeenUpdates`, and share a key; ``rows`` is what each of
+        them sends, ``[f, n]``, or ``[n]`` when all send the same. None for the others.
       init: ``(updates) -> state`` of a ``collude`` that remembers, from the updates of
         one worker or from their shapes; equal on all workers.
       check: ``(num_workers, num_byzantine) -> None``; raises when the attack is not

@@ -34,11 +34,13 @@ def coordinate_shift(
         applied, if there are not so many coordinates, or if nobody is honest.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([[1.0, 2.0], [3.0, 2.0], [7.0, 7.0]])
-      >>> print(jaxdist.coordinate_shift(5.0, coordinate=1)(rows, num_byzantine=1))
+      >>> print(
+      ...     jaxdist.attacks.coordinate_shift(5.0, coordinate=1)(rows, num_byzantine=1)
+      ... )
       [[1. 2.]
        [3. 2.]
        [2. 7.]]

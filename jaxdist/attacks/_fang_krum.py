@@ -34,12 +34,12 @@ def fang_krum(knowledge: str = "full", num_halvings: int = 24) -> _attack.Attack
         Krum tolerates; with partial knowledge, if there is only one.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jax.random.normal(jax.random.key(0), (9, 50))
-      >>> sent = jaxdist.fang_krum()(rows, num_byzantine=2)
-      >>> print((jaxdist.krum(2)(sent) == sent[8]).all())
+      >>> sent = jaxdist.attacks.fang_krum()(rows, num_byzantine=2)
+      >>> print((jaxdist.rules.krum(2)(sent) == sent[8]).all())
       True
 
     References:

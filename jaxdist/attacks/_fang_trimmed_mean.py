@@ -23,7 +23,7 @@ def fang_trimmed_mean(
 
     :math:`m_j` is the smallest honest value where :math:`s_j` is positive, and the
     largest elsewhere; the exponent is the one that leads outwards. Made for
-    :func:`trimmed_mean` and :func:`median`.
+    :func:`jaxdist.rules.trimmed_mean` and :func:`jaxdist.rules.median`.
 
     Args:
       knowledge: ``"full"``: the attackers see all updates. ``"partial"``: they see
@@ -42,11 +42,11 @@ def fang_trimmed_mean(
         with full knowledge, if nobody is honest.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 2.0, 6.0, 9.0])
-      >>> sent = jaxdist.fang_trimmed_mean()(rows, num_byzantine=1)
+      >>> sent = jaxdist.attacks.fang_trimmed_mean()(rows, num_byzantine=1)
       >>> print(0.5 <= sent[3] <= 1.0)
       True
 

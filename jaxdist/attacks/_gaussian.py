@@ -25,7 +25,7 @@ def gaussian(scale: float = 200.0) -> _attack.Attack:
       None.
 
     Example:
-      >>> sent = jaxdist.gaussian(1.0)(jnp.ones(3), num_byzantine=1)
+      >>> sent = jaxdist.attacks.gaussian(1.0)(jnp.ones(3), num_byzantine=1)
       >>> print(sent == jnp.ones(3))
       [ True  True False]
 

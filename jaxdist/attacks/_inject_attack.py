@@ -32,7 +32,7 @@ def inject_attack(
 
     Args:
       axis_name: Mapped axis of the workers, or a tuple of axes.
-      attack: Such as :func:`sign_flip`.
+      attack: Such as :func:`jaxdist.attacks.sign_flip`.
       num_byzantine: Workers that attack, those with the highest indices, in [0, W];
         attacks that need honest workers to learn from leave some of them. 0 changes
         nothing.
@@ -54,14 +54,16 @@ def inject_attack(
       bytes, and W gradients of memory.
 
     Example:
-      >>> tx = jaxdist.inject_attack("data", jaxdist.sign_flip(), num_byzantine=1)
+      >>> tx = jaxdist.inject_attack(
+      ...     "data", jaxdist.attacks.sign_flip(), num_byzantine=1
+      ... )
       >>> def attacked(updates):
       ...     return tx.update(updates, tx.init(updates))[0]
       >>> print(jax.vmap(attacked, axis_name="data")(jnp.array([1.0, 2.0, 3.0])))
       [ 1.  2. -3.]
     """
     _checks.axis_name(axis_name)
-    _checks.instance("attack", attack, _attack.Attack, "jaxdist.sign_flip()")
+    _checks.instance("attack", attack, _attack.Attack, "jaxdist.attacks.sign_flip()")
     num_byzantine = _checks.integer("num_byzantine", num_byzantine, 0)
     key = _random.as_key(key)
 

@@ -10,8 +10,8 @@ def inner_product_manipulation(scale: float = 0.1) -> _attack.Attack:
     .. math:: g_i \mapsto -\varepsilon \mu
 
     A small :math:`\varepsilon` fools rules that select by distance, such as
-    :func:`krum`, when the honest updates spread widely; the plain mean changes its sign
-    beyond :math:`\varepsilon = (n-f)/f`.
+    :func:`jaxdist.rules.krum`, when the honest updates spread widely; the plain mean
+    changes its sign beyond :math:`\varepsilon = (n-f)/f`.
 
     Args:
       scale: :math:`\varepsilon`, positive factor, no unit.
@@ -23,11 +23,11 @@ def inner_product_manipulation(scale: float = 0.1) -> _attack.Attack:
       ValueError: If ``scale`` is not positive; when applied, if nobody is honest.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 3.0, 7.0])
-      >>> print(jaxdist.inner_product_manipulation(0.5)(rows, num_byzantine=1))
+      >>> print(jaxdist.attacks.inner_product_manipulation(0.5)(rows, num_byzantine=1))
       [ 1.  3. -1.]
 
     References:

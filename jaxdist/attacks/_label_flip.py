@@ -15,7 +15,7 @@ def label_flip(
 
     The attackers then send the true gradients of wrong data, so nothing is to be
     injected: flip the labels of a batch before it is split among the workers, as
-    :func:`simulate` and :func:`data_parallel` do.
+    :func:`jaxdist.simulate` and :func:`jaxdist.data_parallel` do.
 
     Args:
       labels: Integers in [0, C), of any shape; others, such as a padding of -1, stay.
@@ -36,9 +36,13 @@ def label_flip(
       None.
 
     Example:
-      >>> print(jaxdist.label_flip(jnp.array([0, 1, 9]), num_classes=10))
+      >>> print(jaxdist.attacks.label_flip(jnp.array([0, 1, 9]), num_classes=10))
       [9 8 0]
-      >>> print(jaxdist.label_flip(jnp.array([0, 1, 2, 3]), 10, 2, num_byzantine=1))
+      >>> print(
+      ...     jaxdist.attacks.label_flip(
+      ...         jnp.array([0, 1, 2, 3]), 10, 2, num_byzantine=1
+      ...     )
+      ... )
       [0 1 7 6]
 
     References:

@@ -42,11 +42,11 @@ def learned_mimic(warm_up: int = 100) -> _attack.Attack:
       ValueError: If ``warm_up`` is below 1; when applied, if nobody is honest.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([[0.1, 0.0], [0.0, 0.1], [9.0, 0.0], [0.0, 0.0], [0.1, 0.1]])
-      >>> attack = jaxdist.learned_mimic()
+      >>> attack = jaxdist.attacks.learned_mimic()
       >>> state = attack.init(rows[0])
       >>> for seed in range(3):
       ...     sent, state = attack.step(rows, state, 1, jax.random.key(seed))

@@ -23,11 +23,11 @@ def mimic(worker_index: int = 0) -> _attack.Attack:
         honest.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 3.0, 7.0])
-      >>> print(jaxdist.mimic(worker_index=1)(rows, num_byzantine=1))
+      >>> print(jaxdist.attacks.mimic(worker_index=1)(rows, num_byzantine=1))
       [1. 3. 3.]
 
     References:

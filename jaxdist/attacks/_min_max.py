@@ -26,11 +26,11 @@ def min_max(direction: str = "deviation") -> _attack.Attack:
       ValueError: If ``direction`` is unknown; when applied, if nobody is honest.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 2.0, 6.0, 9.0])
-      >>> print(jaxdist.min_max("sign")(rows, num_byzantine=1).round(2))
+      >>> print(jaxdist.attacks.min_max("sign")(rows, num_byzantine=1).round(2))
       [1. 2. 6. 1.]
 
     References:

@@ -28,11 +28,11 @@ def min_sum(direction: str = "deviation", budget: str = "max") -> _attack.Attack
         honest.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 2.0, 6.0, 9.0])
-      >>> print(jaxdist.min_sum("sign")(rows, num_byzantine=1).round(2))
+      >>> print(jaxdist.attacks.min_sum("sign")(rows, num_byzantine=1).round(2))
       [1. 2. 6. 0.]
 
     References:

@@ -31,8 +31,8 @@ def non_finite(kind: str = "nan") -> _attack.Attack:
       None.
 
     Example:
-      >>> sent = jaxdist.non_finite("inf")(jnp.ones(3), num_byzantine=1)
-      >>> print(sent, jaxdist.median()(sent))
+      >>> sent = jaxdist.attacks.non_finite("inf")(jnp.ones(3), num_byzantine=1)
+      >>> print(sent, jaxdist.rules.median()(sent))
       [ 1.  1. inf] 1.0
     """
     _checks.one_of("kind", kind, (*_VALUES, "mixed"))

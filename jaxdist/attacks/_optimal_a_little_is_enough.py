@@ -22,9 +22,9 @@ def optimal_a_little_is_enough(
 
     Args:
       rule: :math:`F`, with its pre-aggregation; usually that given to
-        :func:`aggregate`. A rule with memory is judged by its first step.
+        :func:`jaxdist.aggregate`. A rule with memory is judged by its first step.
       limit: :math:`L`, in standard deviations. It matters for rules that resist nobody,
-        such as :func:`mean`.
+        such as :func:`jaxdist.rules.mean`.
       num_magnitudes: Shifts of either sign in the grid, at least 2, from a thousandth
         of the limit to the limit with equal ratios.
       num_refinements: How often the four most promising gaps are halved.
@@ -43,11 +43,13 @@ def optimal_a_little_is_enough(
         rule cannot work with so few workers.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 3.0, 4.0, 5.0, 7.0, 0.0])
-      >>> attack = jaxdist.optimal_a_little_is_enough(jaxdist.mean(), limit=2.0)
+      >>> attack = jaxdist.attacks.optimal_a_little_is_enough(
+      ...     jaxdist.rules.mean(), limit=2.0
+      ... )
       >>> print(attack(rows, num_byzantine=1))
       [1. 3. 4. 5. 7. 0.]
 

@@ -21,7 +21,7 @@ def optimal_inner_product_manipulation(
 
     Args:
       rule: :math:`F`, with its pre-aggregation; usually that given to
-        :func:`aggregate`. A rule with memory is judged by its first step.
+        :func:`jaxdist.aggregate`. A rule with memory is judged by its first step.
       limit: :math:`L`, no unit.
       num_magnitudes: Shifts :math:`\tau` of either sign in the grid, at least 2, from a
         thousandth of the limit to the limit with equal ratios.
@@ -41,12 +41,12 @@ def optimal_inner_product_manipulation(
         rule cannot work with so few workers.
 
     Communication:
-      That of attackers who collude, see :func:`inject_attack`.
+      That of attackers who collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 2.0, 3.0, 2.0])
-      >>> mean = jaxdist.mean()
-      >>> attack = jaxdist.optimal_inner_product_manipulation(mean, limit=3.0)
+      >>> mean = jaxdist.rules.mean()
+      >>> attack = jaxdist.attacks.optimal_inner_product_manipulation(mean, limit=3.0)
       >>> print(attack(rows, num_byzantine=1))
       [ 1.  2.  3. -4.]
 

@@ -15,7 +15,9 @@ _EQUAL = 1 - 1e-6  # shifts that harm by this share of the most harm as much
 
 def optimal(name, rule, direction, limit, num_magnitudes, num_refinements):
     """Return the attack that searches along ``direction(honest)``; check arguments."""
-    _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.trimmed_mean(2)")
+    _checks.instance(
+        "rule", rule, _rule.AggregationRule, "jaxdist.rules.trimmed_mean(2)"
+    )
     _checks.real("limit", limit, 0.0, above=True)
     num_magnitudes = _checks.integer("num_magnitudes", num_magnitudes, 2)
     num_refinements = _checks.integer("num_refinements", num_refinements, 0)

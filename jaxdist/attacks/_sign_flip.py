@@ -28,13 +28,13 @@ def sign_flip(scale: float = 1.0, of: str = "own") -> _attack.Attack:
 
     Communication:
       With ``"own"`` none; otherwise that of attackers who collude, see
-      :func:`inject_attack`.
+      :func:`jaxdist.inject_attack`.
 
     Example:
-      >>> print(jaxdist.sign_flip(10.0)(jnp.array([1.0, 2.0]), num_byzantine=1))
+      >>> print(jaxdist.attacks.sign_flip(10.0)(jnp.array([1.0, 2.0]), num_byzantine=1))
       [  1. -20.]
       >>> rows = jnp.array([1.0, 2.0, 5.0])
-      >>> print(jaxdist.sign_flip(of="sum")(rows, num_byzantine=1))
+      >>> print(jaxdist.attacks.sign_flip(of="sum")(rows, num_byzantine=1))
       [ 1.  2. -3.]
 
     References:

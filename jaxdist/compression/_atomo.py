@@ -53,7 +53,9 @@ def atomo(
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(
-      ...     jaxdist.atomo(density=0.5), jnp.array([4.0, 2, 1, 1]), jax.random.key(0)
+      ...     jaxdist.compression.atomo(density=0.5),
+      ...     jnp.array([4.0, 2, 1, 1]),
+      ...     jax.random.key(0),
       ... )
       >>> print(sent[0].round(2), sent.sum().round(2))
       4.0 8.0

@@ -43,7 +43,7 @@ def blockwise_float8(
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(
-      ...     jaxdist.blockwise_float8(), jnp.array([448.0, -17.5, 3.1])
+      ...     jaxdist.compression.blockwise_float8(), jnp.array([448.0, -17.5, 3.1])
       ... )
       >>> print(jnp.round(sent))
       [448.  -18.    3.]

@@ -38,7 +38,7 @@ def blockwise_int(
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(
-      ...     jaxdist.blockwise_int(bits=4), jnp.array([7.0, -1.2, 0.1])
+      ...     jaxdist.compression.blockwise_int(bits=4), jnp.array([7.0, -1.2, 0.1])
       ... )
       >>> print(sent)
       [ 7. -1.  0.]

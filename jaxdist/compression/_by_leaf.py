@@ -43,8 +43,9 @@ def by_leaf(
       That of the chosen compressors.
 
     Example:
-      >>> policy = jaxdist.by_leaf(
-      ...     jaxdist.scaled_sign(), {"embed/*": jaxdist.top_k(0.01)}
+      >>> policy = jaxdist.compression.by_leaf(
+      ...     jaxdist.compression.scaled_sign(),
+      ...     {"embed/*": jaxdist.compression.top_k(0.01)},
       ... )
       >>> tx = jaxdist.compress(policy)
       >>> updates = {"kernel": jnp.ones((64, 64)), "bias": jnp.arange(3.0)}

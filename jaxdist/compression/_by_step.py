@@ -35,9 +35,12 @@ def by_step(
       That of the current stage; ``communication_report(..., step=n)`` lists it.
 
     Example:
-      >>> feedback = jaxdist.error_feedback
-      >>> warm_up = jaxdist.by_step(
-      ...     {0: feedback(jaxdist.identity()), 1: feedback(jaxdist.top_k(0.5))}
+      >>> feedback = jaxdist.compression.error_feedback
+      >>> warm_up = jaxdist.compression.by_step(
+      ...     {
+      ...         0: feedback(jaxdist.compression.identity()),
+      ...         1: feedback(jaxdist.compression.top_k(0.5)),
+      ...     }
       ... )
       >>> tx = jaxdist.compress(warm_up)
       >>> updates = jnp.array([3.0, 1.0])

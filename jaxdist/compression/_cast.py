@@ -32,7 +32,9 @@ def cast(dtype: Any) -> _compressor.Compressor:
       to float32 in an all-reduce: there only the routes gather and scatter save bytes.
 
     Example:
-      >>> sent, _ = jaxdist.roundtrip(jaxdist.cast(jnp.bfloat16), jnp.array([1.001]))
+      >>> sent, _ = jaxdist.roundtrip(
+      ...     jaxdist.compression.cast(jnp.bfloat16), jnp.array([1.001])
+      ... )
       >>> print(sent)
       [1.]
     """

@@ -117,7 +117,8 @@ def cat(
       :math:`\lceil k/8 \rceil + 8` bytes instead of the elements.
 
     Example:
-      >>> c = jaxdist.cat(jaxdist.AffineCost(per_message=8), max_density=1.0)
+      >>> cost = jaxdist.compression.AffineCost(per_message=8)
+      >>> c = jaxdist.compression.cat(cost, max_density=1.0)
       >>> sent, state = jaxdist.roundtrip(c, jnp.array([4.0, 3.0, 0.5, 0.1]))
       >>> print(sent, state.kept, state.nbytes)
       [4. 3. 0. 0.] 2 8.5
@@ -132,8 +133,8 @@ def cat(
     cost = AffineCost() if cost is None else cost
     if not callable(cost):
         raise TypeError(
-            "`cost` must be callable, such as jaxdist.PacketCost(payload=512), "
-            f"got {cost!r}."
+            "`cost` must be callable, such as "
+            f"jaxdist.compression.PacketCost(payload=512), got {cost!r}."
         )
     _checks.one_of("mode", mode, ("top_k", "sign", "stochastic"))
     _checks.real("max_density", max_density, 0.0, 1.0, above=True)

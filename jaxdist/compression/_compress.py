@@ -31,8 +31,8 @@ def compress(
     workers wrap it: ``per_worker("data", compress(...))``.
 
     Args:
-      compressor: A compressor for every leaf, or a policy from :func:`by_leaf` or
-        :func:`by_step`.
+      compressor: A compressor for every leaf, or a policy from
+        :func:`jaxdist.compression.by_leaf` or :func:`jaxdist.compression.by_step`.
       key: Seed or key of the stochastic compressors.
 
     Returns:
@@ -46,7 +46,7 @@ def compress(
 
     Example:
       >>> tx = optax.chain(
-      ...     optax.sgd(0.1), jaxdist.compress(jaxdist.top_k(density=0.5))
+      ...     optax.sgd(0.1), jaxdist.compress(jaxdist.compression.top_k(density=0.5))
       ... )
       >>> params = jnp.zeros(4)
       >>> updates, _ = tx.update(jnp.array([4.0, -1, 2, 0]), tx.init(params), params)

@@ -121,7 +121,7 @@ class Compressor(NamedTuple):
 
 
 class LeafPolicy(NamedTuple):
-    """Which compressor each leaf gets; made by :func:`jaxdist.by_leaf`.
+    """Which compressor each leaf gets; made by :func:`jaxdist.compression.by_leaf`.
 
     Attributes:
       select: ``(path, leaf) -> compressor`` with the path as ``"layer/kernel"``.
@@ -138,7 +138,7 @@ class LeafPolicy(NamedTuple):
 
 
 class StepPolicy(NamedTuple):
-    """Which compressor is used when; made by :func:`jaxdist.by_step`.
+    """Which compressor is used when; made by :func:`jaxdist.compression.by_step`.
 
     Attributes:
       starts: The first step of each stage, ascending from 0.

@@ -27,7 +27,7 @@ def contractive(compressor: _compressor.Compressor) -> _compressor.Compressor:
       That of ``compressor``.
 
     Example:
-      >>> c = jaxdist.contractive(jaxdist.random_k(density=0.5))
+      >>> c = jaxdist.compression.contractive(jaxdist.compression.random_k(density=0.5))
       >>> sent, _ = jaxdist.roundtrip(c, jnp.ones(4), jax.random.key(0))
       >>> print(sent.sum())
       2.0

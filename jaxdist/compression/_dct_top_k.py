@@ -47,7 +47,9 @@ def dct_top_k(
       65 536, else 32.
 
     Example:
-      >>> sent, _ = jaxdist.roundtrip(jaxdist.dct_top_k(0.01), 3.0 * jnp.ones(64))
+      >>> sent, _ = jaxdist.roundtrip(
+      ...     jaxdist.compression.dct_top_k(0.01), 3.0 * jnp.ones(64)
+      ... )
       >>> print(jnp.allclose(sent, 3.0))
       True
 

@@ -37,9 +37,9 @@ def ef21(
 
     Returns:
       A compressor whose receivers remember: the mean of the estimates for
-      :func:`mean`, one estimate for each worker for other rules, and only a worker's
-      own part of them on the route scatter. Where a gradient is not finite nothing is
-      sent, and the others go on with their last estimate.
+      :func:`jaxdist.rules.mean`, one estimate for each worker for other rules, and only
+      a worker's own part of them on the route scatter. Where a gradient is not finite
+      nothing is sent, and the others go on with their last estimate.
 
     Raises:
       ValueError: If ``momentum`` is outside [0, 1) or ``compressor`` is no
@@ -50,7 +50,9 @@ def ef21(
       That of ``compressor``.
 
     Example:
-      >>> tx = jaxdist.compress(jaxdist.ef21(jaxdist.top_k(density=0.5)))
+      >>> tx = jaxdist.compress(
+      ...     jaxdist.compression.ef21(jaxdist.compression.top_k(density=0.5))
+      ... )
       >>> gradient = jnp.array([3.0, 1.0])
       >>> state = tx.init(gradient)
       >>> for _ in range(2):

@@ -60,7 +60,7 @@ def error_feedback(
       That of ``compressor``.
 
     Example:
-      >>> c = jaxdist.error_feedback(jaxdist.top_k(density=0.5))
+      >>> c = jaxdist.compression.error_feedback(jaxdist.compression.top_k(density=0.5))
       >>> sent, state = jaxdist.roundtrip(c, jnp.array([3.0, 1.0]))
       >>> print(sent, state.residual)
       [3. 0.] [0. 1.]

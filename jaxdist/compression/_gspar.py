@@ -55,7 +55,7 @@ def gspar(
       within the block: 8 bits each up to 256 elements, 12 up to 4096, else 16.
 
     Example:
-      >>> c = jaxdist.gspar(variance=0.5)
+      >>> c = jaxdist.compression.gspar(variance=0.5)
       >>> sent, _ = jaxdist.roundtrip(c, jnp.array([4.0, 0, 0]), jax.random.key(0))
       >>> print(sent)
       [4. 0. 0.]

@@ -23,7 +23,9 @@ def identity(memory_of: _compressor.Compressor | None = None) -> _compressor.Com
       Payload of :math:`d` elements in the dtype of the leaf.
 
     Example:
-      >>> sent, _ = jaxdist.roundtrip(jaxdist.identity(), jnp.array([3.0, -1.0]))
+      >>> sent, _ = jaxdist.roundtrip(
+      ...     jaxdist.compression.identity(), jnp.array([3.0, -1.0])
+      ... )
       >>> print(sent)
       [ 3. -1.]
     """

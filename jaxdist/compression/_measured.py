@@ -49,7 +49,9 @@ def measured(compressor: _compressor.Compressor) -> _compressor.Compressor:
       That of ``compressor``.
 
     Example:
-      >>> c = jaxdist.measured(jaxdist.error_feedback(jaxdist.top_k(density=0.5)))
+      >>> c = jaxdist.compression.measured(
+      ...     jaxdist.compression.error_feedback(jaxdist.compression.top_k(density=0.5))
+      ... )
       >>> _, state = jaxdist.roundtrip(c, jnp.array([2.0, 1.0]))
       >>> print(jaxdist.compression_metrics(state).contraction)
       0.8
@@ -100,11 +102,12 @@ def measured(compressor: _compressor.Compressor) -> _compressor.Compressor:
 
 
 def compression_metrics(state: Any) -> CompressionMetrics:
-    """Read what :func:`measured` noted anywhere in an optimizer state.
+    """Read what :func:`jaxdist.compression.measured` noted in an optimizer state.
 
     Args:
-      state: Any tree with states of :func:`measured` compressors: a whole optimizer
-        state, global with the slices of all workers or one worker's inside a mapped
+      state: Any tree with states of :func:`jaxdist.compression.measured` compressors: a
+        whole optimizer state, global with the slices of all workers or one worker's
+        inside a mapped
         function.
 
     Returns:
@@ -119,7 +122,9 @@ def compression_metrics(state: Any) -> CompressionMetrics:
       None.
 
     Example:
-      >>> tx = jaxdist.compress(jaxdist.measured(jaxdist.scaled_sign()))
+      >>> tx = jaxdist.compress(
+      ...     jaxdist.compression.measured(jaxdist.compression.scaled_sign())
+      ... )
       >>> updates = jnp.array([3.0, -1.0])
       >>> _, state = tx.update(updates, tx.init(updates))
       >>> metrics = jaxdist.compression_metrics(state)

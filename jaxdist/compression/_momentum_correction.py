@@ -47,7 +47,9 @@ def momentum_correction(
       That of ``compressor``.
 
     Example:
-      >>> c = jaxdist.momentum_correction(jaxdist.top_k(density=0.5), momentum=0.5)
+      >>> c = jaxdist.compression.momentum_correction(
+      ...     jaxdist.compression.top_k(density=0.5), momentum=0.5
+      ... )
       >>> sent, state = jaxdist.roundtrip(c, jnp.array([3.0, 1.0]))
       >>> print(sent, state.residual, state.momentum)
       [3. 0.] [0. 1.] [0. 1.]

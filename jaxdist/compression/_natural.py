@@ -34,7 +34,9 @@ def natural() -> _compressor.Compressor:
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(
-      ...     jaxdist.natural(), jnp.array([4.0, 0.0, -0.5]), jax.random.key(0)
+      ...     jaxdist.compression.natural(),
+      ...     jnp.array([4.0, 0.0, -0.5]),
+      ...     jax.random.key(0),
       ... )
       >>> print(sent)
       [ 4.   0.  -0.5]

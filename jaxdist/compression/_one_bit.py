@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _tree
-from jaxdist.compression import _compressor, _scaled_sign
+from jaxdist.compression import _compressor
 from jaxdist.compression.numerics import _packing, _scaling
 
 
@@ -35,7 +35,7 @@ def one_bit(block_size: int | None = None) -> _compressor.Compressor:
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(
-      ...     jaxdist.one_bit(), jnp.array([3.0, 1.0, -8.0])
+      ...     jaxdist.compression.one_bit(), jnp.array([3.0, 1.0, -8.0])
       ... )
       >>> print(sent)
       [ 2.  2. -8.]
@@ -54,7 +54,7 @@ def one_bit(block_size: int | None = None) -> _compressor.Compressor:
         del keys
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
         chunks = _tree.to_chunks(rows, block_size)
-        counts = _scaled_sign.elements_in_chunks(leaf.size, chunks.shape)
+        counts = _scaling.elements_in_chunks(leaf.size, chunks.shape)
         signs = _packing.pack((rows < 0).astype(jnp.uint8), 1)
         return (signs, _means(chunks, jnp.asarray(counts))), state
 

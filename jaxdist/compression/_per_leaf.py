@@ -43,8 +43,8 @@ def check(
         return
     if not isinstance(value, _compressor.LeafPolicy | _compressor.StepPolicy):
         raise TypeError(
-            f"`{name}` must be a compressor such as jaxdist.top_k(density=0.01), "
-            f"got {value!r}."
+            f"`{name}` must be a compressor such as "
+            f"jaxdist.compression.top_k(density=0.01), got {value!r}."
         )
     if isinstance(value, _compressor.StepPolicy) and not steps:
         raise TypeError(
@@ -96,7 +96,7 @@ def states_of(
       compressors: Of the leaves.
       names: Of the leaves.
       leaves: Arrays, or shapes and dtypes, from which the states were made.
-      tree: What :func:`init` returned.
+      tree: What :func:`jaxdist.init` returned.
     """
     found = {_tree.path_name(path): x for path, x in jax.tree.leaves_with_path(tree)}
 

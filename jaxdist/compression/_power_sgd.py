@@ -34,12 +34,13 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
         ranks with one state; ``rank`` when None.
 
     Returns:
-      A compressor with a dialogue: under :func:`mean` the route psum holds two
-      all-reduces, of all leaves' P and then of all leaves' Q, and the result does not
-      depend on the number of workers when all hold the same matrix. On the route gather
-      each worker sends factors of its own matrix, so that robust rules can use it. With
-      :math:`Q` drawn, :math:`\delta \ge 1/d` in expectation. NaN or infinity makes the
-      leaf non-finite, and the next step starts from a :math:`Q` drawn anew.
+      A compressor with a dialogue: under :func:`jaxdist.rules.mean` the route psum
+      holds two all-reduces, of all leaves' P and then of all leaves' Q, and the result
+      does not depend on the number of workers when all hold the same matrix. On the
+      route gather each worker sends factors of its own matrix, so that robust rules can
+      use it. With :math:`Q` drawn, :math:`\delta \ge 1/d` in expectation. NaN or
+      infinity makes the leaf non-finite, and the next step starts from a :math:`Q`
+      drawn anew.
 
     Raises:
       ValueError: If ``rank`` is below 1, or ``max_rank`` below ``rank``.
@@ -50,7 +51,7 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
 
     Example:
       >>> matrix = jnp.outer(jnp.arange(9.0), jnp.ones(8))
-      >>> sent, _ = jaxdist.roundtrip(jaxdist.power_sgd(rank=1), matrix, 0)
+      >>> sent, _ = jaxdist.roundtrip(jaxdist.compression.power_sgd(rank=1), matrix, 0)
       >>> print(bool(jnp.allclose(sent, matrix, atol=1e-4)))
       True
 

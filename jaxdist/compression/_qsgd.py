@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks, _tree
 from jaxdist.compression import _compressor
-from jaxdist.compression.numerics import _packing, _scaling, _stochastic
+from jaxdist.compression.numerics import _levels, _packing, _scaling
 
 
 def qsgd(
@@ -47,7 +47,9 @@ def qsgd(
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(
-      ...     jaxdist.qsgd(bits=8), jnp.array([3.0, -4.0]), jax.random.key(0)
+      ...     jaxdist.compression.qsgd(bits=8),
+      ...     jnp.array([3.0, -4.0]),
+      ...     jax.random.key(0),
       ... )
       >>> print(jnp.abs(sent - jnp.array([3.0, -4.0])).max() < 5 / 127)
       True
@@ -67,7 +69,7 @@ def qsgd(
 
     def encode(leaf, state, keys, blocks):
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
-        codes, norms = to_levels(rows, block_size, levels, norm_of, keys.own)
+        codes, norms = _levels.to_levels(rows, block_size, levels, norm_of, keys.own)
         return (_packing.pack(codes, bits), norms), state
 
     def decode(payload, like, keys):
@@ -75,9 +77,11 @@ def qsgd(
         packed, norms = payload
         size = _tree.block_size(math.prod(like.shape), packed.shape[0])
         codes = _packing.unpack(packed, bits, size)
-        return _tree.from_blocks(from_levels(codes, norms, block_size, levels), like)
+        return _tree.from_blocks(
+            _levels.from_levels(codes, norms, block_size, levels), like
+        )
 
-    bound = _l2_variance if norm == "l2" else max_variance
+    bound = _levels.l2_variance if norm == "l2" else _levels.max_variance
 
     def variance(size):
         return bound(_tree.chunk_shape(size, block_size)[1], levels)
@@ -102,44 +106,3 @@ def _most_survive(levels: int, block_size: int | None, norm: str) -> bool:
     if norm == "max":
         return levels > 1
     return block_size is not None and levels >= math.sqrt(block_size) / 2
-
-
-def to_levels(rows, block_size, levels, norm_of, key):
-    """Round ``[blocks, size]`` at random to codes in [0, 2 levels], and their norms."""
-    chunks = _tree.to_chunks(rows, block_size)
-    norms = norm_of(chunks)
-    scaled = _scaling.in_units(chunks, norms) * levels
-    rounded = _stochastic.to_integers(scaled, key)
-    # A norm that was rounded down would lead beyond the last level; NaN must not fall
-    # outside the codes either, or it could spoil the neighbours in its byte.
-    codes = jnp.where(rounded > -levels, jnp.minimum(rounded, levels), -levels) + levels
-    return _tree.from_chunks(codes.astype(jnp.uint8), rows.shape[1]), norms
-
-
-def from_levels(codes, norms, block_size, levels):
-    """Return the values ``[blocks, size]`` that the codes stand for."""
-    signed = _tree.to_chunks(codes, block_size).astype(jnp.float32) - levels
-    # The norm over the levels could be too small for float32, or round up.
-    return _tree.from_chunks(signed / levels * norms[..., None], codes.shape[1])
-
-
-def _l2_variance(size: int, levels: int) -> float:
-    """Return the largest sum of f(1 - f) / s^2 when the u_i^2 sum to s^2.
-
-    With f the fractional part, f(1 - f) is at most sqrt(t) - t for t = u^2 <= 1/4 and
-    at most 1/4 beyond. This hull is concave in t, so equal t = s^2 / d are the worst.
-    """
-    if size < 4 * levels**2:
-        return size / (4 * levels**2)
-    return math.sqrt(size) / levels - 1
-
-
-def max_variance(size: int, levels: int) -> float:
-    """Return the largest sum of f(1 - f) / sum of u_i^2 when one u is s.
-
-    That one is exact. The others are worst when equal, at most 1/2, where f = u: the
-    ratio (d - 1) u (1 - u) / (s^2 + (d - 1) u^2) is w where the largest value of
-    (d - 1) (u - (1 + w) u^2) = (d - 1) / (4 (1 + w)) is w s^2, that is w^2 + w =
-    (d - 1) / (4 s^2).
-    """
-    return (math.sqrt(1 + (size - 1) / levels**2) - 1) / 2

@@ -41,7 +41,10 @@ def quantized(
       Payload of ``quantizer`` for the kept elements, and the indices of ``sparsifier``.
 
     Example:
-      >>> c = jaxdist.quantized(jaxdist.top_k(32 / 4096, 4096), jaxdist.qsgd(bits=8))
+      >>> c = jaxdist.compression.quantized(
+      ...     jaxdist.compression.top_k(32 / 4096, 4096),
+      ...     jaxdist.compression.qsgd(bits=8),
+      ... )
       >>> leaf = jax.ShapeDtypeStruct((4096,), jnp.float32)
       >>> jaxdist.payload_nbytes(c, leaf)  # 32 bytes, 32 times 12 bits, a norm
       84

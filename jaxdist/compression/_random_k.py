@@ -38,7 +38,7 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(
-      ...     jaxdist.random_k(density=0.5), jnp.ones(4), jax.random.key(0)
+      ...     jaxdist.compression.random_k(density=0.5), jnp.ones(4), jax.random.key(0)
       ... )
       >>> print(sent.sum())
       4.0

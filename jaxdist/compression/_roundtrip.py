@@ -37,7 +37,11 @@ def roundtrip(
       None.
 
     Example:
-      >>> print(jaxdist.roundtrip(jaxdist.top_k(0.5), jnp.array([1.0, -2.0]))[0])
+      >>> print(
+      ...     jaxdist.roundtrip(jaxdist.compression.top_k(0.5), jnp.array([1.0, -2.0]))[
+      ...         0
+      ...     ]
+      ... )
       [ 0. -2.]
     """
     _per_leaf.check("compressor", compressor)
@@ -69,7 +73,7 @@ def payload_nbytes(
       TypeError: If ``compressor`` is none.
 
     Example:
-      >>> jaxdist.payload_nbytes(jaxdist.scaled_sign(), jnp.zeros(1000))
+      >>> jaxdist.payload_nbytes(jaxdist.compression.scaled_sign(), jnp.zeros(1000))
       129
     """
     _per_leaf.check("compressor", compressor)

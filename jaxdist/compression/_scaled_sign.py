@@ -42,7 +42,9 @@ def scaled_sign(
       Payload of :math:`\lceil d/8 \rceil` bytes of signs and a float32 per block.
 
     Example:
-      >>> sent, _ = jaxdist.roundtrip(jaxdist.scaled_sign(), jnp.array([3.0, -1.0]))
+      >>> sent, _ = jaxdist.roundtrip(
+      ...     jaxdist.compression.scaled_sign(), jnp.array([3.0, -1.0])
+      ... )
       >>> print(sent)
       [ 2. -2.]
 
@@ -60,7 +62,7 @@ def scaled_sign(
         del keys
         rows = _tree.to_blocks(leaf, blocks)
         chunks = _tree.to_chunks(jnp.abs(rows.astype(jnp.float32)), block_size)
-        counts = elements_in_chunks(leaf.size, chunks.shape)
+        counts = _scaling.elements_in_chunks(leaf.size, chunks.shape)
         if scale == "l1":
             # Divided before they are added, so that huge elements do not overflow.
             scales = jnp.sum(chunks / counts[..., None], axis=-1)
@@ -97,12 +99,3 @@ def _root_mean_squares(chunks, counts):
     largest = _scaling.max_norms(chunks)
     shares = jnp.minimum(_scaling.in_units(chunks, largest), 1.0)
     return largest * jnp.sqrt(jnp.sum(shares**2, axis=-1) / counts)
-
-
-def elements_in_chunks(size: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Return how many elements of each chunk are the leaf's own, at least 1."""
-    blocks, chunks, length = shape
-    block = _tree.block_size(size, blocks)
-    in_block = np.clip(size - block * np.arange(blocks), 0, block)
-    in_chunk = in_block[:, None] - length * np.arange(chunks)
-    return np.clip(in_chunk, 1, length).astype(np.float32)

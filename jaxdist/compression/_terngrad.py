@@ -5,8 +5,8 @@ import math
 import jax.numpy as jnp
 
 from jaxdist import _checks, _tree
-from jaxdist.compression import _compressor, _qsgd
-from jaxdist.compression.numerics import _packing, _scaling
+from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _levels, _packing, _scaling
 
 
 def terngrad(block_size: int | None = 512) -> _compressor.Compressor:
@@ -35,7 +35,9 @@ def terngrad(block_size: int | None = 512) -> _compressor.Compressor:
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(
-      ...     jaxdist.terngrad(), jnp.array([2.0, 0.0, -2.0]), jax.random.key(0)
+      ...     jaxdist.compression.terngrad(),
+      ...     jnp.array([2.0, 0.0, -2.0]),
+      ...     jax.random.key(0),
       ... )
       >>> print(sent)
       [ 2.  0. -2.]
@@ -51,7 +53,7 @@ def terngrad(block_size: int | None = 512) -> _compressor.Compressor:
 
     def encode(leaf, state, keys, blocks):
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
-        codes, scales = _qsgd.to_levels(
+        codes, scales = _levels.to_levels(
             rows, block_size, 1, _scaling.max_norms, keys.own
         )
         return (_packing.pack_trits(codes), scales), state
@@ -61,10 +63,12 @@ def terngrad(block_size: int | None = 512) -> _compressor.Compressor:
         packed, scales = payload
         size = _tree.block_size(math.prod(like.shape), packed.shape[0])
         codes = _packing.unpack_trits(packed, size)
-        return _tree.from_blocks(_qsgd.from_levels(codes, scales, block_size, 1), like)
+        return _tree.from_blocks(
+            _levels.from_levels(codes, scales, block_size, 1), like
+        )
 
     def variance(size):
-        return _qsgd.max_variance(_tree.chunk_shape(size, block_size)[1], 1)
+        return _levels.max_variance(_tree.chunk_shape(size, block_size)[1], 1)
 
     # Most elements are zero at most workers, and so would be their median.
     contract = _compressor.Contract(

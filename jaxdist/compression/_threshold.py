@@ -66,7 +66,7 @@ def threshold(
       elements, 12 up to 4096, 16 up to 65 536, else 32.
 
     Example:
-      >>> c = jaxdist.threshold(1.0, max_density=0.5)
+      >>> c = jaxdist.compression.threshold(1.0, max_density=0.5)
       >>> sent, state = jaxdist.roundtrip(c, jnp.array([3.0, 1.0, 0.5, -2.0]))
       >>> print(sent, state.sent, state.overflow)
       [ 3.  0.  0. -2.] 2 1

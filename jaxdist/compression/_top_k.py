@@ -31,7 +31,9 @@ def top_k(density: float, block_size: int | None = None) -> _compressor.Compress
       else 32.
 
     Example:
-      >>> sent, _ = jaxdist.roundtrip(jaxdist.top_k(0.5), jnp.array([3.0, 1.0]))
+      >>> sent, _ = jaxdist.roundtrip(
+      ...     jaxdist.compression.top_k(0.5), jnp.array([3.0, 1.0])
+      ... )
       >>> print(sent)
       [3. 0.]
 

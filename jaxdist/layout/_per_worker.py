@@ -33,7 +33,7 @@ def per_worker(
     Example:
       >>> tx = optax.chain(
       ...     jaxdist.per_worker("data", optax.ema(0.9)),
-      ...     jaxdist.aggregate("data", rule=jaxdist.median()),
+      ...     jaxdist.aggregate("data", rule=jaxdist.rules.median()),
       ...     optax.sgd(0.1),
       ... )
       >>> state = tx.init({"w": jnp.zeros(3)})

@@ -50,7 +50,7 @@ def simulate(
       >>> def loss(params, batch):
       ...     return jnp.mean((params - batch) ** 2)
       >>> tx = optax.chain(
-      ...     jaxdist.aggregate("worker", jaxdist.median()), optax.sgd(0.5)
+      ...     jaxdist.aggregate("worker", jaxdist.rules.median()), optax.sgd(0.5)
       ... )
       >>> init, step = jaxdist.simulate(loss, tx, 3, "worker")
       >>> state, metrics = step(init(jnp.zeros(())), jnp.array([1.0, 3.0, 100.0]))

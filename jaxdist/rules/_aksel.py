@@ -34,7 +34,9 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
       the median.
 
     Example:
-      >>> print(jaxdist.aksel(2)(jnp.array([[1.0], [2.0], [3.0], [5.0], [900.0]])))
+      >>> print(
+      ...     jaxdist.rules.aksel(2)(jnp.array([[1.0], [2.0], [3.0], [5.0], [900.0]]))
+      ... )
       [2.]
 
     References:

@@ -38,7 +38,7 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
       where ``then`` needs distances.
 
     Example:
-      >>> rule = jaxdist.arc(1, then=jaxdist.mean())
+      >>> rule = jaxdist.rules.arc(1, then=jaxdist.rules.mean())
       >>> print(rule(jnp.array([[1.0], [2.0], [3.0], [100.0]])))
       [2.25]
 
@@ -47,7 +47,9 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
       <https://arxiv.org/abs/2405.14432>`_, 2025, Algorithm 2.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-    _checks.instance("then", then, _rule.AggregationRule, "jaxdist.trimmed_mean(1)")
+    _checks.instance(
+        "then", then, _rule.AggregationRule, "jaxdist.rules.trimmed_mean(1)"
+    )
 
     def premix(geometry, key):
         del key

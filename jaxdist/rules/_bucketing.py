@@ -47,7 +47,7 @@ def bucketing(
       :math:`W^2` where ``then`` needs distances.
 
     Example:
-      >>> rule = jaxdist.bucketing(2, 1, then=jaxdist.krum)
+      >>> rule = jaxdist.rules.bucketing(2, 1, then=jaxdist.rules.krum)
       >>> rule
       bucketing(2, 1) then krum(2)
       >>> print(rule(jnp.ones((8, 3)).at[5].set(100.0)))
@@ -63,10 +63,12 @@ def bucketing(
     if not callable(then) or isinstance(then, _rule.AggregationRule):
         raise TypeError(
             "`then` must make a rule for a number of corrupt rows, such as "
-            f"jaxdist.krum or `lambda f: jaxdist.median()`, got {then!r}."
+            f"jaxdist.rules.krum or `lambda f: jaxdist.rules.median()`, got {then!r}."
         )
     rule = then(s * f)
-    _checks.instance("then", rule, _rule.AggregationRule, "jaxdist.krum(2) when called")
+    _checks.instance(
+        "then", rule, _rule.AggregationRule, "jaxdist.rules.krum(2) when called"
+    )
 
     def premix(geometry, key):
         finite = geometry.finite

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks
-from jaxdist.rules import _krum, _rule
-from jaxdist.rules.numerics import _sorting
+from jaxdist.rules import _rule
+from jaxdist.rules.numerics import _neighbours, _sorting
 
 
 def bulyan(num_byzantine: int) -> _rule.AggregationRule:
@@ -37,7 +37,7 @@ def bulyan(num_byzantine: int) -> _rule.AggregationRule:
 
     Example:
       >>> rows = jnp.array([[1.0], [2.0], [2.5], [3.0], [4.0], [6.0], [99.0]])
-      >>> print(jaxdist.bulyan(num_byzantine=1)(rows))
+      >>> print(jaxdist.rules.bulyan(num_byzantine=1)(rows))
       [2.5]
 
     References:
@@ -46,12 +46,12 @@ def bulyan(num_byzantine: int) -> _rule.AggregationRule:
       after every choice, as written there and unlike in its published code.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-    score = _krum.scores(f)
+    score = _neighbours.neighbour_scores(f)
 
     def mix(geometry, key, memory):
         del key
         num_workers = geometry.finite.shape[0]
-        order = _krum.take_best(score, geometry, num_workers - 2 * f)
+        order = _neighbours.take_best(score, geometry, num_workers - 2 * f)
         dtype = geometry.squared_norms.dtype
         weights = jax.nn.one_hot(order, num_workers, dtype=dtype)
         return jnp.where(geometry.finite[None], weights, 0), memory

@@ -40,7 +40,7 @@ def caf(num_byzantine: int) -> _rule.AggregationRule:
       On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
 
     Example:
-      >>> print(jaxdist.caf(1)(jnp.array([[1.0], [2.0], [3.0], [2.0], [1e12]])))
+      >>> print(jaxdist.rules.caf(1)(jnp.array([[1.0], [2.0], [3.0], [2.0], [1e12]])))
       [2.]
 
     References:

@@ -15,8 +15,8 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
     .. math:: v \leftarrow v + \frac{1}{W} \sum_i (x_i - v)
        \min\Bigl(1, \frac{\tau}{\|x_i - v\|}\Bigr), \qquad F = v
 
-    :math:`v` starts at the previous result, which :func:`aggregate` keeps in its
-    state (on stacked gradients it is the ``anchor`` of the call; 0 at first). One
+    :math:`v` starts at the previous result, which :func:`jaxdist.aggregate` keeps in
+    its state (on stacked gradients it is the ``anchor`` of the call; 0 at first). One
     worker moves the result by at most :math:`\tau / W` in each iteration. Whoever is
     not finite moves it by nothing. Whoever is :math:`1/\sqrt{\epsilon}` times (3000
     times in float32) farther away than :math:`\tau` and most workers moves it in the
@@ -40,7 +40,7 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
       the previous result; of :math:`(W + 1)^2` for more than one iteration.
 
     Example:
-      >>> rule = jaxdist.centered_clipping(radius=2.0)
+      >>> rule = jaxdist.rules.centered_clipping(radius=2.0)
       >>> rows = jnp.array([[1.0], [1.0], [900.0]])
       >>> print(rule(rows, anchor=jnp.array([1.0])).round(3))
       [1.667]

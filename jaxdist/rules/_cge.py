@@ -31,7 +31,7 @@ def cge(num_byzantine: int) -> _rule.AggregationRule:
       On the scatter route an all-reduce of W floats, for the norms.
 
     Example:
-      >>> print(jaxdist.cge(1)(jnp.array([[1.0], [2.0], [3.0], [-100.0]])))
+      >>> print(jaxdist.rules.cge(1)(jnp.array([[1.0], [2.0], [3.0], [-100.0]])))
       [2.]
 
     References:

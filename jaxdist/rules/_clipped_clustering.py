@@ -33,9 +33,9 @@ def clipped_clustering(history: int = 100) -> _rule.AggregationRule:
 
     Returns:
       A rule that tolerates fewer than W/2 Byzantine workers if their directions keep
-      them apart. It remembers norms when used in :func:`aggregate`; called on stacked
-      gradients it takes those for the first step. It is equivariant to scale, not to
-      translation.
+      them apart. It remembers norms when used in :func:`jaxdist.aggregate`; called on
+      stacked gradients it takes those for the first step. It is equivariant to scale,
+      not to translation.
 
     Raises:
       ValueError: If ``history`` is not positive.
@@ -45,7 +45,7 @@ def clipped_clustering(history: int = 100) -> _rule.AggregationRule:
 
     Example:
       >>> rows = jnp.array([[1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [0.0, 1.0]])
-      >>> print(jaxdist.clipped_clustering()(rows).round(2))
+      >>> print(jaxdist.rules.clipped_clustering()(rows).round(2))
       [1. 0.]
 
     References:

@@ -36,7 +36,7 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
       where ``then`` needs distances.
 
     Example:
-      >>> rule = jaxdist.clipping(5.0, then=jaxdist.mean())
+      >>> rule = jaxdist.rules.clipping(5.0, then=jaxdist.rules.mean())
       >>> print(rule(jnp.array([[3.0, 4.0], [30.0, 40.0]])))
       [3. 4.]
 
@@ -45,7 +45,9 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
       <https://arxiv.org/abs/2405.14432>`_, 2025, Section 3, as the static way.
     """
     _checks.real("radius", radius, 0, above=True)
-    _checks.instance("then", then, _rule.AggregationRule, "jaxdist.trimmed_mean(1)")
+    _checks.instance(
+        "then", then, _rule.AggregationRule, "jaxdist.rules.trimmed_mean(1)"
+    )
 
     def premix(geometry, key):
         del key

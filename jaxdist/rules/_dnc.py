@@ -34,7 +34,7 @@ def dnc(num_byzantine: int, num_removed: int | None = None) -> _rule.Aggregation
       On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
 
     Example:
-      >>> rule = jaxdist.dnc(num_byzantine=1)
+      >>> rule = jaxdist.rules.dnc(num_byzantine=1)
       >>> rows = jnp.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [2.0, 9.0]])
       >>> print(rule(rows).round(3))
       [2. 0.]

@@ -31,7 +31,7 @@ def fltrust() -> _rule.AggregationRule:
 
     Example:
       >>> rows = jnp.array([[2.0, 0.0], [0.0, 50.0], [-9.0, 0.0]])
-      >>> print(jaxdist.fltrust()(rows, anchor=jnp.array([1.0, 0.0])))
+      >>> print(jaxdist.rules.fltrust()(rows, anchor=jnp.array([1.0, 0.0])))
       [1. 0.]
 
     References:

@@ -58,7 +58,7 @@ def geometric_median(
 
     Example:
       >>> rows = jnp.array([[0.0, 0.0], [2.0, 0.0], [1.0, 3.0]])
-      >>> print(jaxdist.geometric_median()(rows).round(2))
+      >>> print(jaxdist.rules.geometric_median()(rows).round(2))
       [1.   0.58]
 
     References:

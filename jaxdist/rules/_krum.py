@@ -1,16 +1,12 @@
 """Krum: the contribution with the closest neighbours."""
 
 import math
-from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks
-from jaxdist.geometry import _geometry
 from jaxdist.rules import _rule
-
-NEIGHBOURS = ("paper", "byzfl")
+from jaxdist.rules.numerics import _neighbours
 
 
 def krum(
@@ -46,7 +42,7 @@ def krum(
       On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
 
     Example:
-      >>> rule = jaxdist.krum(num_byzantine=1)
+      >>> rule = jaxdist.rules.krum(num_byzantine=1)
       >>> print(rule(jnp.array([[1.0], [1.1], [1.4], [9.0], [1.2]])))
       [1.1]
 
@@ -57,7 +53,7 @@ def krum(
       2023, for any number of neighbours.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-    score = scores(f, neighbours, squared)
+    score = _neighbours.neighbour_scores(f, neighbours, squared)
 
     def mix(geometry, key, memory):
         del key
@@ -67,13 +63,13 @@ def krum(
         return (chosen & trusted)[None].astype(found.dtype), memory
 
     return _rule.AggregationRule(
-        name("krum", f, neighbours, squared),
+        krum_name("krum", f, neighbours, squared),
         mix=mix,
-        contract=contract(f, neighbours, squared),
+        contract=krum_contract(f, neighbours, squared),
     )
 
 
-def name(
+def krum_name(
     rule: str,
     num_byzantine: int,
     neighbours: str,
@@ -90,35 +86,9 @@ def name(
     return f"{rule}({', '.join(parts)})"
 
 
-Score = Callable[[_geometry.Geometry, jax.Array], jax.Array]
-
-
-def scores(
-    num_byzantine: int, neighbours: str = "paper", squared: bool = True
-) -> Score:
-    """Return ``(geometry, taken [W]) -> scores [W]``, the lower the better.
-
-    Those already taken are nobody's neighbours, and have infinite scores.
-    """
-    _checks.one_of("neighbours", neighbours, NEIGHBOURS)
-    not_counted = num_byzantine + (2 if neighbours == "paper" else 1)
-
-    def score(geometry, taken):
-        distances = _distances(geometry, squared)
-        num_workers = distances.shape[0]
-        others = ~taken[None] & ~jnp.eye(num_workers, dtype=bool)
-        ordered = jnp.sort(jnp.where(others, distances, jnp.inf), axis=1)
-        num_left = num_workers - jnp.sum(taken)
-        # The last of many choices have few left to compare with, but need one.
-        num_near = jnp.maximum(num_left - not_counted, jnp.minimum(num_left - 1, 1))
-        counted = jnp.arange(num_workers) < num_near
-        total = jnp.sum(jnp.where(counted[None], ordered, 0), axis=1)
-        return jnp.where(taken | ~geometry.finite, jnp.inf, total)
-
-    return score
-
-
-def contract(num_byzantine: int, neighbours: str, proved: bool) -> _rule.RuleContract:
+def krum_contract(
+    num_byzantine: int, neighbours: str, proved: bool
+) -> _rule.RuleContract:
     """Return what choosing the best of these scores promises."""
     if neighbours == "paper":
         few, largest, limit = (
@@ -138,34 +108,3 @@ def contract(num_byzantine: int, neighbours: str, proved: bool) -> _rule.RuleCon
     return _rule.RuleContract(
         _rule.always(num_byzantine), largest=largest, limit=limit, kappa=kappa
     )
-
-
-def _distances(geometry, squared):
-    """Return ``[W, W]``, the same in either direction to the last bit."""
-    distances = geometry.squared_distances
-    distances = jnp.minimum(distances, distances.T)
-    return distances if squared else jnp.sqrt(distances)
-
-
-def take_best(score: Score, geometry: _geometry.Geometry, number: int) -> jax.Array:
-    """Take the best of those that are left, again and again; return who, in order.
-
-    Of those that tie, the one that is nearest to all others that are left comes first.
-    """
-    num_workers = geometry.finite.shape[0]
-    distances = _distances(geometry, squared=True)
-    distances = jnp.where(jnp.isfinite(distances), distances, 0)
-
-    def take(turn, carry):
-        order, taken = carry
-        found = score(geometry, taken)
-        to_all = jnp.sum(jnp.where(taken[None], 0, distances), axis=1)
-        tied = found == jnp.min(found)
-        best = jnp.argmin(jnp.where(tied, to_all, jnp.inf))
-        return order.at[turn].set(best.astype(jnp.int32)), taken | (
-            jnp.arange(num_workers) == best
-        )
-
-    nobody = jnp.zeros_like(geometry.finite)
-    order = jnp.zeros_like(geometry.squared_norms, shape=number, dtype=jnp.int32)
-    return jax.lax.fori_loop(0, number, take, (order, nobody))[0]

@@ -30,7 +30,7 @@ def meamed(num_byzantine: int) -> _rule.AggregationRule:
       None beyond the route.
 
     Example:
-      >>> rule = jaxdist.meamed(num_byzantine=1)
+      >>> rule = jaxdist.rules.meamed(num_byzantine=1)
       >>> print(rule(jnp.array([[1.0], [2.0], [3.0], [100.0]])))
       [2.]
 

@@ -38,9 +38,9 @@ def mean(
       (route psum). With weights none beyond the route.
 
     Example:
-      >>> print(jaxdist.mean()(jnp.array([[1.0], [3.0]])))
+      >>> print(jaxdist.rules.mean()(jnp.array([[1.0], [3.0]])))
       [2.]
-      >>> print(jaxdist.mean(weights=[1, 1, 2])(jnp.array([[1.0], [3.0], [4.0]])))
+      >>> print(jaxdist.rules.mean(weights=[1, 1, 2])(jnp.array([[1.0], [3.0], [4.0]])))
       [3.]
     """
     if weights is None:

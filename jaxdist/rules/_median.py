@@ -33,7 +33,7 @@ def median(middle: str = "mean") -> _rule.AggregationRule:
       None beyond the route.
 
     Example:
-      >>> print(jaxdist.median()(jnp.array([[1.0], [2.0], [1000.0]])))
+      >>> print(jaxdist.rules.median()(jnp.array([[1.0], [2.0], [1000.0]])))
       [2.]
 
     References:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdist import _checks
-from jaxdist.rules import _rule
+from jaxdist.rules import _best_subset, _rule
 from jaxdist.rules.numerics import _subsets
 
 
@@ -35,7 +35,7 @@ def minimum_diameter(num_byzantine: int) -> _rule.AggregationRule:
       On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
 
     Example:
-      >>> rule = jaxdist.minimum_diameter(num_byzantine=1)
+      >>> rule = jaxdist.rules.minimum_diameter(num_byzantine=1)
       >>> print(rule(jnp.array([[1.0], [2.0], [3.0], [100.0]])))
       [2.]
 
@@ -52,7 +52,7 @@ def minimum_diameter(num_byzantine: int) -> _rule.AggregationRule:
     def kappa(num_workers, f):
         return 8 * f**2 / (num_workers - f)
 
-    return _subsets.rule(f"minimum_diameter({f})", f, best, kappa)
+    return _best_subset.best_subset(f"minimum_diameter({f})", f, best, kappa)
 
 
 def _farthest_pairs(geometry, num_byzantine):

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxdist import _checks
-from jaxdist.rules import _rule
+from jaxdist.rules import _best_subset, _rule
 from jaxdist.rules.numerics import _subsets
 
 
@@ -34,7 +34,7 @@ def minimum_variance(num_byzantine: int) -> _rule.AggregationRule:
       On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
 
     Example:
-      >>> rule = jaxdist.minimum_variance(num_byzantine=1)
+      >>> rule = jaxdist.rules.minimum_variance(num_byzantine=1)
       >>> print(rule(jnp.array([[1.0], [2.0], [3.0], [100.0]])))
       [2.]
 
@@ -55,4 +55,4 @@ def minimum_variance(num_byzantine: int) -> _rule.AggregationRule:
         return jnp.argmin(_subsets.scores(variances, geometry, f))
 
     name = f"minimum_variance({f})"
-    return _subsets.rule(name, f, best, _subsets.kappa_of_spread)
+    return _best_subset.best_subset(name, f, best, _best_subset.kappa_of_spread)

@@ -35,7 +35,9 @@ def monna(num_byzantine: int, trusted: int = 0) -> _rule.AggregationRule:
       the trusted worker.
 
     Example:
-      >>> print(jaxdist.monna(2)(jnp.array([[1.0], [2.0], [3.0], [5.0], [-100.0]])))
+      >>> print(
+      ...     jaxdist.rules.monna(2)(jnp.array([[1.0], [2.0], [3.0], [5.0], [-100.0]]))
+      ... )
       [2.]
 
     References:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks
 from jaxdist.rules import _krum, _rule
-from jaxdist.rules.numerics import _lowest
+from jaxdist.rules.numerics import _lowest, _neighbours
 
 
 def multi_krum(
@@ -44,7 +44,7 @@ def multi_krum(
       On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
 
     Example:
-      >>> rule = jaxdist.multi_krum(num_byzantine=1, num_selected=2)
+      >>> rule = jaxdist.rules.multi_krum(num_byzantine=1, num_selected=2)
       >>> print(rule(jnp.array([[1.0], [1.25], [1.375], [9.0], [2.0]])))
       [1.3125]
 
@@ -56,7 +56,7 @@ def multi_krum(
     f = _checks.integer("num_byzantine", num_byzantine, 0)
     if num_selected is not None:
         num_selected = _checks.integer("num_selected", num_selected, 1)
-    score = _krum.scores(f, neighbours, squared)
+    score = _neighbours.neighbour_scores(f, neighbours, squared)
 
     def most(num_workers):
         return num_workers - 2 * f - 2 if iterated else num_workers - f
@@ -68,16 +68,18 @@ def multi_krum(
         del key
         m = number(geometry.finite.shape[0])
         if iterated:
-            return _of_turns(_krum.take_best(score, geometry, m), geometry), memory
+            return _of_turns(
+                _neighbours.take_best(score, geometry, m), geometry
+            ), memory
         found = score(geometry, jnp.zeros_like(geometry.finite))
         return _lowest.mean_weights(geometry.or_inf(found), m), memory
 
     def requires(num_workers):
         _checks.integer("num_selected", number(num_workers), 1, most(num_workers))
 
-    contract = _krum.contract(f, neighbours, squared and not iterated)
+    contract = _krum.krum_contract(f, neighbours, squared and not iterated)
     return _rule.AggregationRule(
-        _krum.name("multi_krum", f, neighbours, squared, num_selected, iterated),
+        _krum.krum_name("multi_krum", f, neighbours, squared, num_selected, iterated),
         mix=mix,
         contract=contract,
         requires=requires,

@@ -36,7 +36,7 @@ def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
       On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
 
     Example:
-      >>> rule = jaxdist.nnm(1, then=jaxdist.trimmed_mean(1))
+      >>> rule = jaxdist.rules.nnm(1, then=jaxdist.rules.trimmed_mean(1))
       >>> print(rule(jnp.array([[1.0], [2.0], [3.0], [100.0]])))
       [2.]
 
@@ -45,7 +45,9 @@ def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
       Heterogeneity <https://arxiv.org/abs/2302.01772>`_, 2023, Algorithm 2.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-    _checks.instance("then", then, _rule.AggregationRule, "jaxdist.trimmed_mean(1)")
+    _checks.instance(
+        "then", then, _rule.AggregationRule, "jaxdist.rules.trimmed_mean(1)"
+    )
 
     def premix(geometry, key):
         del key

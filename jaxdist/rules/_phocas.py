@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxdist import _checks
-from jaxdist.rules import _mean_around, _rule, _trimmed_mean
+from jaxdist.rules import _mean_around, _rule
 from jaxdist.rules.numerics import _sorting
 
 
@@ -31,7 +31,7 @@ def phocas(num_byzantine: int) -> _rule.AggregationRule:
       None beyond the route.
 
     Example:
-      >>> rule = jaxdist.phocas(num_byzantine=1)
+      >>> rule = jaxdist.rules.phocas(num_byzantine=1)
       >>> print(rule(jnp.array([[1.0], [2.0], [6.0], [100.0]])))
       [3.]
 
@@ -42,7 +42,7 @@ def phocas(num_byzantine: int) -> _rule.AggregationRule:
     f = _checks.integer("num_byzantine", num_byzantine, 0)
 
     def centre_of(ordered, num_bad):
-        total = _trimmed_mean.total(_sorting.cut_sorted(ordered, num_bad, f))
+        total = _sorting.kept_total(_sorting.cut_sorted(ordered, num_bad, f))
         # XLA would keep what is divided, and with it all rows that it was made of.
         share = jnp.zeros_like(total)
         for bad in range(f + 1):

@@ -100,7 +100,7 @@ class AggregationRule:
     """How W contributions become one: mix the rows, then reduce them.
 
     Call it on stacked gradients ``[W, ...]`` without any mesh, or give it to
-    :func:`jaxdist.aggregate`.
+    :func:`aggregate`.
 
     Attributes:
       name: How reports and errors call it.
@@ -110,8 +110,9 @@ class AggregationRule:
         not finite get weight 0. All weights 0 mean that nothing can be trusted; NaN,
         that this row is not finite.
       contract: What the rule promises.
-      sees: What ``mix`` is given: all distances (:class:`Geometry`), those from the
-        anchor (:class:`Radii`), or :class:`Norms`, which cost the least.
+      sees: What ``mix`` is given: all distances (:class:`jaxdist.rules.Geometry`),
+        those from the anchor (:class:`jaxdist.rules.Radii`), or
+        :class:`jaxdist.rules.Norms`, which cost the least.
       linear: The rule is the plain mean.
       needs_aligned: The rule compares coordinates between workers, which is void when
         each of them keeps other coordinates.

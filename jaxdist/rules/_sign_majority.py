@@ -23,12 +23,12 @@ def sign_majority() -> _rule.AggregationRule:
       so the learning rate alone is the size of a step.
 
     Communication:
-      None beyond the route. With :func:`scaled_sign` a coordinate takes one bit on its
-      way to the vote, which its scales do not change.
+      None beyond the route. With :func:`jaxdist.compression.scaled_sign` a coordinate
+      takes one bit on its way to the vote, which its scales do not change.
 
     Example:
       >>> rows = jnp.array([[0.1, 2.0], [0.2, -1.0], [-9.0, 0.0]])
-      >>> print(jaxdist.sign_majority()(rows))
+      >>> print(jaxdist.rules.sign_majority()(rows))
       [1. 0.]
 
     References:

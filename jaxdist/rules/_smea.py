@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks
 from jaxdist.geometry import _geometry
-from jaxdist.rules import _rule
+from jaxdist.rules import _best_subset, _rule
 from jaxdist.rules.numerics import _subsets
 
 _STEPS = 8  # of power iteration, for bounds
@@ -45,7 +45,7 @@ def smea(num_byzantine: int) -> _rule.AggregationRule:
       On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
 
     Example:
-      >>> rule = jaxdist.smea(num_byzantine=1)
+      >>> rule = jaxdist.rules.smea(num_byzantine=1)
       >>> print(rule(jnp.array([[1.0], [2.0], [3.0], [100.0]])))
       [2.]
 
@@ -56,9 +56,9 @@ def smea(num_byzantine: int) -> _rule.AggregationRule:
     f = _checks.integer("num_byzantine", num_byzantine, 0)
 
     def best(geometry):
-        return _best_subset(geometry, f)
+        return _find_smallest(geometry, f)
 
-    return _subsets.rule(f"smea({f})", f, best, _subsets.kappa_of_spread)
+    return _best_subset.best_subset(f"smea({f})", f, best, _best_subset.kappa_of_spread)
 
 
 class _Search(NamedTuple):
@@ -69,7 +69,7 @@ class _Search(NamedTuple):
     number: jax.Array  # int32, (): of the subset that has it
 
 
-def _best_subset(geometry: _geometry.Geometry, num_byzantine: int) -> jax.Array:
+def _find_smallest(geometry: _geometry.Geometry, num_byzantine: int) -> jax.Array:
     """Return the number of the subset with the smallest eigenvalue."""
     distances = _subsets.finite_distances(geometry)
 

@@ -63,7 +63,7 @@ def spectral_filter(
 
     Example:
       >>> rows = jnp.array([[1.0], [2.0], [3.0], [2.0], [100.0]])
-      >>> print(jaxdist.spectral_filter(1, deviation=1.0)(rows))
+      >>> print(jaxdist.rules.spectral_filter(1, deviation=1.0)(rows))
       [2.]
 
     References:

@@ -1,10 +1,7 @@
 """Trimmed mean: the average of each coordinate without its extremes."""
 
-import functools
 import math
-import operator
 
-import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks
@@ -43,7 +40,7 @@ def trimmed_mean(
       None beyond the route.
 
     Example:
-      >>> rule = jaxdist.trimmed_mean(num_byzantine=1)
+      >>> rule = jaxdist.rules.trimmed_mean(num_byzantine=1)
       >>> print(rule(jnp.array([[1.0], [2.0], [4.0], [1000.0]])))
       [3.]
 
@@ -59,7 +56,7 @@ def trimmed_mean(
         f = num_trimmed(rows.shape[0])
         cut = _sorting.cut_finite(rows, f)
         number = rows.shape[0] - 2 * f + cut.num_bad
-        mean = total(cut) / number.astype(rows.dtype)
+        mean = _sorting.kept_total(cut) / number.astype(rows.dtype)
         return jnp.where(cut.num_bad <= f, mean, 0)
 
     def kappa(num_workers, _):
@@ -68,15 +65,6 @@ def trimmed_mean(
 
     contract = _rule.RuleContract(num_trimmed, kappa=kappa, in_hull=True)
     return _rule.AggregationRule(name, reduce, contract=contract, needs_aligned=True)
-
-
-def total(cut: _sorting.Cut) -> jax.Array:
-    """Return the sum of what is not trimmed; useless where more are bad than cut."""
-    kept = functools.reduce(operator.add, cut.kept)
-    for i, row in enumerate(cut.lowest):
-        # Bad ones are the first that are dropped, so that many fewer are at each end.
-        kept += jnp.where(cut.num_bad > i, row, 0)
-    return kept
 
 
 def _trimming(num_byzantine, fraction):

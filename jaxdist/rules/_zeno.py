@@ -41,7 +41,7 @@ def zeno(
       the reference.
 
     Example:
-      >>> rule = jaxdist.zeno(2, learning_rate=0.1, penalty=0.01)
+      >>> rule = jaxdist.rules.zeno(2, learning_rate=0.1, penalty=0.01)
       >>> rows = jnp.array([[2.0, 0.0], [-5.0, 0.0], [90.0, 0.0]])
       >>> print(rule(rows, anchor=jnp.array([1.0, 0.0])))
       [2. 0.]

@@ -50,3 +50,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(_strategies, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the kit."""
+    return sorted(__all__)

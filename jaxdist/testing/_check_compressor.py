@@ -136,7 +136,9 @@ def check_compressor(
     Example:
       >>> import jaxdist.testing
       >>> report = jaxdist.testing.check_compressor(
-      ...     jaxdist.top_k(0.1), properties=["payload", "linearity"], nbytes={100: 50}
+      ...     jaxdist.compression.top_k(0.1),
+      ...     properties=["payload", "linearity"],
+      ...     nbytes={100: 50},
       ... )
       >>> print(report)
       top_k(0.1) keeps its contract (false alarm 1e-06)

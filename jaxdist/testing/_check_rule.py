@@ -105,14 +105,14 @@ def check_rule(
     Example:
       >>> import jaxdist.testing
       >>> report = jaxdist.testing.check_rule(
-      ...     jaxdist.median(), properties=["permutation", "not_finite"]
+      ...     jaxdist.rules.median(), properties=["permutation", "not_finite"]
       ... )
       >>> print(report)
       median() keeps its contract
       permutation  equal to 0
       not_finite   4 with NaN, infinity or both; zero for 5
     """
-    _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.median()")
+    _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.rules.median()")
     num_workers = _checks.integer("num_workers", num_workers, 1)
     rule.check(num_workers)
     setting = _rule_properties.RuleSetting(

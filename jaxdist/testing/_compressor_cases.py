@@ -51,7 +51,7 @@ def compressor_cases(
     Example:
       >>> import jaxdist.testing
       >>> cases = jaxdist.testing.compressor_cases(
-      ...     [jaxdist.identity()], properties=["zeros", "payload"]
+      ...     [jaxdist.compression.identity()], properties=["zeros", "payload"]
       ... )
       >>> # @pytest.mark.parametrize("case", cases, ids=str)
       >>> def test_promise(case):

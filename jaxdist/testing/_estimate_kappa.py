@@ -62,7 +62,7 @@ def estimate_kappa(
 
     Example:
       >>> import jaxdist.testing
-      >>> rule = jaxdist.trimmed_mean(2)
+      >>> rule = jaxdist.rules.trimmed_mean(2)
       >>> found = jaxdist.testing.estimate_kappa(rule, 11, 2)
       >>> print(round(found.kappa, 2), round(rule.contract.robustness(11, 2), 2))
       0.29 0.29
@@ -71,7 +71,7 @@ def estimate_kappa(
       Allouah et al., `Fixing by Mixing <https://arxiv.org/abs/2302.01772>`_, 2023,
       Definition 2: every rule has at least :math:`f / (W - 2f)`.
     """
-    _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.median()")
+    _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.rules.median()")
     num_workers = _checks.integer("num_workers", num_workers, 1)
     largest = (num_workers - 1) // 2
     f = _checks.integer("num_byzantine", num_byzantine, 0, largest)

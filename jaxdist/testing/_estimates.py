@@ -71,7 +71,7 @@ def estimate_bias(
 
     Example:
       >>> import jaxdist.testing
-      >>> halved = jaxdist.contractive(jaxdist.random_k(0.5))
+      >>> halved = jaxdist.compression.contractive(jaxdist.compression.random_k(0.5))
       >>> print(jaxdist.testing.estimate_bias(halved, jnp.ones(8)))
       0.5 (0.4864 to 0.5137 with confidence 0.99, 10000 draws)
     """
@@ -133,7 +133,7 @@ def estimate_variance(
 
     Example:
       >>> import jaxdist.testing
-      >>> rand_k = jaxdist.random_k(0.5)
+      >>> rand_k = jaxdist.compression.random_k(0.5)
       >>> print(jaxdist.testing.estimate_variance(rand_k, jnp.ones(8)))
       1 (1 to 1 with confidence 0.99, 10000 draws)
     """
@@ -178,7 +178,7 @@ def estimate_contraction(
 
     Example:
       >>> import jaxdist.testing
-      >>> top = jaxdist.top_k(0.5)
+      >>> top = jaxdist.compression.top_k(0.5)
       >>> print(jaxdist.testing.estimate_contraction(top, jnp.ones(8)))
       0.5 (0.5 to 0.5 with confidence 0.99, 10000 draws)
     """

@@ -52,7 +52,9 @@ def leaves(
       >>> @hypothesis.settings(max_examples=5, deadline=None)
       ... @hypothesis.given(jaxdist.testing.leaves())
       ... def test_identity(leaf):
-      ...     assert (jaxdist.roundtrip(jaxdist.identity(), leaf)[0] == leaf).all()
+      ...     assert (
+      ...         jaxdist.roundtrip(jaxdist.compression.identity(), leaf)[0] == leaf
+      ...     ).all()
       >>> test_identity()
     """
     max_size = _checks.integer("max_size", max_size, 1)
@@ -84,7 +86,7 @@ def gradient_trees(
 
     Example:
       >>> import hypothesis, jaxdist.testing
-      >>> tx = jaxdist.compress(jaxdist.scaled_sign())
+      >>> tx = jaxdist.compress(jaxdist.compression.scaled_sign())
       >>> @hypothesis.settings(max_examples=5, deadline=None)
       ... @hypothesis.given(jaxdist.testing.gradient_trees())
       ... def test_structure(updates):

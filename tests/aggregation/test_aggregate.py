@@ -23,7 +23,7 @@ def aggregate_once(tx, backend, updates):
 def test_dense_mean_is_the_mean(backend):
     updates = jax.tree.map(lambda x: x[0], harness.gradients())
     actual = aggregate_once(jd.aggregate(harness.AXIS), backend, updates)
-    expected = jd.mean()(updates)
+    expected = jd.rules.mean()(updates)
     for worker in range(8):
         row = jax.tree.map(lambda x, worker=worker: x[worker], actual)
         harness.assert_trees_close(row, expected)
@@ -33,7 +33,9 @@ def test_random_k_is_the_same_on_every_route():
     updates = jax.random.normal(jax.random.key(0), (8, 64))
     by_route = [
         aggregate_once(
-            jd.aggregate(harness.AXIS, jd.mean(), jd.random_k(0.25), route),
+            jd.aggregate(
+                harness.AXIS, jd.rules.mean(), jd.compression.random_k(0.25), route
+            ),
             "shard_map",
             updates,
         )
@@ -49,9 +51,9 @@ def test_two_way_feedback_loses_nothing():
     updates = jax.random.normal(jax.random.key(0), (steps, 8, size))
     tx = jd.aggregate(
         harness.AXIS,
-        jd.mean(),
-        jd.error_feedback(jd.top_k(0.1)),
-        downlink=jd.error_feedback(jd.scaled_sign()),
+        jd.rules.mean(),
+        jd.compression.error_feedback(jd.compression.top_k(0.1)),
+        downlink=jd.compression.error_feedback(jd.compression.scaled_sign()),
     )
     params = jnp.zeros((8, size))
     sent, state = harness.run_steps(tx, "shard_map", params, updates)
@@ -62,10 +64,10 @@ def test_two_way_feedback_loses_nothing():
 
 
 @pytest.mark.parametrize("backend", ["vmap", "shard_map", "shard_map_no_vma"])
-@pytest.mark.parametrize("rule", [jd.mean(), jd.krum(2)])
+@pytest.mark.parametrize("rule", [jd.rules.mean(), jd.rules.krum(2)])
 def test_workers_may_span_two_axes(backend, rule):
     updates = jax.random.normal(jax.random.key(0), (8, 40))
-    compressor = jd.error_feedback(jd.scaled_sign())
+    compressor = jd.compression.error_feedback(jd.compression.scaled_sign())
     one = jd.aggregate(harness.AXIS, rule, compressor, "scatter")
     two = jd.aggregate(AXES, rule, compressor, "scatter")
 
@@ -80,7 +82,7 @@ def test_workers_may_span_two_axes(backend, rule):
     )
 
 
-@pytest.mark.parametrize("rule", [jd.mean(), jd.krum(2)])
+@pytest.mark.parametrize("rule", [jd.rules.mean(), jd.rules.krum(2)])
 def test_a_tree_without_leaves_stays_one(rule):
     tx = jd.aggregate(harness.AXIS, rule)
     updates = {"a": optax.MaskedNode(), "b": ()}
@@ -137,11 +139,13 @@ def test_integer_updates_are_refused():
             "`route` must be one of .* got 'ring'",
         ),
         (
-            lambda: jd.aggregate("a", jd.median(), jd.top_k(0.1)),
+            lambda: jd.aggregate("a", jd.rules.median(), jd.compression.top_k(0.1)),
             "keep different coordinates",
         ),
         (
-            lambda: jd.aggregate("a", route="gather", downlink=jd.top_k(0.1)),
+            lambda: jd.aggregate(
+                "a", route="gather", downlink=jd.compression.top_k(0.1)
+            ),
             "`downlink` compresses the way back of the route 'scatter'",
         ),
     ],
@@ -153,7 +157,7 @@ def test_bad_values_are_refused_by_the_factory(make, message):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"rule": "median"}, {"compressor": 0.01}, {"downlink": jd.median()}],
+    [{"rule": "median"}, {"compressor": 0.01}, {"downlink": jd.rules.median()}],
 )
 def test_bad_types_are_refused_by_the_factory(arguments):
     (name,) = arguments
@@ -162,7 +166,7 @@ def test_bad_types_are_refused_by_the_factory(arguments):
 
 
 def test_too_few_workers_are_refused_when_traced():
-    tx = jd.aggregate(harness.AXIS, jd.trimmed_mean(4))
+    tx = jd.aggregate(harness.AXIS, jd.rules.trimmed_mean(4))
     with pytest.raises(
         ValueError, match=r"`num_byzantine`.*\[0, 3\].*8 workers, got 4"
     ):
@@ -170,17 +174,22 @@ def test_too_few_workers_are_refused_when_traced():
 
 
 def test_stateful_downlink_must_know_the_number_of_workers():
-    tx = jd.aggregate("a", downlink=jd.error_feedback(jd.top_k(0.1)))
+    tx = jd.aggregate(
+        "a", downlink=jd.compression.error_feedback(jd.compression.top_k(0.1))
+    )
     with pytest.raises(NameError, match=r"unbound axis name: a.*jaxdist.init"):
         tx.init(jnp.zeros(10))
-    jd.aggregate("a", downlink=jd.top_k(0.1)).init(jnp.zeros(10))
+    jd.aggregate("a", downlink=jd.compression.top_k(0.1)).init(jnp.zeros(10))
 
 
 def test_robust_rules_survive_nan_from_compressed_workers():
     updates = jax.random.normal(jax.random.key(0), (8, 64)).at[3, 5].set(jnp.nan)
-    for rule in (jd.median(), jd.trimmed_mean(1), jd.krum(1)):
+    for rule in (jd.rules.median(), jd.rules.trimmed_mean(1), jd.rules.krum(1)):
         tx = jd.aggregate(
-            harness.AXIS, rule, jd.error_feedback(jd.scaled_sign()), "scatter"
+            harness.AXIS,
+            rule,
+            jd.compression.error_feedback(jd.compression.scaled_sign()),
+            "scatter",
         )
         sequence = jnp.stack([updates, updates.at[3, 5].set(0.0)])
         out, _ = harness.run_steps(tx, "shard_map", updates * 0, sequence)
@@ -189,7 +198,7 @@ def test_robust_rules_survive_nan_from_compressed_workers():
 
 def test_identical_workers_on_every_vmap():
     """Updates that are not mapped at all must still be one per worker."""
-    tx = jd.aggregate(harness.AXIS, jd.median(), route="scatter")
+    tx = jd.aggregate(harness.AXIS, jd.rules.median(), route="scatter")
 
     def worker(_):
         updates = jnp.arange(10.0)
@@ -202,7 +211,11 @@ def test_identical_workers_on_every_vmap():
 @pytest.mark.usefixtures("standard_promotion")
 def test_result_is_typed_equal_so_replicated_adam_follows():
     tx = optax.chain(
-        jd.aggregate(harness.AXIS, jd.mean(), jd.error_feedback(jd.top_k(0.2))),
+        jd.aggregate(
+            harness.AXIS,
+            jd.rules.mean(),
+            jd.compression.error_feedback(jd.compression.top_k(0.2)),
+        ),
         optax.adam(1e-2),
     )
     mesh = harness.make_mesh()

@@ -28,7 +28,7 @@ def metrics(rule, updates, route="scatter", backend="vmap"):
 @pytest.mark.parametrize("route", ["gather", "scatter"])
 @pytest.mark.parametrize("backend", harness.BACKENDS)
 def test_of_krum(route, backend):
-    found = metrics(jd.krum(2), ATTACKED, route, backend)
+    found = metrics(jd.rules.krum(2), ATTACKED, route, backend)
     chosen = int(np.argmax(found.influence))
     assert chosen < 6
     np.testing.assert_array_equal(found.influence, np.arange(8) == chosen)
@@ -45,7 +45,7 @@ def test_of_krum(route, backend):
 
 
 def test_of_a_trimmed_mean():
-    found = metrics(jd.trimmed_mean(2), ATTACKED)
+    found = metrics(jd.rules.trimmed_mean(2), ATTACKED)
     np.testing.assert_allclose(found.influence.sum(), 1, rtol=1e-6)
     np.testing.assert_array_equal(found.trimmed[6:], [1, 1])
     # Four of six honest values are averaged in each coordinate.
@@ -57,23 +57,23 @@ def test_of_a_trimmed_mean():
 def test_of_a_vote(backend):
     """Attackers who always vote against the others have no influence."""
     against = jnp.concatenate([jnp.abs(HONEST[:6]), -ATTACKED[6:]])
-    found = metrics(jd.sign_majority(), against, backend=backend)
+    found = metrics(jd.rules.sign_majority(), against, backend=backend)
     np.testing.assert_array_equal(found.trimmed, [0] * 6 + [1] * 2)
     np.testing.assert_allclose(found.influence, [1 / 8] * 6 + [0] * 2, rtol=1e-6)
-    behind = metrics(jd.nnm(2, then=jd.sign_majority()), against)
+    behind = metrics(jd.rules.nnm(2, then=jd.rules.sign_majority()), against)
     assert behind.influence[:6].min() > 0.1
     np.testing.assert_array_equal(behind.influence[6:], [0, 0])
 
 
 def test_of_workers_that_are_not_finite():
-    found = metrics(jd.median(), HONEST.at[3, 5].set(jnp.nan))
+    found = metrics(jd.rules.median(), HONEST.at[3, 5].set(jnp.nan))
     assert int(found.num_nonfinite) == 1
     assert np.isfinite(found.influence).all() and np.isfinite(found.kappa)
     assert np.isnan(found.distances[3])
 
 
 def test_of_equal_workers():
-    found = metrics(jd.median(), jnp.ones((8, 40)))
+    found = metrics(jd.rules.median(), jnp.ones((8, 40)))
     assert np.isfinite(found.kappa)
     np.testing.assert_array_equal(found.distances, np.zeros(8))
 

@@ -16,7 +16,10 @@ PARAMS = {
 @pytest.mark.usefixtures("standard_promotion")
 def test_table():
     tx = optax.chain(
-        jd.aggregate("data", compressor=jd.by_leaf(jd.top_k(0.01))), optax.adam(1e-3)
+        jd.aggregate(
+            "data", compressor=jd.compression.by_leaf(jd.compression.top_k(0.01))
+        ),
+        optax.adam(1e-3),
     )
     report = jd.communication_report(tx, PARAMS, 8)
     lines = str(report).splitlines()
@@ -41,7 +44,7 @@ def test_table():
 def test_two_levels_over_two_axes():
     tx = optax.chain(
         jd.aggregate("ici"),
-        jd.aggregate("dcn", compressor=jd.scaled_sign()),
+        jd.aggregate("dcn", compressor=jd.compression.scaled_sign()),
     )
     report = jd.communication_report(tx, PARAMS, {"ici": 4, "dcn": 2})
     kernel = [s for s in report.shipments if s.leaf == "kernel"]
@@ -69,7 +72,7 @@ def test_an_optimizer_that_sends_nothing():
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_through_wrappers_of_optax():
-    inner = jd.aggregate("data", compressor=jd.scaled_sign())
+    inner = jd.aggregate("data", compressor=jd.compression.scaled_sign())
     for tx in (
         optax.named_chain(("a", inner), ("b", optax.sgd(0.1))),
         optax.partition({"x": inner}, {"bias": "x", "kernel": "x"}),

@@ -19,8 +19,8 @@ def plans():
             name,
             leaf,
             2,
-            rule=jd.median(),
-            compressor=jd.identity(),
+            rule=jd.rules.median(),
+            compressor=jd.compression.identity(),
             downlink=None,
             route=ROUTES[name],
         )

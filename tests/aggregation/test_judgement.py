@@ -23,7 +23,7 @@ UPDATES = jax.random.normal(jax.random.key(0), (8, 21))
 
 
 @pytest.mark.parametrize("route", ["gather", "scatter"])
-@pytest.mark.parametrize("rule", [jd.trimmed_mean(1), jd.krum(1)], ids=repr)
+@pytest.mark.parametrize("rule", [jd.rules.trimmed_mean(1), jd.rules.krum(1)], ids=repr)
 def test_too_many_that_are_not_finite_give_zero_and_say_so(rule, route):
     tx = jd.aggregate(harness.AXIS, rule, route=route)
     # In parts that different workers hold: each alone sees one bad row.
@@ -46,14 +46,21 @@ def test_leaves_of_different_routes_are_one_gradient():
     def half(path, leaf):
         del leaf
         whole = jd.Contract(splittable=False)
-        return jd.identity() if path == "a" else jd.identity()._replace(contract=whole)
+        return (
+            jd.compression.identity()
+            if path == "a"
+            else jd.compression.identity()._replace(contract=whole)
+        )
 
     tx = jd.aggregate(
-        harness.AXIS, jd.krum(2), jd.LeafPolicy(half, "half"), metrics=True
+        harness.AXIS,
+        jd.rules.krum(2),
+        jd.compression.LeafPolicy(half, "half"),
+        metrics=True,
     )
     updates = {"a": UPDATES, "b": 3 * UPDATES[::-1]}
     merged, state = run(tx, updates)
-    expected = jd.krum(2)(updates)
+    expected = jd.rules.krum(2)(updates)
     harness.assert_trees_close(merged, expected)
     chosen = np.flatnonzero(jd.aggregation_metrics(state).selected)
     np.testing.assert_array_equal(merged["a"], UPDATES[chosen[0]])

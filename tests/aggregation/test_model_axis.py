@@ -57,17 +57,19 @@ def whole(rule, gradients):
 
 @pytest.mark.parametrize("route", ["gather", "scatter"])
 def test_distances_are_those_of_the_whole_gradient(route):
-    tx = jd.aggregate("data", jd.krum(0), route=route, model_axis_name="model")
+    tx = jd.aggregate("data", jd.rules.krum(0), route=route, model_axis_name="model")
     harness.assert_trees_close(
-        on_mesh(tx, GRADIENTS), whole(jd.krum(0), GRADIENTS), rtol=0, atol=0
+        on_mesh(tx, GRADIENTS), whole(jd.rules.krum(0), GRADIENTS), rtol=0, atol=0
     )
 
 
 @pytest.mark.parametrize("backend", ["vmap", "no_vma"])
 def test_other_backends_agree(backend):
-    tx = jd.aggregate("data", jd.krum(0), route="scatter", model_axis_name="model")
+    tx = jd.aggregate(
+        "data", jd.rules.krum(0), route="scatter", model_axis_name="model"
+    )
     kernel = {"kernel": GRADIENTS["kernel"]}
-    expected = whole(jd.krum(0), kernel)["kernel"]
+    expected = whole(jd.rules.krum(0), kernel)["kernel"]
     if backend == "no_vma":
         out = on_mesh(tx, kernel, check_vma=False)["kernel"]
     else:
@@ -80,20 +82,33 @@ def test_other_backends_agree(backend):
 def test_each_shard_alone_would_choose_otherwise():
     """The test above would otherwise prove nothing; and types notice it."""
     kernel = {"kernel": GRADIENTS["kernel"]}
-    alone = on_mesh(jd.aggregate("data", jd.krum(0)), kernel)["kernel"]
-    assert np.any(alone != whole(jd.krum(0), kernel)["kernel"])
+    alone = on_mesh(jd.aggregate("data", jd.rules.krum(0)), kernel)["kernel"]
+    assert np.any(alone != whole(jd.rules.krum(0), kernel)["kernel"])
     with pytest.raises(ValueError, match="varying over {model}"):
-        on_mesh(jd.aggregate("data", jd.krum(0)), GRADIENTS)
+        on_mesh(jd.aggregate("data", jd.rules.krum(0)), GRADIENTS)
 
 
 @pytest.mark.parametrize(
     "tx",
     [
-        jd.aggregate("data", jd.mean(), jd.error_feedback(jd.power_sgd(1))),
-        jd.aggregate("data", jd.mean(), jd.measured(jd.top_k(0.5)), "gather"),
         jd.aggregate(
-            *("data", jd.median(), jd.ef21(jd.scaled_sign())),
-            downlink=jd.ef21(jd.top_k(0.5)),
+            "data",
+            jd.rules.mean(),
+            jd.compression.error_feedback(jd.compression.power_sgd(1)),
+        ),
+        jd.aggregate(
+            "data",
+            jd.rules.mean(),
+            jd.compression.measured(jd.compression.top_k(0.5)),
+            "gather",
+        ),
+        jd.aggregate(
+            *(
+                "data",
+                jd.rules.median(),
+                jd.compression.ef21(jd.compression.scaled_sign()),
+            ),
+            downlink=jd.compression.ef21(jd.compression.top_k(0.5)),
             model_axis_name="model",
         ),
     ],
@@ -108,14 +123,16 @@ def test_leaves_that_are_not_sharded_stay_equal_over_the_model(tx):
 
 def test_random_compressors_draw_alike_on_all_shards():
     twice = jnp.concatenate([GRADIENTS["kernel"][..., :4]] * 2, axis=-1)
-    tx = jd.aggregate("data", compressor=jd.random_k(0.3), model_axis_name="model")
+    tx = jd.aggregate(
+        "data", compressor=jd.compression.random_k(0.3), model_axis_name="model"
+    )
     out = on_mesh(tx, {"kernel": twice})["kernel"]
     np.testing.assert_array_equal(out[..., :4], out[..., 4:])
     assert 0 < np.count_nonzero(out) < out.size
 
 
 def test_the_report_counts_the_distances_over_the_model():
-    tx = jd.aggregate("data", jd.krum(0), route="gather", model_axis_name="model")
+    tx = jd.aggregate("data", jd.rules.krum(0), route="gather", model_axis_name="model")
     report = jd.communication_report(tx, jnp.zeros(8), {"data": 4, "model": 8})
     nbytes = {shipment.leaf: shipment.nbytes for shipment in report.shipments}
     assert nbytes == {"": 3 * 32, "(distances over the model)": 2 * 7 / 8 * 4 * 4**2}

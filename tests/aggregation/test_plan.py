@@ -14,8 +14,8 @@ def plan(rule=None, compressor=None, downlink=None, route="auto", num_workers=8)
         "w",
         LEAF,
         num_workers,
-        rule=rule or jd.mean(),
-        compressor=compressor or jd.identity(),
+        rule=rule or jd.rules.mean(),
+        compressor=compressor or jd.compression.identity(),
         downlink=downlink,
         route=route,
     )
@@ -24,14 +24,14 @@ def plan(rule=None, compressor=None, downlink=None, route="auto", num_workers=8)
 @pytest.mark.parametrize(
     ("rule", "compressor", "num_workers", "route"),
     [
-        (jd.mean(), jd.identity(), 8, "psum"),
-        (jd.mean(), jd.random_k(0.1), 8, "psum"),
-        (jd.mean(), jd.top_k(0.01), 8, "gather"),
-        (jd.mean(), jd.top_k(0.01), 128, "scatter"),
-        (jd.mean(), jd.scaled_sign(), 8, "gather"),
-        (jd.median(), jd.identity(), 8, "scatter"),
-        (jd.median(), jd.identity(), 2, "scatter"),
-        (jd.krum(1), jd.random_k(0.01), 8, "gather"),
+        (jd.rules.mean(), jd.compression.identity(), 8, "psum"),
+        (jd.rules.mean(), jd.compression.random_k(0.1), 8, "psum"),
+        (jd.rules.mean(), jd.compression.top_k(0.01), 8, "gather"),
+        (jd.rules.mean(), jd.compression.top_k(0.01), 128, "scatter"),
+        (jd.rules.mean(), jd.compression.scaled_sign(), 8, "gather"),
+        (jd.rules.median(), jd.compression.identity(), 8, "scatter"),
+        (jd.rules.median(), jd.compression.identity(), 2, "scatter"),
+        (jd.rules.krum(1), jd.compression.random_k(0.01), 8, "gather"),
     ],
 )
 def test_auto_takes_the_fewest_bytes(rule, compressor, num_workers, route):
@@ -46,7 +46,7 @@ def test_auto_takes_the_fewest_bytes(rule, compressor, num_workers, route):
 
 
 def test_bytes_follow_the_formulas():
-    sign, b = jd.scaled_sign(), 1250 + 4
+    sign, b = jd.compression.scaled_sign(), 1250 + 4
     assert _plan.bytes_sent(plan(route="psum")) == 2 * 7 / 8 * 40_000
     assert _plan.bytes_sent(plan(compressor=sign, route="gather")) == 7 * b
     scatter = plan(compressor=sign, route="scatter")
@@ -60,12 +60,12 @@ def test_bytes_follow_the_formulas():
     ("arguments", "message"),
     [
         (
-            {"rule": jd.median(), "route": "psum"},
+            {"rule": jd.rules.median(), "route": "psum"},
             "only the mean.*'scatter' or 'gather'",
         ),
-        ({"compressor": jd.top_k(0.1), "route": "psum"}, "do not add up"),
+        ({"compressor": jd.compression.top_k(0.1), "route": "psum"}, "do not add up"),
         (
-            {"compressor": jd.scaled_sign(), "route": "psum"},
+            {"compressor": jd.compression.scaled_sign(), "route": "psum"},
             "Use 'scatter' or 'gather'",
         ),
     ],
@@ -78,23 +78,27 @@ def test_impossible_routes_say_which_are_possible(arguments, message):
 
 
 def test_what_does_not_split_cannot_scatter():
-    whole = jd.top_k(0.1)._replace(contract=jd.Contract(splittable=False))
+    whole = jd.compression.top_k(0.1)._replace(contract=jd.Contract(splittable=False))
     with pytest.raises(ValueError, match="does not split"):
         plan(compressor=whole, route="scatter")
     with pytest.raises(ValueError, match="`downlink` needs the route scatter"):
-        plan(compressor=whole, downlink=jd.scaled_sign())
+        plan(compressor=whole, downlink=jd.compression.scaled_sign())
     with pytest.raises(ValueError, match="`downlink` .* shape of a whole leaf"):
         plan(downlink=whole)
     assert plan(compressor=whole).route == "gather"
 
 
-@pytest.mark.parametrize("rule", [jd.median(), jd.trimmed_mean(1)])
+@pytest.mark.parametrize("rule", [jd.rules.median(), jd.rules.trimmed_mean(1)])
 def test_coordinate_wise_rules_need_the_same_coordinates(rule):
     with pytest.raises(ValueError, match="keep different coordinates.*krum"):
-        _plan.check_pair(rule, jd.top_k(0.1))
-    for aligned in (jd.scaled_sign(), jd.random_k(0.1), jd.qsgd(8)):
+        _plan.check_pair(rule, jd.compression.top_k(0.1))
+    for aligned in (
+        jd.compression.scaled_sign(),
+        jd.compression.random_k(0.1),
+        jd.compression.qsgd(8),
+    ):
         _plan.check_pair(rule, aligned)
-    _plan.check_pair(jd.krum(1), jd.top_k(0.1))
+    _plan.check_pair(jd.rules.krum(1), jd.compression.top_k(0.1))
 
 
 def test_padding_is_counted():
@@ -102,12 +106,12 @@ def test_padding_is_counted():
         "w",
         jnp.zeros(9),
         8,
-        rule=jd.median(),
-        compressor=jd.identity(),
+        rule=jd.rules.median(),
+        compressor=jd.compression.identity(),
         downlink=None,
         route="scatter",
     )
-    shipment, flags = _plan.shipments([odd], jd.median(), "aggregate")
+    shipment, flags = _plan.shipments([odd], jd.rules.median(), "aggregate")
     assert flags.nbytes == 2 * 7 / 8 * 8 * 4
     assert shipment.nbytes == 2 * 7 / 8 * 16 * 4  # two elements for each of eight
     assert shipment.padding == 2 * 7 / 8 * 7 * 4
@@ -116,7 +120,17 @@ def test_padding_is_counted():
 def test_complex_leaves_only_where_nothing_compares_them():
     leaf = jnp.zeros(3, jnp.complex64)
     arguments = dict(downlink=None, route="auto")
-    _plan.plan_leaf("w", leaf, 8, rule=jd.mean(), compressor=jd.identity(), **arguments)
-    for rule, compressor in ((jd.median(), jd.identity()), (jd.mean(), jd.top_k(0.1))):
+    _plan.plan_leaf(
+        "w",
+        leaf,
+        8,
+        rule=jd.rules.mean(),
+        compressor=jd.compression.identity(),
+        **arguments,
+    )
+    for rule, compressor in (
+        (jd.rules.median(), jd.compression.identity()),
+        (jd.rules.mean(), jd.compression.top_k(0.1)),
+    ):
         with pytest.raises(TypeError, match="leaf 'w' is complex64"):
             _plan.plan_leaf("w", leaf, 8, rule=rule, compressor=compressor, **arguments)

@@ -9,7 +9,7 @@ import pytest
 import jaxdist as jd
 
 PARAMS = {"a": jnp.zeros((5, 7)), "b": jnp.zeros(())}
-feedback = jd.error_feedback
+feedback = jd.compression.error_feedback
 
 
 def run(tx, state, num_workers, steps, seed=0):
@@ -56,18 +56,38 @@ def means(state):
 
 
 COMPRESSORS = [
-    (jd.mean(), feedback(jd.top_k(0.2)), "gather", None),
-    (jd.mean(), feedback(jd.top_k(0.2)), "scatter", feedback(jd.scaled_sign())),
-    (jd.mean(), jd.ef21(jd.top_k(0.2)), "gather", None),
-    (jd.median(), jd.ef21(jd.top_k(0.2), 0.5), "gather", None),
-    (jd.median(), jd.ef21(jd.top_k(0.2)), "scatter", jd.ef21(jd.top_k(0.5))),
-    (jd.mean(), feedback(jd.power_sgd(1)), "psum", None),
-    (jd.mean(), jd.momentum_correction(jd.top_k(0.2)), "scatter", None),
+    (jd.rules.mean(), feedback(jd.compression.top_k(0.2)), "gather", None),
     (
-        jd.mean(),
-        feedback(jd.top_k(0.2), residual_dtype="int8"),
+        jd.rules.mean(),
+        feedback(jd.compression.top_k(0.2)),
         "scatter",
-        feedback(jd.scaled_sign(), residual_dtype="int8"),
+        feedback(jd.compression.scaled_sign()),
+    ),
+    (jd.rules.mean(), jd.compression.ef21(jd.compression.top_k(0.2)), "gather", None),
+    (
+        jd.rules.median(),
+        jd.compression.ef21(jd.compression.top_k(0.2), 0.5),
+        "gather",
+        None,
+    ),
+    (
+        jd.rules.median(),
+        jd.compression.ef21(jd.compression.top_k(0.2)),
+        "scatter",
+        jd.compression.ef21(jd.compression.top_k(0.5)),
+    ),
+    (jd.rules.mean(), feedback(jd.compression.power_sgd(1)), "psum", None),
+    (
+        jd.rules.mean(),
+        jd.compression.momentum_correction(jd.compression.top_k(0.2)),
+        "scatter",
+        None,
+    ),
+    (
+        jd.rules.mean(),
+        feedback(jd.compression.top_k(0.2), residual_dtype="int8"),
+        "scatter",
+        feedback(jd.compression.scaled_sign(), residual_dtype="int8"),
     ),
 ]
 
@@ -100,7 +120,7 @@ def test_the_mean_residual_stays_and_training_goes_on(
 
 def test_nothing_is_lost_over_a_resize():
     """What was sent and what is owed, both ways, is all that came."""
-    up, down = feedback(jd.top_k(0.2)), feedback(jd.top_k(0.3))
+    up, down = feedback(jd.compression.top_k(0.2)), feedback(jd.compression.top_k(0.3))
     tx = jd.aggregate("data", compressor=up, downlink=down)
     first, state = run(tx, make(tx, 4), 4, steps=5)
     state = jd.resize_residuals(state, 4, 7, PARAMS)
@@ -115,7 +135,7 @@ def test_nothing_is_lost_over_a_resize():
 def test_states_around_it_are_resized_too():
     tx = optax.chain(
         jd.per_worker("data", optax.trace(0.9)),
-        jd.aggregate("data", compressor=feedback(jd.scaled_sign())),
+        jd.aggregate("data", compressor=feedback(jd.compression.scaled_sign())),
         optax.adam(1e-3),
     )
     state = make(tx, 4)
@@ -125,6 +145,6 @@ def test_states_around_it_are_resized_too():
 
 
 def test_the_old_number_is_checked():
-    tx = jd.aggregate("data", compressor=feedback(jd.scaled_sign()))
+    tx = jd.aggregate("data", compressor=feedback(jd.compression.scaled_sign()))
     with pytest.raises(ValueError, match="`old` must be .*, 4, got 3"):
         jd.resize_residuals(make(tx, 4), 3, 8, PARAMS)

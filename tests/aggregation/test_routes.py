@@ -39,7 +39,9 @@ MANY = [(1000, 1000)] * 3 + [(250, 1000)] * 4
 
 
 @pytest.mark.parametrize("shapes", [ONE, MANY], ids=["one leaf", "many leaves"])
-@pytest.mark.parametrize("rule", [jd.trimmed_mean(2), jd.median(), jd.krum(2)])
+@pytest.mark.parametrize(
+    "rule", [jd.rules.trimmed_mean(2), jd.rules.median(), jd.rules.krum(2)]
+)
 def test_scatter_needs_memory_of_the_gradient_not_of_all_workers(rule, shapes):
     program = compiled(jd.aggregate(harness.AXIS, rule, route="scatter"), shapes)
     temporaries = program.memory_analysis().temp_size_in_bytes
@@ -48,7 +50,7 @@ def test_scatter_needs_memory_of_the_gradient_not_of_all_workers(rule, shapes):
 
 def test_gather_does_need_memory_of_all_workers():
     """So that the test above is known to see what it looks for."""
-    tx = jd.aggregate(harness.AXIS, jd.trimmed_mean(2), route="gather")
+    tx = jd.aggregate(harness.AXIS, jd.rules.trimmed_mean(2), route="gather")
     assert compiled(tx, ONE).memory_analysis().temp_size_in_bytes > 8 * 4 * SIZE
 
 
@@ -68,7 +70,9 @@ def test_dense_mean_needs_no_more_memory_than_a_bare_mean(shapes):
 
 
 def test_mean_of_gathered_top_k_decodes_into_one_accumulator():
-    tx = jd.aggregate(harness.AXIS, jd.mean(), jd.top_k(0.01, 4096), "gather")
+    tx = jd.aggregate(
+        harness.AXIS, jd.rules.mean(), jd.compression.top_k(0.01, 4096), "gather"
+    )
     temporaries = compiled(tx, ONE).memory_analysis().temp_size_in_bytes
     assert temporaries < 4 * 4 * SIZE
 
@@ -78,15 +82,19 @@ def test_mean_of_gathered_top_k_decodes_into_one_accumulator():
     [
         (jd.aggregate(harness.AXIS), ["all-reduce"]),
         (
-            jd.aggregate(harness.AXIS, jd.mean(), jd.scaled_sign(), "gather"),
+            jd.aggregate(
+                harness.AXIS, jd.rules.mean(), jd.compression.scaled_sign(), "gather"
+            ),
             ["all-gather"],
         ),
         (
-            jd.aggregate(harness.AXIS, jd.median(), jd.scaled_sign(), "scatter"),
+            jd.aggregate(
+                harness.AXIS, jd.rules.median(), jd.compression.scaled_sign(), "scatter"
+            ),
             ["all-to-all", "all-reduce", "all-gather"],
         ),
         (
-            jd.aggregate(harness.AXIS, jd.krum(2), route="scatter"),
+            jd.aggregate(harness.AXIS, jd.rules.krum(2), route="scatter"),
             ["all-to-all", "all-reduce", "all-gather"],
         ),
     ],
@@ -98,12 +106,14 @@ def test_all_leaves_travel_in_one_message(tx, expected):
 
 
 def test_signs_travel_as_bits():
-    tx = jd.aggregate(harness.AXIS, jd.mean(), jd.scaled_sign(), "gather")
+    tx = jd.aggregate(
+        harness.AXIS, jd.rules.mean(), jd.compression.scaled_sign(), "gather"
+    )
     ((name, nbytes),) = harness.collectives(compiled(tx, ONE).as_text())
     assert (name, nbytes) == ("all-gather", 8 * (SIZE // 8 + 4))
 
 
-@pytest.mark.parametrize("rule", [jd.mean(), jd.median(), jd.krum(2)])
+@pytest.mark.parametrize("rule", [jd.rules.mean(), jd.rules.median(), jd.rules.krum(2)])
 def test_all_routes_give_the_same(rule):
     updates = jax.tree.map(lambda x: x[0], harness.gradients())
     results = []
@@ -127,8 +137,10 @@ def test_rules_see_the_whole_gradient_when_leaves_take_different_routes():
         "big": rng.standard_normal((8, 40, 50)).astype(np.float32),
         "small": rng.standard_normal((8, 64)).astype(np.float32),
     }
-    compressor = jd.by_leaf(jd.top_k(1 / 40), {"small": jd.identity()}, min_size=0)
-    tx = jd.aggregate(harness.AXIS, jd.krum(2), compressor)
+    compressor = jd.compression.by_leaf(
+        jd.compression.top_k(1 / 40), {"small": jd.compression.identity()}, min_size=0
+    )
+    tx = jd.aggregate(harness.AXIS, jd.rules.krum(2), compressor)
     report = jd.communication_report(tx, jax.tree.map(lambda x: x[0], updates), 8)
     assert {s.leaf: s.route for s in report.shipments} == {
         "big": "gather",
@@ -141,11 +153,14 @@ def test_rules_see_the_whole_gradient_when_leaves_take_different_routes():
 
     seen = {
         "big": jnp.stack(
-            [jd.roundtrip(jd.top_k(1 / 40), leaf)[0] for leaf in updates["big"]]
+            [
+                jd.roundtrip(jd.compression.top_k(1 / 40), leaf)[0]
+                for leaf in updates["big"]
+            ]
         ),
         "small": updates["small"],
     }
-    expected = jd.krum(2)(seen)
+    expected = jd.rules.krum(2)(seen)
     for backend in ("vmap", "shard_map"):
         actual = harness.run(worker, backend, updates)
         harness.assert_trees_close(jax.tree.map(lambda x: x[0], actual), expected)

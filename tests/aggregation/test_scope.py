@@ -9,7 +9,12 @@ import pytest
 import jaxdist as jd
 from tests import harness
 
-RULES = [jd.krum(2), jd.centered_clipping(1.0, 2), jd.fltrust(), jd.median()]
+RULES = [
+    jd.rules.krum(2),
+    jd.rules.centered_clipping(1.0, 2),
+    jd.rules.fltrust(),
+    jd.rules.median(),
+]
 
 
 def gradients():
@@ -55,12 +60,12 @@ def test_each_leaf_is_judged_as_if_it_were_all(rule, backend):
 
 def test_who_lies_in_one_leaf_is_heard_in_the_others():
     updates = gradients()
-    _, state = merged(jd.multi_krum(2), updates, scope="leaf", metrics=True)
+    _, state = merged(jd.rules.multi_krum(2), updates, scope="leaf", metrics=True)
     of_kernel = jd.aggregation_metrics(state["dense"]["kernel"])
     np.testing.assert_array_equal(of_kernel.selected[0, 6:], [False, False])
     for other in (state["dense"]["bias"], state["scale"]):
         assert jd.aggregation_metrics(other).selected[0, 6:].any()
-    _, whole = merged(jd.multi_krum(2), updates, metrics=True)
+    _, whole = merged(jd.rules.multi_krum(2), updates, metrics=True)
     selected = jd.aggregation_metrics(whole).selected
     np.testing.assert_array_equal(selected[0, 6:], [False, False])
 
@@ -69,7 +74,7 @@ def test_the_report_counts_the_distances_of_every_leaf():
     params = jax.tree.map(lambda leaf: leaf[0], gradients())
     reports = {
         scope: jd.communication_report(
-            jd.aggregate(harness.AXIS, jd.krum(2), route="scatter", scope=scope),
+            jd.aggregate(harness.AXIS, jd.rules.krum(2), route="scatter", scope=scope),
             params,
             8,
         )
@@ -83,8 +88,8 @@ def test_it_trains_with_feedback_and_changes_the_number_of_workers():
     tx = optax.chain(
         jd.aggregate(
             harness.AXIS,
-            jd.krum(1),
-            jd.error_feedback(jd.top_k(0.3)),
+            jd.rules.krum(1),
+            jd.compression.error_feedback(jd.compression.top_k(0.3)),
             scope="leaf",
         ),
         optax.sgd(0.1),

@@ -16,7 +16,7 @@ UPDATES = {
     "b": jax.random.normal(jax.random.key(1), (4, 8)),
 }
 PARAMS = jax.tree.map(lambda leaf: jnp.ones_like(leaf[0]), UPDATES)
-SIGN = jd.error_feedback(jd.scaled_sign())
+SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
 
 
 def replicated(inner, *args):
@@ -33,7 +33,7 @@ def test_it_equals_the_replicated_optimizer(backend):
 
 
 def test_rule_and_compressor_are_those_of_aggregate():
-    arguments = (jd.trimmed_mean(2), SIGN)
+    arguments = (jd.rules.trimmed_mean(2), SIGN)
     tx = jd.shard_optimizer(harness.AXIS, optax.adam(0.1), *arguments)
     out, _ = harness.run_steps(tx, "shard_map", PARAMS, UPDATES)
     chain = replicated(optax.adam(0.1), *arguments, "scatter")

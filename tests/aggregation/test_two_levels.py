@@ -19,7 +19,7 @@ UPDATES = {
     "w": jax.random.normal(jax.random.key(0), (PODS * DEVICES, 2, 16, 8)),
     "b": jax.random.normal(jax.random.key(1), (PODS * DEVICES, 2, 5)),
 }
-TOP = jd.error_feedback(jd.top_k(0.1))
+TOP = jd.compression.error_feedback(jd.compression.top_k(0.1))
 
 
 def grid():
@@ -28,7 +28,7 @@ def grid():
 
 def two_levels(rule=None, compressor=None):
     return optax.chain(
-        jd.aggregate("ici", jd.mean()), jd.aggregate("dcn", rule, compressor)
+        jd.aggregate("ici", jd.rules.mean()), jd.aggregate("dcn", rule, compressor)
     )
 
 
@@ -61,11 +61,13 @@ def nested(tx, updates):
 
 def test_without_compression_it_is_the_flat_mean():
     expected = jax.tree.map(lambda leaf: leaf.mean(axis=0), UPDATES)
-    out = jax.jit(lambda u: on_mesh(two_levels(compressor=jd.identity()), u))(UPDATES)
+    out = jax.jit(
+        lambda u: on_mesh(two_levels(compressor=jd.compression.identity()), u)
+    )(UPDATES)
     harness.assert_trees_close(out, expected)
     for leaf, wanted in zip(*map(jax.tree.leaves, (out, expected)), strict=True):
         assert leaf.shape == wanted.shape
-    everywhere = nested(two_levels(compressor=jd.identity()), UPDATES)
+    everywhere = nested(two_levels(compressor=jd.compression.identity()), UPDATES)
     for name, leaf in everywhere.items():
         for out in leaf.reshape(-1, *leaf.shape[2:]):
             np.testing.assert_allclose(out, expected[name], rtol=1e-5, atol=1e-6)
@@ -85,7 +87,7 @@ def test_a_pod_is_one_worker_of_the_outer_level():
 
 
 def test_a_robust_rule_within_each_pod():
-    tx = optax.chain(jd.aggregate("ici", jd.median()), jd.aggregate("dcn"))
+    tx = optax.chain(jd.aggregate("ici", jd.rules.median()), jd.aggregate("dcn"))
     expected = jax.tree.map(
         lambda leaf: jnp.median(
             leaf.reshape(PODS, DEVICES, *leaf.shape[1:]), axis=1
@@ -147,7 +149,7 @@ def test_recipe_keeps_each_state_where_it_differs():
     tx = optax.chain(
         jd.per_worker(LEVELS, optax.trace(0.9)),
         optax.chain(
-            jd.aggregate("ici", jd.trimmed_mean(1)),
+            jd.aggregate("ici", jd.rules.trimmed_mean(1)),
             jd.aggregate("dcn", compressor=TOP),
         ),
         optax.adam(0.01),
@@ -171,7 +173,9 @@ def test_recipe_keeps_each_state_where_it_differs():
 
 def test_parameters_sharded_by_xla_need_no_more():
     """Distances over an axis that is not manual are those of the whole gradient."""
-    tx = optax.chain(jd.aggregate("data", jd.krum(0), route="gather"), optax.sgd(0.1))
+    tx = optax.chain(
+        jd.aggregate("data", jd.rules.krum(0), route="gather"), optax.sgd(0.1)
+    )
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
     init, step = jd.data_parallel(problem.loss, tx, mesh, "data")
     sharding = NamedSharding(mesh, PartitionSpec(None, "model"))

@@ -6,7 +6,7 @@ import pytest
 
 import jaxdist as jd
 from jaxdist.attacks import _a_little_is_enough
-from tests.attack import cases
+from tests.attacks import cases
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_table_of_the_formula(num_workers, num_byzantine, shift):
 
 @pytest.mark.parametrize("shift", [1.5, -0.7, 0.0])
 def test_shifts_by_deviations(shift):
-    honest, bad = cases.attacked(jd.a_little_is_enough(shift))
+    honest, bad = cases.attacked(jd.attacks.a_little_is_enough(shift))
     cases.assert_all_send(bad, honest.mean(axis=0) - shift * honest.std(axis=0))
 
 
 def test_shifts_by_the_formula():
-    honest, bad = cases.attacked(jd.a_little_is_enough(), num_byzantine=3)
+    honest, bad = cases.attacked(jd.attacks.a_little_is_enough(), num_byzantine=3)
     shift = _a_little_is_enough.deviations(9, 3)
     cases.assert_all_send(bad, honest.mean(axis=0) - shift * honest.std(axis=0))
 
@@ -45,7 +45,7 @@ def test_enough_honest_workers_lie_farther_out():
     """With the supporters that the formula counts, the attackers are a majority."""
     rng = np.random.default_rng(0)
     rows = jnp.asarray(rng.standard_normal((50, 400)), jnp.float32)
-    honest, bad = cases.attacked(jd.a_little_is_enough(), rows, 20)
+    honest, bad = cases.attacked(jd.attacks.a_little_is_enough(), rows, 20)
     farther_out = np.mean(np.sum(honest < bad[0], axis=0))
     assert farther_out == pytest.approx(50 // 2 + 1 - 20, abs=0.5)
 
@@ -58,11 +58,11 @@ def test_without_a_positive_shift_it_must_be_given(num_workers, num_byzantine, s
     rows = jnp.ones((num_workers, 2))
     message = f"`num_deviations` must be given.*{num_byzantine} attackers.*{shift}.$"
     with pytest.raises(ValueError, match=message):
-        jd.a_little_is_enough()(rows, num_byzantine)
-    jd.a_little_is_enough(1.5)(rows, num_byzantine)
+        jd.attacks.a_little_is_enough()(rows, num_byzantine)
+    jd.attacks.a_little_is_enough(1.5)(rows, num_byzantine)
 
 
 @pytest.mark.parametrize("shift", [np.inf, np.nan, "1"])
 def test_shift_is_a_number(shift):
     with pytest.raises(ValueError, match="`num_deviations` must lie in"):
-        jd.a_little_is_enough("nan" if shift == "1" else shift)
+        jd.attacks.a_little_is_enough("nan" if shift == "1" else shift)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests.attack import cases
+from tests.attacks import cases
 
 
 def test_opposite_of_what_is_kept_and_just_short_enough():
-    honest, bad = cases.attacked(jd.anti_comparative_elimination())
+    honest, bad = cases.attacked(jd.attacks.anti_comparative_elimination())
     norms = np.linalg.norm(honest, axis=1)
     order = np.argsort(norms)
     kept = honest[order[: len(honest) - 2]].sum(axis=0)
@@ -21,7 +21,7 @@ def test_opposite_of_what_is_kept_and_just_short_enough():
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
 def test_elimination_keeps_all_attackers(scale):
     honest, bad = cases.attacked(
-        jd.anti_comparative_elimination(), cases.updates(1, 0.3 * scale, scale)
+        jd.attacks.anti_comparative_elimination(), cases.updates(1, 0.3 * scale, scale)
     )
     rows = np.concatenate([honest, bad]).astype(np.float32)
     kept = np.argsort(np.linalg.norm(rows, axis=1))[: cases.NUM_HONEST]
@@ -33,10 +33,12 @@ def test_elimination_keeps_all_attackers(scale):
 
 
 def test_zero_updates_stay_zero():
-    _, bad = cases.attacked(jd.anti_comparative_elimination(), jnp.zeros((9, 3)))
+    _, bad = cases.attacked(
+        jd.attacks.anti_comparative_elimination(), jnp.zeros((9, 3))
+    )
     np.testing.assert_array_equal(bad, 0)
 
 
 def test_fewer_than_half_attack():
     with pytest.raises(ValueError, match=r"`num_byzantine` must lie in \[0, 1\]"):
-        jd.anti_comparative_elimination()(jnp.ones((4, 2)), 2)
+        jd.attacks.anti_comparative_elimination()(jnp.ones((4, 2)), 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests.attack import cases
+from tests.attacks import cases
 
 
 def test_either_alone_or_in_collusion():
@@ -59,7 +59,9 @@ def test_memory_is_carried_from_step_to_step():
         np.testing.assert_array_equal(sent, [[1, 1], [1, 1], [i, i]])
 
 
-@pytest.mark.parametrize("attack", [jd.sign_flip(), jd.min_max()], ids=str)
+@pytest.mark.parametrize(
+    "attack", [jd.attacks.sign_flip(), jd.attacks.min_max()], ids=str
+)
 def test_nobody_attacks(attack):
     rows = jnp.ones((3, 2))
     assert attack(rows, 0) is rows
@@ -68,15 +70,17 @@ def test_nobody_attacks(attack):
 
 def test_colluders_need_real_numbers():
     with pytest.raises(TypeError, match="`updates` must be real.*leaf is int32"):
-        jd.min_max()(jnp.ones((3, 2), jnp.int32), 1)
+        jd.attacks.min_max()(jnp.ones((3, 2), jnp.int32), 1)
 
 
 def test_colluders_need_somebody_honest():
     with pytest.raises(ValueError, match=r"`num_byzantine`.*\[0, 2\] for min_max.* 3"):
-        jd.min_max()(jnp.ones((3, 2)), 3)
+        jd.attacks.min_max()(jnp.ones((3, 2)), 3)
 
 
 def test_an_attack_is_a_function_that_jax_can_transform():
     rows = jnp.arange(6.0).reshape(3, 2)
-    jitted = jax.jit(jd.min_sum(), static_argnums=1)
-    np.testing.assert_allclose(jitted(rows, 1), jd.min_sum()(rows, 1), rtol=1e-6)
+    jitted = jax.jit(jd.attacks.min_sum(), static_argnums=1)
+    np.testing.assert_allclose(
+        jitted(rows, 1), jd.attacks.min_sum()(rows, 1), rtol=1e-6
+    )

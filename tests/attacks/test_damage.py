@@ -11,21 +11,21 @@ from jaxdist.attacks import _damage, _moments
 NUM_HONEST, NUM_BYZANTINE, SIZE = 9, 2, 10_007
 SHIFTS = jnp.asarray([-8.0, -1.3, -0.02, 0.0, 0.4, 3.0])
 RULES = [
-    jd.mean(),
-    jd.median(),
-    jd.trimmed_mean(2),
-    jd.krum(2),
-    jd.geometric_median(),
-    jd.caf(2),
-    jd.centered_clipping(1.0, 3),
-    jd.aksel(2),
-    jd.monna(2),
-    jd.monna(2, trusted=10),
-    jd.bucketing(2, 2, then=jd.trimmed_mean),
-    jd.nnm(2, then=jd.trimmed_mean(2)),
-    jd.nnm(2, then=jd.krum(2)),
-    jd.arc(2, then=jd.mean()),
-    jd.arc(2, then=jd.nnm(2, then=jd.median())),
+    jd.rules.mean(),
+    jd.rules.median(),
+    jd.rules.trimmed_mean(2),
+    jd.rules.krum(2),
+    jd.rules.geometric_median(),
+    jd.rules.caf(2),
+    jd.rules.centered_clipping(1.0, 3),
+    jd.rules.aksel(2),
+    jd.rules.monna(2),
+    jd.rules.monna(2, trusted=10),
+    jd.rules.bucketing(2, 2, then=jd.rules.trimmed_mean),
+    jd.rules.nnm(2, then=jd.rules.trimmed_mean(2)),
+    jd.rules.nnm(2, then=jd.rules.krum(2)),
+    jd.rules.arc(2, then=jd.rules.mean()),
+    jd.rules.arc(2, then=jd.rules.nnm(2, then=jd.rules.median())),
 ]
 
 
@@ -55,7 +55,7 @@ def test_is_what_the_rule_suffers(rule, common, spread):
 def test_takes_no_memory_beyond_the_honest():
     """Candidates live a few columns at a time: one gradient, the mean, is all."""
     honest = jax.ShapeDtypeStruct((NUM_HONEST, 1_000_003), jnp.float32)
-    rule = jd.nnm(2, then=jd.trimmed_mean(2))
+    rule = jd.rules.nnm(2, then=jd.rules.trimmed_mean(2))
 
     def worst(honest):
         along = _moments.mean(honest)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests.attack import cases
+from tests.attacks import cases
 
 ROWS = np.random.default_rng(0).standard_normal((11, 60)).astype(np.float32)
 
@@ -36,18 +36,18 @@ def by_halving(rows, copies):
 @pytest.mark.parametrize("num_byzantine", [2, 4])
 @pytest.mark.parametrize("scale", [1e-3, 1.0])
 def test_the_largest_halved_scale_that_krum_selects(num_byzantine, scale):
-    honest, bad = cases.attacked(jd.fang_krum(), scale * ROWS, num_byzantine)
+    honest, bad = cases.attacked(jd.attacks.fang_krum(), scale * ROWS, num_byzantine)
     expected = by_halving(honest, [num_byzantine])
     assert expected > 1e-3 * scale
     cases.assert_all_send(bad, -expected * np.sign(honest.mean(axis=0)))
     sent = np.concatenate([honest, bad])
-    chosen = jd.krum(num_byzantine)(sent.astype(np.float32))
+    chosen = jd.rules.krum(num_byzantine)(sent.astype(np.float32))
     np.testing.assert_allclose(chosen, bad[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("num_byzantine", [3, 4, 5])
 def test_partial_knowledge_takes_the_attackers_for_the_honest(num_byzantine):
-    _, bad = cases.attacked(jd.fang_krum("partial"), ROWS, num_byzantine)
+    _, bad = cases.attacked(jd.attacks.fang_krum("partial"), ROWS, num_byzantine)
     own = ROWS[-num_byzantine:].astype(np.float64)
     expected = by_halving(own, range(1, num_byzantine + 1))
     cases.assert_all_send(bad, -expected * np.sign(own.mean(axis=0)))
@@ -56,8 +56,8 @@ def test_partial_knowledge_takes_the_attackers_for_the_honest(num_byzantine):
 def test_without_success_it_sends_the_smallest_scale():
     """Honest workers that agree far from zero: Krum never selects zero."""
     rows = 100 + ROWS
-    _, bad = cases.attacked(jd.fang_krum(num_halvings=3), rows, 2)
-    _, first = cases.attacked(jd.fang_krum(num_halvings=0), rows, 2)
+    _, bad = cases.attacked(jd.attacks.fang_krum(num_halvings=3), rows, 2)
+    _, first = cases.attacked(jd.attacks.fang_krum(num_halvings=0), rows, 2)
     np.testing.assert_allclose(bad, first / 8, rtol=1e-6)
 
 
@@ -65,10 +65,10 @@ def test_arguments_are_checked():
     with pytest.raises(
         ValueError, match="`knowledge` must be one of 'full', 'partial'"
     ):
-        jd.fang_krum("none")
+        jd.attacks.fang_krum("none")
     with pytest.raises(ValueError, match="`num_halvings` must be an integer >= 0"):
-        jd.fang_krum(num_halvings=-1)
+        jd.attacks.fang_krum(num_halvings=-1)
     with pytest.raises(ValueError, match=r"`num_byzantine` must lie in \[0, 4\]"):
-        jd.fang_krum()(ROWS, 5)
+        jd.attacks.fang_krum()(ROWS, 5)
     with pytest.raises(ValueError, match="`num_byzantine` must be at least 2.*got 1"):
-        jd.fang_krum("partial")(ROWS, 1)
+        jd.attacks.fang_krum("partial")(ROWS, 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests.attack import cases
+from tests.attacks import cases
 
 MANY = np.random.default_rng(0).standard_normal((9, 400)).astype(np.float32)
 
@@ -13,7 +13,7 @@ MANY = np.random.default_rng(0).standard_normal((9, 400)).astype(np.float32)
 @pytest.mark.parametrize("factor", [1.0, 2.0, 5.0])
 def test_full_knowledge_draws_beyond_all_honest_values(mean, factor):
     honest, bad = cases.attacked(
-        jd.fang_trimmed_mean(reach=factor), np.float32(mean) + MANY
+        jd.attacks.fang_trimmed_mean(reach=factor), np.float32(mean) + MANY
     )
     grows = honest.mean(axis=0) > 0
     near = np.where(grows, honest.min(axis=0), honest.max(axis=0))
@@ -31,7 +31,7 @@ def test_full_knowledge_draws_beyond_all_honest_values(mean, factor):
 def test_partial_knowledge_estimates_from_the_attackers_alone():
     rows = 0.5 + MANY
     honest, bad = cases.attacked(
-        jd.fang_trimmed_mean("partial", 6.0), rows, num_byzantine=4
+        jd.attacks.fang_trimmed_mean("partial", 6.0), rows, num_byzantine=4
     )
     own = rows[5:].astype(np.float64)
     mean, deviation = own.mean(axis=0), own.std(axis=0)
@@ -41,16 +41,16 @@ def test_partial_knowledge_estimates_from_the_attackers_alone():
 
 
 def test_with_partial_knowledge_all_workers_may_attack():
-    jd.fang_trimmed_mean("partial")(MANY, 9)
+    jd.attacks.fang_trimmed_mean("partial")(MANY, 9)
     with pytest.raises(ValueError, match=r"`num_byzantine` must lie in \[0, 8\]"):
-        jd.fang_trimmed_mean()(MANY, 9)
+        jd.attacks.fang_trimmed_mean()(MANY, 9)
 
 
-@pytest.mark.parametrize("rule", [jd.median(), jd.trimmed_mean(2)], ids=str)
+@pytest.mark.parametrize("rule", [jd.rules.median(), jd.rules.trimmed_mean(2)], ids=str)
 def test_moves_coordinate_wise_rules_against_the_mean(rule):
     rows = 0.3 + MANY
     honest = rows[:7].mean(axis=0)
-    moved = rule(jd.fang_trimmed_mean()(rows, 2)) - honest
+    moved = rule(jd.attacks.fang_trimmed_mean()(rows, 2)) - honest
     assert np.mean(np.sign(moved) == -np.sign(honest)) > 0.9
 
 
@@ -58,8 +58,8 @@ def test_arguments_are_checked():
     with pytest.raises(
         ValueError, match="`knowledge` must be one of 'full', 'partial'"
     ):
-        jd.fang_trimmed_mean("none")
+        jd.attacks.fang_trimmed_mean("none")
     with pytest.raises(ValueError, match=r"`reach` must lie in \[1.0, inf\), got 0.5"):
-        jd.fang_trimmed_mean(reach=0.5)
+        jd.attacks.fang_trimmed_mean(reach=0.5)
     with pytest.raises(ValueError, match=r"`reach` must lie in \[3.0, inf\), got 2.0"):
-        jd.fang_trimmed_mean("partial", 2.0)
+        jd.attacks.fang_trimmed_mean("partial", 2.0)

@@ -10,7 +10,7 @@ import jaxdist as jd
 
 def test_moments_and_independence():
     rows = {"a": jnp.ones((3, 50_000)), "b": jnp.ones((3, 50_000))}
-    sent = jd.gaussian(5.0)(rows, 2)
+    sent = jd.attacks.gaussian(5.0)(rows, 2)
     noise = np.stack([sent["a"][1], sent["a"][2], sent["b"][1], sent["b"][2]])
     np.testing.assert_allclose(noise.mean(axis=1), 0, atol=0.15)
     np.testing.assert_allclose(np.cov(noise) / 25, np.eye(4), atol=0.03)
@@ -18,7 +18,7 @@ def test_moments_and_independence():
 
 
 def test_drawn_anew_at_every_step():
-    tx = jd.inject_attack("w", jd.gaussian(), 1)
+    tx = jd.inject_attack("w", jd.attacks.gaussian(), 1)
 
     def worker(row):
         state = tx.init(row)
@@ -32,4 +32,4 @@ def test_drawn_anew_at_every_step():
 @pytest.mark.parametrize("scale", [0, -1.0])
 def test_scale_is_positive(scale):
     with pytest.raises(ValueError, match=r"`scale` must lie in \(0.0, inf\), got"):
-        jd.gaussian(scale)
+        jd.attacks.gaussian(scale)

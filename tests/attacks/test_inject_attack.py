@@ -26,7 +26,9 @@ def injected(attack, num_byzantine, updates, backend="vmap", key=0):
     return harness.run(worker, backend, updates)
 
 
-@pytest.mark.parametrize("attack", [jd.sign_flip(2.0), jd.gaussian(3.0)], ids=str)
+@pytest.mark.parametrize(
+    "attack", [jd.attacks.sign_flip(2.0), jd.attacks.gaussian(3.0)], ids=str
+)
 @pytest.mark.parametrize("num_byzantine", [0, 1, 3, 8])
 def test_only_the_last_workers_attack(attack, num_byzantine):
     updates = first_updates()
@@ -67,7 +69,7 @@ def test_each_attacker_sends_its_own_row():
 
 def test_several_axes():
     """Attackers over two axes are the last of all workers."""
-    tx = jd.inject_attack(("pod", "device"), jd.mimic(2), 3)
+    tx = jd.inject_attack(("pod", "device"), jd.attacks.mimic(2), 3)
     updates = jnp.arange(8.0)
 
     def worker(update):
@@ -79,7 +81,7 @@ def test_several_axes():
 
 
 def test_memory_is_in_the_state():
-    tx = jd.inject_attack("w", jd.learned_mimic(2), 1)
+    tx = jd.inject_attack("w", jd.attacks.learned_mimic(2), 1)
     updates = jax.random.normal(jax.random.key(0), (4, 3))
 
     def worker(update):
@@ -94,16 +96,18 @@ def test_memory_is_in_the_state():
 
 
 def test_without_attackers_nothing_travels():
-    tx = jd.inject_attack("w", jd.min_max(), 0)
+    tx = jd.inject_attack("w", jd.attacks.min_max(), 0)
     report = jd.communication_report(tx, jnp.zeros(5), 4)
     assert report.total_nbytes == 0
     report = jd.communication_report(
-        jd.inject_attack("w", jd.min_max(), 1), jnp.zeros(5), 4
+        jd.inject_attack("w", jd.attacks.min_max(), 1), jnp.zeros(5), 4
     )
     assert report.total_nbytes == 3 * 5 * 4 and report.dense_nbytes == 0
 
 
-@pytest.mark.parametrize("attack", [jd.sign_flip(), jd.min_max()], ids=str)
+@pytest.mark.parametrize(
+    "attack", [jd.attacks.sign_flip(), jd.attacks.min_max()], ids=str
+)
 def test_no_leaves(attack):
     tx = jd.inject_attack("w", attack, 1)
     sent, _ = jax.vmap(
@@ -114,13 +118,13 @@ def test_no_leaves(attack):
 
 def test_range_of_num_byzantine():
     with pytest.raises(ValueError, match="`num_byzantine` must be an integer >= 0"):
-        jd.inject_attack("a", jd.sign_flip(), -1)
+        jd.inject_attack("a", jd.attacks.sign_flip(), -1)
     with pytest.raises(
         ValueError, match=r"`num_byzantine`.*\[0, 4\].*4 workers, got 5"
     ):
-        jd.sign_flip()(jnp.ones((4, 2)), 5)
+        jd.attacks.sign_flip()(jnp.ones((4, 2)), 5)
     with pytest.raises(ValueError, match=r"\[0, 7\] for min_sum.* of 8 workers, got 8"):
-        injected(jd.min_sum(), 8, jnp.ones((8, 2)))
+        injected(jd.attacks.min_sum(), 8, jnp.ones((8, 2)))
 
 
 def test_attack_is_checked():

@@ -5,22 +5,22 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests.attack import cases
+from tests.attacks import cases
 
 
 def test_opposite_of_the_honest_mean():
-    honest, bad = cases.attacked(jd.inner_product_manipulation(0.3))
+    honest, bad = cases.attacked(jd.attacks.inner_product_manipulation(0.3))
     cases.assert_all_send(bad, -0.3 * honest.mean(axis=0))
 
 
 def test_the_mean_changes_its_sign_beyond_honest_over_byzantine():
     rows = jnp.ones((9, 4))
     for scale, sign in ((3.4, 1), (3.6, -1)):
-        sent = jd.inner_product_manipulation(scale)(rows, 2)
-        np.testing.assert_array_equal(jnp.sign(jd.mean()(sent)), sign)
+        sent = jd.attacks.inner_product_manipulation(scale)(rows, 2)
+        np.testing.assert_array_equal(jnp.sign(jd.rules.mean()(sent)), sign)
 
 
 @pytest.mark.parametrize("scale", [0, -1.0])
 def test_scale_is_positive(scale):
     with pytest.raises(ValueError, match=r"`scale` must lie in \(0.0, inf\), got"):
-        jd.inner_product_manipulation(scale)
+        jd.attacks.inner_product_manipulation(scale)

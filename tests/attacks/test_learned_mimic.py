@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests.attack import cases
+from tests.attacks import cases
 
 
 def run(attack, sequence):
@@ -29,7 +29,7 @@ def test_learns_the_direction_of_most_variance():
     sequence = [
         jnp.asarray(2 * np.outer(places, along) + e, jnp.float32) for e in noise
     ]
-    sent, state = run(jd.learned_mimic(), sequence)
+    sent, state = run(jd.attacks.learned_mimic(), sequence)
     assert abs(float(np.dot(state.direction, along))) > 0.98
     sign = np.sign(np.dot(state.direction, along))
     outermost = np.argmax(sign * places[: cases.NUM_HONEST])
@@ -39,7 +39,7 @@ def test_learns_the_direction_of_most_variance():
 
 def test_agrees_with_a_loop_in_numpy():
     sequence = [cases.updates(seed) for seed in range(4)]
-    _, state = run(jd.learned_mimic(), sequence)
+    _, state = run(jd.attacks.learned_mimic(), sequence)
     mean = direction = 0.0
     for t, tree in enumerate(sequence):
         honest = cases.flat(tree)[: cases.NUM_HONEST]
@@ -57,8 +57,8 @@ def test_agrees_with_a_loop_in_numpy():
 
 def test_after_the_warm_up_it_is_the_same_worker_for_good():
     sequence = [cases.updates(seed) for seed in range(6)]
-    sent, state = run(jd.learned_mimic(warm_up=2), sequence)
-    _, learned = run(jd.learned_mimic(), sequence[:2])
+    sent, state = run(jd.attacks.learned_mimic(warm_up=2), sequence)
+    _, learned = run(jd.attacks.learned_mimic(), sequence[:2])
     assert int(state.count) == 6
     np.testing.assert_array_equal(state.direction, learned.direction)
     for tree, bad in zip(sequence[1:], sent[1:], strict=True):
@@ -67,15 +67,15 @@ def test_after_the_warm_up_it_is_the_same_worker_for_good():
 
 
 def test_workers_that_agree_have_no_direction():
-    sent, state = run(jd.learned_mimic(), [jnp.ones((9, 3))] * 2)
+    sent, state = run(jd.attacks.learned_mimic(), [jnp.ones((9, 3))] * 2)
     np.testing.assert_array_equal(state.direction, 0)
     np.testing.assert_array_equal(sent[-1], 1)
 
 
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="`warm_up` must be an integer >= 1, got 0"):
-        jd.learned_mimic(0)
+        jd.attacks.learned_mimic(0)
     with pytest.raises(
         ValueError, match=r"`num_byzantine`.*\[0, 2\] for learned_mimic"
     ):
-        jd.learned_mimic()(jnp.ones((3, 2)), 3)
+        jd.attacks.learned_mimic()(jnp.ones((3, 2)), 3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests.attack import cases
+from tests.attacks import cases
 
 
 def by_bisection(honest, direction):
@@ -22,7 +22,7 @@ def by_bisection(honest, direction):
 @pytest.mark.parametrize("name", ["mean", "sign", "deviation"])
 @pytest.mark.parametrize("seed", range(3))
 def test_agrees_with_bisection(name, seed):
-    honest, bad = cases.attacked(jd.min_max(name), cases.updates(seed))
+    honest, bad = cases.attacked(jd.attacks.min_max(name), cases.updates(seed))
     mean = honest.mean(axis=0)
     direction = cases.direction(honest, name)
     shift = by_bisection(honest, direction)
@@ -30,10 +30,10 @@ def test_agrees_with_bisection(name, seed):
 
 
 def test_one_honest_worker_is_copied():
-    honest, bad = cases.attacked(jd.min_max(), num_byzantine=8)
+    honest, bad = cases.attacked(jd.attacks.min_max(), num_byzantine=8)
     np.testing.assert_allclose(bad, np.repeat(honest, 8, axis=0), rtol=1e-6)
 
 
 def test_direction_is_known():
     with pytest.raises(ValueError, match="`direction` must be one of 'mean', 'sign'"):
-        jd.min_max("std")
+        jd.attacks.min_max("std")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests.attack import cases
+from tests.attacks import cases
 
 
 def by_bisection(honest, direction, budget):
@@ -23,7 +23,7 @@ def by_bisection(honest, direction, budget):
 @pytest.mark.parametrize("name", ["mean", "sign", "deviation"])
 @pytest.mark.parametrize("budget", ["max", "min"])
 def test_agrees_with_bisection(name, budget):
-    honest, bad = cases.attacked(jd.min_sum(name, budget))
+    honest, bad = cases.attacked(jd.attacks.min_sum(name, budget))
     mean = honest.mean(axis=0)
     direction = cases.direction(honest, name)
     shift = by_bisection(honest, direction, budget)
@@ -31,14 +31,14 @@ def test_agrees_with_bisection(name, budget):
 
 
 def test_stays_closer_than_min_max():
-    honest, near = cases.attacked(jd.min_sum())
-    _, far = cases.attacked(jd.min_max())
+    honest, near = cases.attacked(jd.attacks.min_sum())
+    _, far = cases.attacked(jd.attacks.min_max())
     mean = honest.mean(axis=0)
     assert np.linalg.norm(near[0] - mean) < np.linalg.norm(far[0] - mean)
 
 
 def test_arguments_are_known():
     with pytest.raises(ValueError, match="`direction` must be one of 'mean', 'sign'"):
-        jd.min_sum("std")
+        jd.attacks.min_sum("std")
     with pytest.raises(ValueError, match="`budget` must be one of 'max', 'min'"):
-        jd.min_sum(budget="mean")
+        jd.attacks.min_sum(budget="mean")

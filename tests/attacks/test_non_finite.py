@@ -10,7 +10,7 @@ import jaxdist as jd
 @pytest.mark.parametrize("kind", ["nan", "inf", "-inf"])
 def test_all_the_same(kind):
     rows = {"a": jnp.ones((3, 2)), "b": jnp.ones((3,), jnp.bfloat16)}
-    sent = jd.non_finite(kind)(rows, 1)
+    sent = jd.attacks.non_finite(kind)(rows, 1)
     for name, leaf in sent.items():
         assert leaf.dtype == rows[name].dtype
         np.testing.assert_array_equal(leaf[:2].astype(jnp.float32), 1)
@@ -18,20 +18,22 @@ def test_all_the_same(kind):
 
 
 def test_mixed_draws_all_three_and_each_worker_its_own():
-    sent = np.asarray(jd.non_finite("mixed")(jnp.ones((3, 300)), 2))
+    sent = np.asarray(jd.attacks.non_finite("mixed")(jnp.ones((3, 300)), 2))
     for row in sent[1:]:
         counts = [np.isnan(row).sum(), (row == np.inf).sum(), (row == -np.inf).sum()]
         assert sum(counts) == 300 and min(counts) > 60
     assert np.any(np.isnan(sent[1]) != np.isnan(sent[2]))
 
 
-@pytest.mark.parametrize("rule", [jd.median(), jd.trimmed_mean(2), jd.krum(2)], ids=str)
+@pytest.mark.parametrize(
+    "rule", [jd.rules.median(), jd.rules.trimmed_mean(2), jd.rules.krum(2)], ids=str
+)
 def test_robust_rules_stay_finite(rule):
-    sent = jd.non_finite("mixed")(jnp.ones((8, 50)), 2)
+    sent = jd.attacks.non_finite("mixed")(jnp.ones((8, 50)), 2)
     np.testing.assert_array_equal(rule(sent), 1)
-    assert not bool(jnp.any(jnp.isfinite(jd.mean()(sent))))
+    assert not bool(jnp.any(jnp.isfinite(jd.rules.mean()(sent))))
 
 
 def test_kind_is_known():
     with pytest.raises(ValueError, match="`kind` must be one of 'nan', 'inf', '-inf'"):
-        jd.non_finite("infinity")
+        jd.attacks.non_finite("infinity")

@@ -7,22 +7,25 @@ import pytest
 
 import jaxdist as jd
 from jaxdist.attacks import _moments
-from tests.attack import cases
+from tests.attacks import cases
 
 NUM_WORKERS, NUM_BYZANTINE = 11, 2
 LIMIT = 10.0
 
 
 RULES = [
-    jd.mean(),
-    jd.median(),
-    jd.trimmed_mean(2),
-    jd.krum(2),
-    jd.nnm(2, then=jd.trimmed_mean(2)),
+    jd.rules.mean(),
+    jd.rules.median(),
+    jd.rules.trimmed_mean(2),
+    jd.rules.krum(2),
+    jd.rules.nnm(2, then=jd.rules.trimmed_mean(2)),
 ]
 CASES = [
-    (jd.optimal_a_little_is_enough, lambda honest: -_moments.deviation(honest)),
-    (jd.optimal_inner_product_manipulation, lambda honest: -_moments.mean(honest)),
+    (jd.attacks.optimal_a_little_is_enough, lambda honest: -_moments.deviation(honest)),
+    (
+        jd.attacks.optimal_inner_product_manipulation,
+        lambda honest: -_moments.mean(honest),
+    ),
 ]
 
 
@@ -66,20 +69,22 @@ def test_at_least_as_harmful_as_a_dense_signed_grid(make, rule):
 
 def test_sends_the_shifted_mean():
     """A mean without defence moves in proportion: the limit, in the paper's sign."""
-    honest, bad = cases.attacked(jd.optimal_a_little_is_enough(jd.mean(), 3.0))
+    honest, bad = cases.attacked(
+        jd.attacks.optimal_a_little_is_enough(jd.rules.mean(), 3.0)
+    )
     expected = honest.mean(axis=0) - 3 * honest.std(axis=0)
     cases.assert_all_send(bad, expected, rtol=1e-4)
 
 
 def test_arguments_are_checked():
-    attack = jd.optimal_a_little_is_enough
+    attack = jd.attacks.optimal_a_little_is_enough
     with pytest.raises(TypeError, match="`rule` must be of type AggregationRule"):
         attack("median")
     with pytest.raises(ValueError, match=r"`limit` must lie in \(0.0, inf\), got 0"):
-        attack(jd.median(), 0)
+        attack(jd.rules.median(), 0)
     with pytest.raises(ValueError, match="`num_magnitudes` must be an integer >= 2"):
-        attack(jd.median(), num_magnitudes=1)
+        attack(jd.rules.median(), num_magnitudes=1)
     with pytest.raises(ValueError, match="`num_refinements` must be an integer >= 0"):
-        attack(jd.median(), num_refinements=-1)
+        attack(jd.rules.median(), num_refinements=-1)
     with pytest.raises(ValueError, match="for krum.* of 4 workers"):
-        attack(jd.krum(1))(jnp.ones((4, 2)), 1)
+        attack(jd.rules.krum(1))(jnp.ones((4, 2)), 1)

@@ -39,20 +39,23 @@ def trained(monkeypatch):
     data = datasets.Dataset(images, labels, images[:50], labels[:50])
 
     def train(attacks, seeds, steps):
-        setting = problem.Setting(jd.trimmed_mean(2), attacks, 2)
+        setting = problem.Setting(jd.rules.trimmed_mean(2), attacks, 2)
         return problem.trainer(data, setting, similarity=1.0, steps=steps)(seeds)
 
     return train
 
 
 def test_trains_under_attack(trained):
-    accuracies = trained([jd.sign_flip(of="mean")], [0], steps=60)
+    accuracies = trained([jd.attacks.sign_flip(of="mean")], [0], steps=60)
     assert accuracies.shape == (1, 1, 30)
     assert accuracies[..., -1] > 0.5
 
 
 def test_attacks_and_seeds_at_once_are_those_alone(trained):
-    attacks = [jd.sign_flip(of="mean"), jd.inner_product_manipulation(1.0)]
+    attacks = [
+        jd.attacks.sign_flip(of="mean"),
+        jd.attacks.inner_product_manipulation(1.0),
+    ]
     together = trained(attacks, [0, 1], steps=2)
     alone = [
         [trained([attack], [seed], 2)[0, 0] for seed in (0, 1)] for attack in attacks
@@ -62,7 +65,7 @@ def test_attacks_and_seeds_at_once_are_those_alone(trained):
 
 
 def test_steps_must_be_a_multiple():
-    setting = problem.Setting(jd.mean(), [], 0)
+    setting = problem.Setting(jd.rules.mean(), [], 0)
     data = datasets.Dataset(*[np.zeros(1)] * 4)
     with pytest.raises(ValueError, match="`steps` must be a multiple of 50, got 10"):
         problem.trainer(data, setting, 1.0, steps=10)

@@ -8,9 +8,13 @@ import pytest
 import jaxdist as jd
 from tests import harness
 
-feedback = jd.error_feedback
-POLICY = jd.by_step(
-    {0: feedback(jd.identity()), 2: feedback(jd.top_k(0.5)), 4: feedback(jd.top_k(0.1))}
+feedback = jd.compression.error_feedback
+POLICY = jd.compression.by_step(
+    {
+        0: feedback(jd.compression.identity()),
+        2: feedback(jd.compression.top_k(0.5)),
+        4: feedback(jd.compression.top_k(0.1)),
+    }
 )
 
 
@@ -38,7 +42,11 @@ def test_dense_first_then_fewer_and_fewer_in_one_trace():
 @pytest.mark.parametrize("step", [0, 3, 5])
 def test_the_report_is_of_one_step(step):
     params = jnp.zeros((30, 40))
-    stages = [jd.identity(), jd.top_k(0.5), jd.top_k(0.1)]
+    stages = [
+        jd.compression.identity(),
+        jd.compression.top_k(0.5),
+        jd.compression.top_k(0.1),
+    ]
     tx = jd.aggregate(harness.AXIS, compressor=POLICY, route="gather")
     alone = jd.aggregate(
         harness.AXIS, compressor=feedback(stages[step // 2]), route="gather"
@@ -51,7 +59,12 @@ def test_the_report_is_of_one_step(step):
 
 def test_ranks_may_follow_a_schedule():
     tx = jd.compress(
-        jd.by_step({0: jd.power_sgd(1, max_rank=3), 1: jd.power_sgd(2, max_rank=3)})
+        jd.compression.by_step(
+            {
+                0: jd.compression.power_sgd(1, max_rank=3),
+                1: jd.compression.power_sgd(2, max_rank=3),
+            }
+        )
     )
     matrix = jax.random.normal(jax.random.key(0), (20, 10))
     state = tx.init(matrix)
@@ -63,8 +76,18 @@ def test_ranks_may_follow_a_schedule():
 def test_both_ways_may_change_at_different_steps():
     tx = jd.aggregate(
         harness.AXIS,
-        compressor=jd.by_step({0: feedback(jd.identity()), 1: feedback(jd.top_k(0.2))}),
-        downlink=jd.by_step({0: feedback(jd.identity()), 2: feedback(jd.top_k(0.3))}),
+        compressor=jd.compression.by_step(
+            {
+                0: feedback(jd.compression.identity()),
+                1: feedback(jd.compression.top_k(0.2)),
+            }
+        ),
+        downlink=jd.compression.by_step(
+            {
+                0: feedback(jd.compression.identity()),
+                2: feedback(jd.compression.top_k(0.3)),
+            }
+        ),
     )
     gradients = jax.random.normal(jax.random.key(0), (3, 8, 40))
 
@@ -82,13 +105,16 @@ def test_it_goes_around_everything_else():
     with pytest.raises(TypeError, match="Put by_step around"):
         feedback(POLICY)
     with pytest.raises(TypeError, match="Put by_step around"):
-        jd.by_leaf(POLICY)
+        jd.compression.by_leaf(POLICY)
 
 
 @pytest.mark.parametrize(
     ("compressors", "words"),
-    [({1: jd.identity()}, "from step 0 on"), ({0: jd.identity(), -1: 2}, ">= 0")],
+    [
+        ({1: jd.compression.identity()}, "from step 0 on"),
+        ({0: jd.compression.identity(), -1: 2}, ">= 0"),
+    ],
 )
 def test_steps_are_checked(compressors, words):
     with pytest.raises(ValueError, match=words):
-        jd.by_step(compressors)
+        jd.compression.by_step(compressors)

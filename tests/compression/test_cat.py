@@ -13,7 +13,7 @@ EVEN = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
 
 
 def chosen(vector, cost, mode="top_k"):
-    compressor = jd.cat(cost, mode, max_density=1.0)
+    compressor = jd.compression.cat(cost, mode, max_density=1.0)
     return int(jd.roundtrip(compressor, jnp.asarray(vector), 0)[1].kept)
 
 
@@ -44,7 +44,7 @@ def second_moment(descending, budget):
 
 @pytest.mark.parametrize("mode", ["top_k", "sign", "stochastic"])
 def test_is_the_best_of_all_numbers(mode):
-    seen = chosen(SKEWED, jd.AffineCost(), mode)
+    seen = chosen(SKEWED, jd.compression.AffineCost(), mode)
     exact = best_by_trying(SKEWED, lambda bits: bits / 8 + 64, mode)
     assert abs(seen - exact) <= 1
 
@@ -54,32 +54,40 @@ def test_packets_are_filled(size, largest):
     """A packet of 512 bytes holds 87 elements of 32 + 15 bits, or 95 of 32 + 11."""
     for seed in range(3):
         vector = np.random.default_rng(seed).standard_normal(size).astype(np.float32)
-        number = chosen(vector, jd.PacketCost())
+        number = chosen(vector, jd.compression.PacketCost())
         assert number % largest == 0 or number == size
 
 
 def test_without_a_price_for_messages_one_element_is_best():
-    assert chosen(SKEWED, jd.AffineCost(per_message=0)) == 1
-    assert chosen(EVEN, jd.AffineCost(per_message=0)) == 1
+    assert chosen(SKEWED, jd.compression.AffineCost(per_message=0)) == 1
+    assert chosen(EVEN, jd.compression.AffineCost(per_message=0)) == 1
 
 
 def test_dear_messages_are_long():
-    numbers = [chosen(SKEWED, jd.AffineCost(1, c)) for c in (1, 64, 1e4, 1e9)]
+    numbers = [
+        chosen(SKEWED, jd.compression.AffineCost(1, c)) for c in (1, 64, 1e4, 1e9)
+    ]
     assert numbers == sorted(numbers)
     assert numbers[-1] > 1900  # the last percent is below what float32 resolves
 
 
 def test_all_signs_of_a_flat_vector_are_scaled_sign():
     leaf = jnp.asarray(np.sign(EVEN[:100]))
-    compressor = jd.cat(jd.AffineCost(1, 1e6), "sign", max_density=1.0)
+    compressor = jd.compression.cat(
+        jd.compression.AffineCost(1, 1e6), "sign", max_density=1.0
+    )
     seen, state = jd.roundtrip(compressor, leaf)
-    np.testing.assert_allclose(seen, jd.roundtrip(jd.scaled_sign(), leaf)[0])
+    np.testing.assert_allclose(
+        seen, jd.roundtrip(jd.compression.scaled_sign(), leaf)[0]
+    )
     assert state.kept == 100
 
 
 def test_sign_sends_the_mean_magnitude_of_the_largest():
     leaf = jnp.asarray([0.1, -4.0, 2.0, 0.1])
-    compressor = jd.cat(jd.AffineCost(), "sign", max_density=0.75)
+    compressor = jd.compression.cat(
+        jd.compression.AffineCost(), "sign", max_density=0.75
+    )
     seen, state = jd.roundtrip(compressor, leaf)
     assert state.kept == 2
     np.testing.assert_array_equal(seen, [0, -3, 3, 0])
@@ -104,7 +112,9 @@ def test_gain_of_drawing_is_one_over_the_second_moment():
 
 
 def test_drawn_variance_is_what_the_number_promises():
-    compressor = jd.cat(jd.AffineCost(), "stochastic", max_density=0.5)
+    compressor = jd.compression.cat(
+        jd.compression.AffineCost(), "stochastic", max_density=0.5
+    )
     leaf = jnp.asarray(SKEWED[:300])
     number = int(jd.roundtrip(compressor, leaf, 0)[1].kept)
     assert 1 < number < 150
@@ -116,35 +126,39 @@ def test_drawn_variance_is_what_the_number_promises():
 
 def test_state_counts_bytes_of_what_is_kept():
     leaf = jnp.asarray(SKEWED)
-    _, state = jd.roundtrip(jd.cat(max_density=0.2), leaf)
+    _, state = jd.roundtrip(jd.compression.cat(max_density=0.2), leaf)
     assert state.nbytes == int(state.kept) * (11 + 32) / 8
-    _, state = jd.roundtrip(jd.cat(mode="sign", max_density=0.2), leaf)
+    _, state = jd.roundtrip(jd.compression.cat(mode="sign", max_density=0.2), leaf)
     assert state.nbytes == (32 + int(state.kept) * (11 + 1)) / 8
-    _, state = jd.roundtrip(jd.cat(max_density=0.2, block_size=500), leaf)
+    _, state = jd.roundtrip(jd.compression.cat(max_density=0.2, block_size=500), leaf)
     assert state.nbytes == int(state.kept) * (9 + 32) / 8
 
 
 def test_room_limits_the_number():
-    _, state = jd.roundtrip(jd.cat(jd.AffineCost(1, 1e6), max_density=0.1), EVEN)
+    _, state = jd.roundtrip(
+        jd.compression.cat(jd.compression.AffineCost(1, 1e6), max_density=0.1), EVEN
+    )
     assert state.kept == 2000
 
 
 def test_costs_of_bits():
     bits = jnp.asarray([8, 4096, 4097], jnp.uint32)
-    np.testing.assert_array_equal(jd.AffineCost(2, 3)(bits), [5, 1027, 1027.25])
-    np.testing.assert_array_equal(jd.PacketCost()(bits), [640, 640, 1216])
+    np.testing.assert_array_equal(
+        jd.compression.AffineCost(2, 3)(bits), [5, 1027, 1027.25]
+    )
+    np.testing.assert_array_equal(jd.compression.PacketCost()(bits), [640, 640, 1216])
 
 
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="`mode` must be one of"):
-        jd.cat(mode="qsgd")
+        jd.compression.cat(mode="qsgd")
     with pytest.raises(TypeError, match="`cost` must be callable"):
-        jd.cat(3.0)
+        jd.compression.cat(3.0)
     with pytest.raises(ValueError, match="`max_density` must lie in"):
-        jd.cat(max_density=0)
+        jd.compression.cat(max_density=0)
     with pytest.raises(ValueError, match="`block_size` must be in"):
-        jd.cat(mode="stochastic", block_size=None)
+        jd.compression.cat(mode="stochastic", block_size=None)
     with pytest.raises(ValueError, match="`per_byte` must lie in"):
-        jd.AffineCost(per_byte=-1)
+        jd.compression.AffineCost(per_byte=-1)
     with pytest.raises(ValueError, match="`payload` must be an integer >= 1"):
-        jd.PacketCost(payload=0)
+        jd.compression.PacketCost(payload=0)

@@ -11,16 +11,16 @@ import jaxdist as jd
 
 def test_is_the_round_trip_of_every_leaf():
     updates = {"a": jnp.arange(6.0), "b": -jnp.ones((2, 3))}
-    tx = jd.compress(jd.top_k(0.5))
+    tx = jd.compress(jd.compression.top_k(0.5))
     seen, _ = tx.update(updates, tx.init(updates))
     for name, leaf in updates.items():
-        expected, _ = jd.roundtrip(jd.top_k(0.5), leaf)
+        expected, _ = jd.roundtrip(jd.compression.top_k(0.5), leaf)
         np.testing.assert_array_equal(seen[name], expected)
 
 
 def test_randomness_is_fresh_at_every_step_and_leaf():
     updates = {"a": jnp.ones(64), "b": jnp.ones(64)}
-    tx = jd.compress(jd.random_k(0.25), key=3)
+    tx = jd.compress(jd.compression.random_k(0.25), key=3)
     state = tx.init(updates)
     first, state = tx.update(updates, state)
     second, state = tx.update(updates, state)
@@ -48,8 +48,8 @@ def test_feedback_lets_sgd_reach_the_minimum_that_top_k_alone_misses():
         (x, _), _ = jax.lax.scan(step, (start, tx.init(start)), length=2000)
         return float(jnp.abs(x[1]))
 
-    assert distance(jd.top_k(0.5)) > 0.5
-    assert distance(jd.error_feedback(jd.top_k(0.5))) < 0.05
+    assert distance(jd.compression.top_k(0.5)) > 0.5
+    assert distance(jd.compression.error_feedback(jd.compression.top_k(0.5))) < 0.05
 
 
 def test_compressor_is_checked():

@@ -20,6 +20,12 @@ def test_contraction_is_what_the_variance_leaves():
 
 
 def test_reprs_are_names():
-    assert repr(jd.error_feedback(jd.top_k(0.1))) == "error_feedback(top_k(0.1))"
-    assert repr(jd.trimmed_mean(2)) == "trimmed_mean(2)"
-    assert repr(jd.by_leaf(jd.scaled_sign())) == "by_leaf(scaled_sign())"
+    assert (
+        repr(jd.compression.error_feedback(jd.compression.top_k(0.1)))
+        == "error_feedback(top_k(0.1))"
+    )
+    assert repr(jd.rules.trimmed_mean(2)) == "trimmed_mean(2)"
+    assert (
+        repr(jd.compression.by_leaf(jd.compression.scaled_sign()))
+        == "by_leaf(scaled_sign())"
+    )

@@ -8,8 +8,8 @@ import jaxdist as jd
 
 
 def test_scales_by_one_over_one_plus_variance():
-    compressor = jd.contractive(jd.random_k(0.25))
-    plain, _ = jd.roundtrip(jd.random_k(0.25), jnp.ones(8), 0)
+    compressor = jd.compression.contractive(jd.compression.random_k(0.25))
+    plain, _ = jd.roundtrip(jd.compression.random_k(0.25), jnp.ones(8), 0)
     shrunk, _ = jd.roundtrip(compressor, jnp.ones(8), 0)
     np.testing.assert_allclose(shrunk, plain / 4)
     assert compressor.contract.contraction(8) == pytest.approx(1 / 4)
@@ -18,11 +18,15 @@ def test_scales_by_one_over_one_plus_variance():
 
 
 def test_lossless_stays_lossless():
-    seen, _ = jd.roundtrip(jd.contractive(jd.identity()), jnp.arange(4.0))
+    seen, _ = jd.roundtrip(
+        jd.compression.contractive(jd.compression.identity()), jnp.arange(4.0)
+    )
     np.testing.assert_array_equal(seen, jnp.arange(4.0))
 
 
-@pytest.mark.parametrize("biased", [jd.top_k(0.1), jd.scaled_sign()])
+@pytest.mark.parametrize(
+    "biased", [jd.compression.top_k(0.1), jd.compression.scaled_sign()]
+)
 def test_biased_compressors_are_refused(biased):
     with pytest.raises(ValueError, match="`compressor` must be unbiased.*as it is"):
-        jd.contractive(biased)
+        jd.compression.contractive(biased)

@@ -12,8 +12,8 @@ from tests import statistics
 def test_is_eden_with_one_bit(scale):
     leaf = jnp.asarray(np.random.default_rng(0).standard_normal((7, 30)), jnp.float32)
     for key in range(3):
-        seen, _ = jd.roundtrip(jd.drive(64, scale), leaf, key, blocks=2)
-        same, _ = jd.roundtrip(jd.eden(1, 64, scale), leaf, key, blocks=2)
+        seen, _ = jd.roundtrip(jd.compression.drive(64, scale), leaf, key, blocks=2)
+        same, _ = jd.roundtrip(jd.compression.eden(1, 64, scale), leaf, key, blocks=2)
         np.testing.assert_array_equal(seen, same)
 
 
@@ -23,7 +23,7 @@ def test_sparse_leaves_lose_no_more_than_dense_ones():
     vector *= np.random.default_rng(1).random(1024) < 0.02
     leaf = jnp.asarray(vector, jnp.float32)
     errors = {}
-    for compressor in (jd.drive(), jd.scaled_sign()):
+    for compressor in (jd.compression.drive(), jd.compression.scaled_sign()):
         num_draws = 200 if compressor.contract.stochastic else 1
         seen = statistics.draws(compressor, leaf, num_draws)
         error = ((seen - vector) ** 2).sum(axis=1).mean()
@@ -33,10 +33,10 @@ def test_sparse_leaves_lose_no_more_than_dense_ones():
 
 
 def test_the_contraction_is_one_half_and_feedback_takes_it():
-    assert jd.drive().contract.contraction(10**6) == 0.5
-    jd.error_feedback(jd.drive())
+    assert jd.compression.drive().contract.contraction(10**6) == 0.5
+    jd.compression.error_feedback(jd.compression.drive())
 
 
 def test_a_bit_per_element():
-    nbytes = jd.payload_nbytes(jd.drive(4096), jnp.zeros(2**20))
+    nbytes = jd.payload_nbytes(jd.compression.drive(4096), jnp.zeros(2**20))
     assert nbytes == 2**17 + 256 * 4

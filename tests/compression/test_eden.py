@@ -41,7 +41,9 @@ def test_centroids_are_the_means_of_their_cells(bits):
 @BITS
 def test_error_on_what_rotates_to_a_normal(bits):
     vector = np.random.default_rng(0).standard_t(3, 2**14)
-    assert lost(jd.eden(bits, 4096), vector, 3) == pytest.approx(NORMAL[bits], rel=0.03)
+    assert lost(jd.compression.eden(bits, 4096), vector, 3) == pytest.approx(
+        NORMAL[bits], rel=0.03
+    )
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
@@ -68,38 +70,40 @@ def test_the_polynomials_dominate_the_error(bits):
     ids=["one", "two", "two unequal", "two of 32", "three of 64", "flat"],
 )
 def test_the_bound_holds_where_the_rotation_is_far_from_normal(bits, vector):
-    compressor = jd.eden(bits, 64)
+    compressor = jd.compression.eden(bits, 64)
     assert lost(compressor, vector) <= compressor.contract.variance(64) + 0.02
 
 
 def test_one_bit_attains_its_bound_on_two_equal_elements():
-    assert lost(jd.eden(1), np.array([1.0, 1.0])) == pytest.approx(0.5, abs=1e-6)
+    assert lost(jd.compression.eden(1), np.array([1.0, 1.0])) == pytest.approx(
+        0.5, abs=1e-6
+    )
 
 
 @BITS
 def test_inner_products_are_kept(bits):
     leaf = jnp.asarray(np.random.default_rng(0).standard_normal(64), jnp.float32)
-    seen, _ = jd.roundtrip(jd.eden(bits, 64, "inner_product"), leaf, 0)
+    seen, _ = jd.roundtrip(jd.compression.eden(bits, 64, "inner_product"), leaf, 0)
     np.testing.assert_allclose(jnp.vdot(seen, leaf), jnp.vdot(leaf, leaf), rtol=1e-5)
 
 
 def test_the_scale_of_the_inner_product_is_nearly_unbiased_for_many_elements():
     vector = np.random.default_rng(0).standard_normal(1024)
     leaf = jnp.asarray(vector, jnp.float32)
-    seen = statistics.draws(jd.eden(1, 1024, "inner_product"), leaf, 2000)
+    seen = statistics.draws(jd.compression.eden(1, 1024, "inner_product"), leaf, 2000)
     bias = ((seen.mean(axis=0) - vector) ** 2).sum() / (vector**2).sum()
     assert bias < 2 * (np.pi / 2 - 1) / 2000
 
 
 def test_no_scale_is_unbiased_for_two_elements():
     """Every draw loses the smaller one, so that no average finds it."""
-    compressor = jd.eden(1, scale="inner_product")
+    compressor = jd.compression.eden(1, scale="inner_product")
     seen = statistics.draws(compressor, jnp.array([3.0, 1.0]), 100)
     np.testing.assert_allclose(seen[:, 0], 10 / 3, rtol=1e-5)
     np.testing.assert_allclose(seen[:, 1], 0, atol=1e-5)
     assert not compressor.contract.unbiased
     with pytest.raises(ValueError, match="is no contraction"):
-        jd.error_feedback(compressor)
+        jd.compression.error_feedback(compressor)
 
 
 @pytest.mark.parametrize(
@@ -108,31 +112,31 @@ def test_no_scale_is_unbiased_for_two_elements():
 def test_blocks_are_as_long_as_padding_allows(size, length):
     assert _eden._chunk_length(size, 1, 1024) == length
     chunks = -(-size // length)
-    nbytes = jd.payload_nbytes(jd.eden(1), jnp.zeros(size))
+    nbytes = jd.payload_nbytes(jd.compression.eden(1), jnp.zeros(size))
     assert nbytes == chunks * 4 + -(-chunks * length // 8)
 
 
 @pytest.mark.parametrize("scale", [1e37, 1e-34])
 def test_the_ends_of_the_range_survive(scale):
     leaf = jnp.asarray(np.random.default_rng(0).standard_normal(512) * scale)
-    seen, _ = jax.jit(lambda x: jd.roundtrip(jd.eden(4), x, 0))(leaf)
+    seen, _ = jax.jit(lambda x: jd.roundtrip(jd.compression.eden(4), x, 0))(leaf)
     error = np.asarray(seen, np.float64) / scale - np.asarray(leaf, np.float64) / scale
     assert (error**2).mean() < 0.02
 
 
 def test_one_nan_spoils_only_its_block():
     leaf = jnp.ones(192).at[70].set(jnp.nan)
-    seen, _ = jd.roundtrip(jd.eden(2, 64), leaf, 0)
+    seen, _ = jd.roundtrip(jd.compression.eden(2, 64), leaf, 0)
     expected = [True] * 64 + [False] * 64 + [True] * 64
     np.testing.assert_array_equal(jnp.isfinite(seen), expected)
 
 
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match=r"`bits` must be in \[1, 4\], got 5"):
-        jd.eden(5)
+        jd.compression.eden(5)
     with pytest.raises(
         ValueError, match="`block_size` must be a power of two, got 100"
     ):
-        jd.eden(4, 100)
+        jd.compression.eden(4, 100)
     with pytest.raises(ValueError, match="`scale` must be one of 'least_squares'"):
-        jd.eden(4, scale="unbiased")
+        jd.compression.eden(4, scale="unbiased")

@@ -28,17 +28,26 @@ def run(tx, gradients, steps):
 GRADIENTS = jax.random.normal(jax.random.key(0), (NUM_WORKERS, SIZE))
 
 
-@pytest.mark.parametrize("rule", [jd.mean(), jd.median(), jd.trimmed_mean(2)])
+@pytest.mark.parametrize(
+    "rule", [jd.rules.mean(), jd.rules.median(), jd.rules.trimmed_mean(2)]
+)
 @pytest.mark.parametrize("route", ["gather", "scatter"])
 def test_estimates_reach_the_gradients(rule, route):
-    tx = jd.aggregate("data", rule, jd.ef21(jd.top_k(0.2)), route)
+    tx = jd.aggregate(
+        "data", rule, jd.compression.ef21(jd.compression.top_k(0.2)), route
+    )
     updates, _ = run(tx, GRADIENTS, 2 * SIZE)
     np.testing.assert_allclose(updates[0, -1], rule(GRADIENTS), atol=1e-6)
 
 
 def test_the_way_back_may_be_incremental_too():
-    down = jd.ef21(jd.scaled_sign())
-    tx = jd.aggregate("data", jd.mean(), jd.ef21(jd.top_k(0.2)), downlink=down)
+    down = jd.compression.ef21(jd.compression.scaled_sign())
+    tx = jd.aggregate(
+        "data",
+        jd.rules.mean(),
+        jd.compression.ef21(jd.compression.top_k(0.2)),
+        downlink=down,
+    )
     updates, _ = run(tx, GRADIENTS, 400)
     np.testing.assert_allclose(updates[0, -1], GRADIENTS.mean(axis=0), atol=1e-4)
 
@@ -46,14 +55,16 @@ def test_the_way_back_may_be_incremental_too():
 @pytest.mark.parametrize(
     ("rule", "route", "whole", "part"),
     [
-        (jd.mean(), "gather", (SIZE,), None),
-        (jd.median(), "gather", (NUM_WORKERS, SIZE), None),
-        (jd.mean(), "scatter", None, (1, SIZE // NUM_WORKERS)),
-        (jd.median(), "scatter", None, (1, NUM_WORKERS, SIZE // NUM_WORKERS)),
+        (jd.rules.mean(), "gather", (SIZE,), None),
+        (jd.rules.median(), "gather", (NUM_WORKERS, SIZE), None),
+        (jd.rules.mean(), "scatter", None, (1, SIZE // NUM_WORKERS)),
+        (jd.rules.median(), "scatter", None, (1, NUM_WORKERS, SIZE // NUM_WORKERS)),
     ],
 )
 def test_receivers_hold_no_more_than_they_need(rule, route, whole, part):
-    tx = jd.aggregate("data", rule, jd.ef21(jd.top_k(0.2)), route)
+    tx = jd.aggregate(
+        "data", rule, jd.compression.ef21(jd.compression.top_k(0.2)), route
+    )
     make = jax.vmap(tx.init, axis_name="data", axis_size=NUM_WORKERS, in_axes=None)
     received = jax.eval_shape(make, jnp.zeros(SIZE)).received
     for tree, shape in ((received.whole, whole), (received.part.inner_state, part)):
@@ -61,11 +72,16 @@ def test_receivers_hold_no_more_than_they_need(rule, route, whole, part):
         assert arrays == ([] if shape is None else [shape])
 
 
-@pytest.mark.parametrize("more", [{}, {"downlink": jd.ef21(jd.top_k(0.1))}])
+@pytest.mark.parametrize(
+    "more", [{}, {"downlink": jd.compression.ef21(jd.compression.top_k(0.1))}]
+)
 def test_the_recipes_choose_a_route(more):
     """Specs are made without W, so the choice must not depend on it."""
     tx = optax.chain(
-        jd.aggregate("data", compressor=jd.ef21(jd.top_k(0.1)), **more), optax.sgd(0.3)
+        jd.aggregate(
+            "data", compressor=jd.compression.ef21(jd.compression.top_k(0.1)), **more
+        ),
+        optax.sgd(0.3),
     )
     inputs = jax.random.normal(jax.random.key(0), (64, 30))
     batch = (inputs, inputs @ jnp.ones((30, 10)))
@@ -87,13 +103,13 @@ def test_the_recipes_choose_a_route(more):
 
 
 def test_without_workers_the_state_cannot_be_made_and_says_so():
-    tx = jd.aggregate("data", compressor=jd.ef21(jd.top_k(0.2)))
+    tx = jd.aggregate("data", compressor=jd.compression.ef21(jd.compression.top_k(0.2)))
     with pytest.raises(NameError, match="data"):
         tx.init(jnp.zeros(3))
 
 
 def test_a_worker_that_sees_nan_keeps_its_last_estimate():
-    tx = jd.compress(jd.ef21(jd.identity(), momentum=0.5))
+    tx = jd.compress(jd.compression.ef21(jd.compression.identity(), momentum=0.5))
     gradient = jnp.array([1.0, 2.0])
     state = tx.init(gradient)
     _, state = tx.update(gradient, state)
@@ -104,7 +120,7 @@ def test_a_worker_that_sees_nan_keeps_its_last_estimate():
 
 
 def test_momentum_starts_at_the_first_gradient():
-    tx = jd.compress(jd.ef21(jd.identity(), momentum=0.75))
+    tx = jd.compress(jd.compression.ef21(jd.compression.identity(), momentum=0.75))
     state = tx.init(jnp.zeros(1))
     seen = []
     for value in (4.0, 0.0, 4.0):
@@ -127,7 +143,12 @@ def test_lyapunov_function_of_the_paper_never_grows():
     smooth = float(curvature.mean(axis=0).max())
     each = float(np.sqrt((np.asarray(curvature).max(axis=1) ** 2).mean()))
     rate = 1 / (smooth + each * ratio)
-    tx = jd.aggregate("data", jd.mean(), jd.ef21(jd.top_k(contraction)), "gather")
+    tx = jd.aggregate(
+        "data",
+        jd.rules.mean(),
+        jd.compression.ef21(jd.compression.top_k(contraction)),
+        "gather",
+    )
 
     def loss(x):
         return 0.5 * jnp.mean(jnp.sum(curvature * (x[None] - center) ** 2, axis=1))
@@ -153,10 +174,10 @@ def test_lyapunov_function_of_the_paper_never_grows():
 
 
 def _is_ef21(node):
-    return isinstance(node, jd.Ef21State)
+    return isinstance(node, jd.compression.Ef21State)
 
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0])
 def test_momentum_has_a_range(momentum):
     with pytest.raises(ValueError, match=r"`momentum` must lie in \[0.0, 1.0\)"):
-        jd.ef21(jd.top_k(0.1), momentum)
+        jd.compression.ef21(jd.compression.top_k(0.1), momentum)

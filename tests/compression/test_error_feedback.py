@@ -9,18 +9,18 @@ import jaxdist as jd
 from tests.contract import table
 
 WRAPPED = [
-    jd.top_k(0.1),
-    jd.scaled_sign(),
-    jd.qsgd(8),
-    jd.cast(jnp.bfloat16),
-    jd.contractive(jd.random_k(0.1)),
-    jd.contractive(jd.qsgd(2)),
+    jd.compression.top_k(0.1),
+    jd.compression.scaled_sign(),
+    jd.compression.qsgd(8),
+    jd.compression.cast(jnp.bfloat16),
+    jd.compression.contractive(jd.compression.random_k(0.1)),
+    jd.compression.contractive(jd.compression.qsgd(2)),
 ]
 
 
 @pytest.mark.parametrize("inner", WRAPPED, ids=[c.name for c in WRAPPED])
 def test_what_was_sent_and_what_is_kept_is_all_that_came(inner):
-    compressor = jd.error_feedback(inner)
+    compressor = jd.compression.error_feedback(inner)
     gradients = jax.random.normal(jax.random.key(0), (30, 50))
 
     def step(state, item):
@@ -36,7 +36,7 @@ def test_what_was_sent_and_what_is_kept_is_all_that_came(inner):
 
 
 def test_residual_is_float32_and_keeps_the_rounding_of_narrow_leaves():
-    compressor = jd.error_feedback(jd.identity())
+    compressor = jd.compression.error_feedback(jd.compression.identity())
     leaf = jnp.full(4, 1.0, jnp.bfloat16)
     tiny = jnp.full(4, 2.0**-12, jnp.bfloat16)
     state = compressor.init(leaf)
@@ -50,13 +50,13 @@ def test_residual_is_float32_and_keeps_the_rounding_of_narrow_leaves():
 
 def test_payload_has_the_dtype_of_the_leaf():
     leaf = jnp.zeros(100, jnp.bfloat16)
-    for inner in (jd.identity(), jd.top_k(0.1)):
-        wrapped = jd.error_feedback(inner)
+    for inner in (jd.compression.identity(), jd.compression.top_k(0.1)):
+        wrapped = jd.compression.error_feedback(inner)
         assert jd.payload_nbytes(wrapped, leaf) == jd.payload_nbytes(inner, leaf)
 
 
 def test_decay_forgets():
-    compressor = jd.error_feedback(jd.top_k(0.5), decay=0.25)
+    compressor = jd.compression.error_feedback(jd.compression.top_k(0.5), decay=0.25)
     state = compressor.init(jnp.zeros(2))._replace(residual=jnp.array([0.0, 4.0]))
     sent, state = jd.roundtrip(compressor, jnp.array([3.0, 1.0]), state=state)
     np.testing.assert_array_equal(sent, [3, 0])
@@ -64,7 +64,7 @@ def test_decay_forgets():
 
 
 def test_one_nan_does_not_poison_the_memory():
-    compressor = jd.error_feedback(jd.scaled_sign(block_size=4))
+    compressor = jd.compression.error_feedback(jd.compression.scaled_sign(block_size=4))
     state = compressor.init(jnp.zeros(8))._replace(residual=jnp.arange(8.0))
     leaf = jnp.ones(8).at[1].set(jnp.nan)
     _, after = jd.roundtrip(compressor, leaf, state=state)
@@ -82,7 +82,10 @@ def _subgradient(x, eps=0.5):
 
 @pytest.mark.parametrize(
     ("compressor", "low", "high"),
-    [(jd.scaled_sign(), 0.68, 0.69), (jd.error_feedback(jd.scaled_sign()), 0, 1e-4)],
+    [
+        (jd.compression.scaled_sign(), 0.68, 0.69),
+        (jd.compression.error_feedback(jd.compression.scaled_sign()), 0, 1e-4),
+    ],
     ids=["without", "with"],
 )
 def test_counter_example_of_the_paper(compressor, low, high):
@@ -106,10 +109,10 @@ def test_counter_example_of_the_paper(compressor, low, high):
 
 
 def test_a_leaf_that_is_not_contracted_is_refused_when_seen():
-    grows = jd.random_k(0.5)._replace(
+    grows = jd.compression.random_k(0.5)._replace(
         contract=jd.Contract(variance=lambda size: 2.0 if size < 10 else 0.5)
     )
-    compressor = jd.error_feedback(grows)
+    compressor = jd.compression.error_feedback(grows)
     jd.roundtrip(compressor, jnp.ones(100), 0)
     with pytest.raises(ValueError, match="blocks of 5 elements"):
         jd.roundtrip(compressor, jnp.ones(5), 0)
@@ -119,19 +122,19 @@ def test_every_contraction_of_the_table_is_accepted():
     for row in table.COMPRESSORS:
         contracts = row.compressor.contract.contraction(2**20) > 0
         if contracts and not row.compressor.incremental:
-            jd.error_feedback(row.compressor)
+            jd.compression.error_feedback(row.compressor)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.5])
 def test_decay_has_a_range(decay):
     with pytest.raises(ValueError, match=rf"`decay` must lie in .*, got {decay}"):
-        jd.error_feedback(jd.top_k(0.1), decay)
+        jd.compression.error_feedback(jd.compression.top_k(0.1), decay)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 def test_narrow_residuals_lose_nothing_on_average(dtype):
     """The rounding of the residual is unbiased: 200 runs average to plain feedback."""
-    inner = jd.top_k(0.25)
+    inner = jd.compression.top_k(0.25)
     gradients = jax.random.normal(jax.random.key(0), (20, 16))
 
     def total(compressor, seed):
@@ -144,7 +147,7 @@ def test_narrow_residuals_lose_nothing_on_average(dtype):
         start = compressor.init(gradients[0])
         return jax.lax.scan(step, start, (gradients, keys))[1].sum(axis=0)
 
-    narrow = jd.error_feedback(inner, residual_dtype=dtype)
+    narrow = jd.compression.error_feedback(inner, residual_dtype=dtype)
     sums = jax.vmap(lambda seed: total(narrow, seed))(jnp.arange(200))
     exact = gradients.sum(axis=0)
     # What is not sent yet is at most the residual, 4 at its largest here.
@@ -157,9 +160,11 @@ def test_a_schedule_gives_the_iterates_of_the_paper():
     """The papers compress p = eta g + e; a pipeline scales after the compression."""
     rates = jnp.asarray([1.0, 0.5, 0.5, 0.1, 0.2])
     gradients = jax.random.normal(jax.random.key(1), (5, 12))
-    inner = jd.top_k(0.25)
-    papers = jd.error_feedback(inner)
-    rescaled = jd.error_feedback(inner, learning_rate=lambda count: rates[count])
+    inner = jd.compression.top_k(0.25)
+    papers = jd.compression.error_feedback(inner)
+    rescaled = jd.compression.error_feedback(
+        inner, learning_rate=lambda count: rates[count]
+    )
     one, other = papers.init(gradients[0]), rescaled.init(gradients[0])
     for rate, gradient in zip(rates, gradients, strict=True):
         expected, one = jd.roundtrip(papers, rate * gradient, state=one)
@@ -168,7 +173,9 @@ def test_a_schedule_gives_the_iterates_of_the_paper():
 
 
 def test_a_step_size_of_zero_does_not_divide():
-    compressor = jd.error_feedback(jd.top_k(0.5), learning_rate=lambda count: 0.0)
+    compressor = jd.compression.error_feedback(
+        jd.compression.top_k(0.5), learning_rate=lambda count: 0.0
+    )
     state = compressor.init(jnp.zeros(4))
     for _ in range(2):
         sent, state = jd.roundtrip(compressor, jnp.arange(1.0, 5.0), state=state)
@@ -177,4 +184,4 @@ def test_a_step_size_of_zero_does_not_divide():
 
 def test_unknown_dtypes_are_refused():
     with pytest.raises(ValueError, match="`residual_dtype` must be one of.*'int4'"):
-        jd.error_feedback(jd.top_k(0.1), residual_dtype="int4")
+        jd.compression.error_feedback(jd.compression.top_k(0.1), residual_dtype="int4")

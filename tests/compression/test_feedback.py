@@ -5,25 +5,36 @@ import pytest
 import jaxdist as jd
 from jaxdist.compression import _feedback
 
-MEMORIES = [jd.error_feedback, jd.ef21, jd.momentum_correction]
+MEMORIES = [
+    jd.compression.error_feedback,
+    jd.compression.ef21,
+    jd.compression.momentum_correction,
+]
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-@pytest.mark.parametrize("inner", [jd.random_k(0.1), jd.qsgd(2), jd.qsgd(4, None)])
+@pytest.mark.parametrize(
+    "inner",
+    [
+        jd.compression.random_k(0.1),
+        jd.compression.qsgd(2),
+        jd.compression.qsgd(4, None),
+    ],
+)
 def test_what_does_not_contract_is_refused_with_the_way_out(memory, inner):
     with pytest.raises(ValueError, match="no contraction.*contractive"):
         memory(inner)
-    memory(jd.contractive(inner))
+    memory(jd.compression.contractive(inner))
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_a_memory_of_differences_is_refused(memory):
     with pytest.raises(ValueError, match="nothing to remember"):
-        memory(jd.ef21(jd.top_k(0.1)))
+        memory(jd.compression.ef21(jd.compression.top_k(0.1)))
 
 
 def test_the_bound_may_depend_on_the_size():
-    c = jd.top_k(0.1)._replace(
+    c = jd.compression.top_k(0.1)._replace(
         contract=jd.Contract(variance=lambda size: 2.0 if size < 10 else 0.5)
     )
     _feedback.check_contraction(c, 10)

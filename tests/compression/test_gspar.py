@@ -102,7 +102,7 @@ def measured_variance(compressor, leaf):
 
 
 def test_variance_is_kept_with_fewer_elements_than_there_is_room_for():
-    compressor = jd.gspar(variance=0.5)
+    compressor = jd.compression.gspar(variance=0.5)
     assert measured_variance(compressor, SKEWED) == pytest.approx(0.5, rel=0.1)
     assert compressor.contract.variance(300) == pytest.approx(0.5, rel=1e-3)
     seen = statistics.draws(compressor, jnp.asarray(SKEWED), 100)
@@ -112,7 +112,7 @@ def test_variance_is_kept_with_fewer_elements_than_there_is_room_for():
 
 def test_little_room_costs_variance_and_nothing_else():
     """Equal magnitudes need 2/3 of the elements; there is room for a tenth."""
-    compressor = jd.gspar(variance=0.5, max_density=0.1)
+    compressor = jd.compression.gspar(variance=0.5, max_density=0.1)
     leaf = jnp.ones(100)
     assert measured_variance(compressor, leaf) == pytest.approx(9, rel=0.01)
     assert compressor.contract.variance(100) == pytest.approx(9, rel=0.01)
@@ -124,9 +124,9 @@ def test_little_room_costs_variance_and_nothing_else():
 def test_exactly_one_budget_is_given():
     for arguments in ({}, {"density": 0.1, "variance": 1.0}):
         with pytest.raises(ValueError, match="Exactly one of `density` and `variance`"):
-            jd.gspar(**arguments)
+            jd.compression.gspar(**arguments)
     with pytest.raises(ValueError, match="`max_density` must be None when `density`"):
-        jd.gspar(0.1, max_density=0.2)
+        jd.compression.gspar(0.1, max_density=0.2)
 
 
 @pytest.mark.parametrize(
@@ -136,4 +136,4 @@ def test_exactly_one_budget_is_given():
 def test_arguments_have_ranges(arguments):
     name = list(arguments)[-1]
     with pytest.raises(ValueError, match=f"`{name}` must lie in"):
-        jd.gspar(**arguments)
+        jd.compression.gspar(**arguments)

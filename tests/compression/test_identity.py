@@ -10,7 +10,7 @@ import jaxdist as jd
 
 def test_every_bit_comes_back():
     leaf = jnp.array([0.0, -0.0, jnp.nan, jnp.inf, 1e-45, 3.0])
-    seen, state = jd.roundtrip(jd.identity(), leaf)
+    seen, state = jd.roundtrip(jd.compression.identity(), leaf)
     np.testing.assert_array_equal(
         np.asarray(seen).view(np.uint32), np.asarray(leaf).view(np.uint32)
     )
@@ -18,21 +18,24 @@ def test_every_bit_comes_back():
 
 
 def test_keeps_the_memory_of_what_follows():
-    low_rank = jd.power_sgd(2)
-    dense = jd.identity(memory_of=low_rank)
+    low_rank = jd.compression.power_sgd(2)
+    dense = jd.compression.identity(memory_of=low_rank)
     leaf = jax.random.normal(jax.random.key(0), (12, 9))
     seen, state = jd.roundtrip(dense, leaf)
     np.testing.assert_array_equal(seen, leaf)
     jax.tree.map(np.testing.assert_array_equal, state, low_rank.init(leaf))
     with pytest.raises(TypeError, match="`memory_of` must be a compressor"):
-        jd.identity(memory_of=2)
+        jd.compression.identity(memory_of=2)
 
 
 def test_steps_before_power_sgd_are_dense():
     """As torch's hook does with start_powerSGD_iter=2."""
-    feedback, low_rank = jd.error_feedback, jd.power_sgd(1)
-    compressor = jd.by_step(
-        {0: feedback(jd.identity(memory_of=low_rank)), 2: feedback(low_rank)}
+    feedback, low_rank = jd.compression.error_feedback, jd.compression.power_sgd(1)
+    compressor = jd.compression.by_step(
+        {
+            0: feedback(jd.compression.identity(memory_of=low_rank)),
+            2: feedback(low_rank),
+        }
     )
     tx = jd.aggregate("data", compressor=compressor)
     gradient = jax.random.normal(jax.random.key(0), (3, 4, 12, 9))

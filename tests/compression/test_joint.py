@@ -13,7 +13,9 @@ TREE = {
     "b": (jnp.ones(4, jnp.bfloat16), None, jnp.zeros((0, 2))),
     "c": jnp.float32(7.0),
 }
-WHOLE = jd.by_leaf(jd.top_k(0.5), min_ndim=0, min_size=0, joint=True)
+WHOLE = jd.compression.by_leaf(
+    jd.compression.top_k(0.5), min_ndim=0, min_size=0, joint=True
+)
 
 
 def test_apart_it_is_what_it_was():
@@ -28,15 +30,23 @@ def test_apart_it_is_what_it_was():
 
 
 def test_other_policies_change_nothing():
-    for policy in (jd.top_k(0.5), jd.by_leaf(jd.top_k(0.5)), None):
+    for policy in (
+        jd.compression.top_k(0.5),
+        jd.compression.by_leaf(jd.compression.top_k(0.5)),
+        None,
+    ):
         bundled, unbundle, policy_of = _joint.bundle(policy, TREE)
         assert bundled is TREE and unbundle(TREE) is TREE
         assert policy_of(policy) is policy
 
 
 def test_leaves_of_patterns_and_small_ones_stay_alone():
-    policy = jd.by_leaf(
-        jd.top_k(0.5), {"a": jd.top_k(0.5)}, min_ndim=1, min_size=0, joint=True
+    policy = jd.compression.by_leaf(
+        jd.compression.top_k(0.5),
+        {"a": jd.compression.top_k(0.5)},
+        min_ndim=1,
+        min_size=0,
+        joint=True,
     )
     bundled, _, policy_of = _joint.bundle(policy, TREE)
     assert bundled["joint"].dtype == jnp.bfloat16
@@ -47,13 +57,17 @@ def test_leaves_of_patterns_and_small_ones_stay_alone():
 
 
 def test_nothing_to_join_is_no_bundle():
-    policy = jd.by_leaf(jd.top_k(0.5), min_size=1000, joint=True)
+    policy = jd.compression.by_leaf(
+        jd.compression.top_k(0.5), min_size=1000, joint=True
+    )
     assert _joint.bundle(policy, TREE)[0] is TREE
 
 
 def test_a_small_parameter_called_joint_is_no_bundle():
     """It travels as it is, like all that are small."""
-    policy = jd.by_leaf(jd.top_k(0.5), min_size=1000, joint=True)
+    policy = jd.compression.by_leaf(
+        jd.compression.top_k(0.5), min_size=1000, joint=True
+    )
     tx = jd.compress(policy)
     updates = {"joint": jnp.arange(1.0, 5.0)}
     seen, _ = tx.update(updates, tx.init(updates))
@@ -68,7 +82,7 @@ def test_top_k_of_the_whole_gradient():
     np.testing.assert_array_equal(seen["small"], 0)
 
 
-@pytest.mark.parametrize("downlink", [jd.scaled_sign(), WHOLE])
+@pytest.mark.parametrize("downlink", [jd.compression.scaled_sign(), WHOLE])
 def test_both_ways(downlink):
     tx = jd.aggregate("data", compressor=WHOLE, downlink=downlink)
     updates = jax.tree.map(lambda x: jnp.stack([x] * 4), TREE)
@@ -80,14 +94,24 @@ def test_both_ways(downlink):
 
 def test_the_way_back_must_join_the_same():
     with pytest.raises(ValueError, match="both have joint=True or neither"):
-        jd.aggregate("data", compressor=WHOLE, downlink=jd.by_leaf(jd.top_k(0.1)))
+        jd.aggregate(
+            "data",
+            compressor=WHOLE,
+            downlink=jd.compression.by_leaf(jd.compression.top_k(0.1)),
+        )
     with pytest.raises(ValueError, match="both have joint=True or neither"):
-        jd.aggregate("data", compressor=jd.top_k(0.1), downlink=WHOLE)
+        jd.aggregate("data", compressor=jd.compression.top_k(0.1), downlink=WHOLE)
 
 
 def test_parts_of_a_bundle_cannot_be_cut_anew():
-    up = jd.by_leaf(jd.error_feedback(jd.top_k(0.5)), min_size=0, joint=True)
-    tx = jd.aggregate("data", compressor=up, downlink=jd.error_feedback(jd.top_k(0.5)))
+    up = jd.compression.by_leaf(
+        jd.compression.error_feedback(jd.compression.top_k(0.5)), min_size=0, joint=True
+    )
+    tx = jd.aggregate(
+        "data",
+        compressor=up,
+        downlink=jd.compression.error_feedback(jd.compression.top_k(0.5)),
+    )
     params = {"a": jnp.zeros((4, 4)), "b": jnp.zeros((2, 2))}
     state = jd.init(tx, params, jax.make_mesh((2,), ("data",)), "data")
     with pytest.raises(ValueError, match="'joint.*is not cut anew"):

@@ -19,7 +19,7 @@ def metrics_after(compressor, leaves):
 
 
 def test_without_memory_it_is_the_relative_error():
-    metrics = metrics_after(jd.measured(jd.top_k(0.5)), [LEAF])
+    metrics = metrics_after(jd.compression.measured(jd.compression.top_k(0.5)), [LEAF])
     assert float(metrics.contraction) == pytest.approx(20 / 25)
     assert float(metrics.residual_ratio) == pytest.approx(np.sqrt(5 / 25))
     assert float(metrics.nbytes) == 2 * 5
@@ -28,7 +28,9 @@ def test_without_memory_it_is_the_relative_error():
 
 def test_with_feedback_it_is_of_what_was_wanted():
     """Sends 4, 2; then of (4, 2, 4, 2) the two fours."""
-    compressor = jd.measured(jd.error_feedback(jd.top_k(0.5)))
+    compressor = jd.compression.measured(
+        jd.compression.error_feedback(jd.compression.top_k(0.5))
+    )
     metrics = metrics_after(compressor, [LEAF, LEAF])
     assert float(metrics.contraction) == pytest.approx(32 / 40)
     assert float(metrics.residual_ratio) == pytest.approx(np.sqrt(8 / 25))
@@ -36,15 +38,21 @@ def test_with_feedback_it_is_of_what_was_wanted():
 
 
 def test_increments_are_measured_by_what_the_estimate_misses():
-    metrics = metrics_after(jd.measured(jd.ef21(jd.top_k(0.5))), [LEAF, LEAF])
+    metrics = metrics_after(
+        jd.compression.measured(jd.compression.ef21(jd.compression.top_k(0.5))),
+        [LEAF, LEAF],
+    )
     assert float(metrics.contraction) == pytest.approx(1.0)
     assert float(metrics.residual_ratio) == 0
-    metrics = metrics_after(jd.measured(jd.ef21(jd.top_k(0.25), 0.5)), [LEAF])
+    metrics = metrics_after(
+        jd.compression.measured(jd.compression.ef21(jd.compression.top_k(0.25), 0.5)),
+        [LEAF],
+    )
     assert float(metrics.contraction) == pytest.approx(16 / 25)
 
 
 def test_bytes_are_counted_beyond_32_bits():
-    compressor = jd.measured(jd.identity())
+    compressor = jd.compression.measured(jd.compression.identity())
     state = compressor.init(LEAF)._replace(
         nbytes=jnp.asarray([2**32 - 8, 1], jnp.uint32)
     )
@@ -55,8 +63,12 @@ def test_bytes_are_counted_beyond_32_bits():
 
 @pytest.mark.parametrize("backend", harness.BACKENDS)
 def test_a_whole_optimizer_is_read_over_leaves_workers_and_directions(backend):
-    up = jd.measured(jd.error_feedback(jd.top_k(0.5)))
-    down = jd.measured(jd.error_feedback(jd.scaled_sign()))
+    up = jd.compression.measured(
+        jd.compression.error_feedback(jd.compression.top_k(0.5))
+    )
+    down = jd.compression.measured(
+        jd.compression.error_feedback(jd.compression.scaled_sign())
+    )
     tx = jd.aggregate(harness.AXIS, compressor=up, downlink=down)
     updates = jax.random.normal(jax.random.key(0), (2, 8, 48))
     _, state = harness.run_steps(tx, backend, jnp.zeros((8, 48)), updates)
@@ -69,7 +81,10 @@ def test_a_whole_optimizer_is_read_over_leaves_workers_and_directions(backend):
 
 def test_a_dialogue_is_measured_too():
     tx = jd.aggregate(
-        "data", compressor=jd.measured(jd.error_feedback(jd.power_sgd(1)))
+        "data",
+        compressor=jd.compression.measured(
+            jd.compression.error_feedback(jd.compression.power_sgd(1))
+        ),
     )
     matrices = jax.random.normal(jax.random.key(0), (4, 20, 10))
 
@@ -85,10 +100,12 @@ def test_a_dialogue_is_measured_too():
 
 
 def test_nothing_given_is_nothing_lost():
-    metrics = metrics_after(jd.measured(jd.top_k(0.5)), [jnp.zeros(4)])
+    metrics = metrics_after(
+        jd.compression.measured(jd.compression.top_k(0.5)), [jnp.zeros(4)]
+    )
     assert (float(metrics.contraction), float(metrics.residual_ratio)) == (1, 0)
 
 
 def test_a_state_without_measurements_says_what_to_wrap():
     with pytest.raises(ValueError, match="wrap the compressor"):
-        jd.compression_metrics(jd.compress(jd.top_k(0.1)).init(LEAF))
+        jd.compression_metrics(jd.compress(jd.compression.top_k(0.1)).init(LEAF))

@@ -11,7 +11,9 @@ import jaxdist as jd
 def test_the_recursion_of_the_paper():
     """Against NumPy, with momentum factor masking."""
     rng = np.random.default_rng(0)
-    compressor = jd.momentum_correction(jd.top_k(0.25), momentum=0.9)
+    compressor = jd.compression.momentum_correction(
+        jd.compression.top_k(0.25), momentum=0.9
+    )
     momentum, residual = np.zeros(8), np.zeros(8)
     state = compressor.init(jnp.zeros(8))
     for _ in range(20):
@@ -29,7 +31,9 @@ def test_the_recursion_of_the_paper():
 
 def test_without_masking_all_momentum_arrives():
     """What was sent and what is kept sum to plain momentum's updates."""
-    compressor = jd.momentum_correction(jd.scaled_sign(), 0.5, masking=False)
+    compressor = jd.compression.momentum_correction(
+        jd.compression.scaled_sign(), 0.5, masking=False
+    )
     gradients = jax.random.normal(jax.random.key(0), (30, 16))
 
     def step(carry, gradient):
@@ -46,7 +50,7 @@ def test_without_masking_all_momentum_arrives():
 
 
 def test_nan_leaves_the_memory_as_it_was():
-    compressor = jd.momentum_correction(jd.top_k(0.5), 0.9)
+    compressor = jd.compression.momentum_correction(jd.compression.top_k(0.5), 0.9)
     state = compressor.init(jnp.zeros(4))
     _, state = jd.roundtrip(compressor, jnp.arange(1.0, 5.0), state=state)
     gradient = jnp.ones(4).at[0].set(jnp.nan)
@@ -59,4 +63,4 @@ def test_nan_leaves_the_memory_as_it_was():
 @pytest.mark.parametrize("momentum", [-0.1, 1.0])
 def test_momentum_has_a_range(momentum):
     with pytest.raises(ValueError, match="`momentum` must lie in"):
-        jd.momentum_correction(jd.top_k(0.1), momentum)
+        jd.compression.momentum_correction(jd.compression.top_k(0.1), momentum)

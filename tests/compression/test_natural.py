@@ -19,7 +19,7 @@ def exact_variance(vector):
 
 def measured_variance(vector):
     leaf = jnp.asarray(vector, jnp.float32)
-    seen = statistics.draws(jd.natural(), leaf, 20_000)
+    seen = statistics.draws(jd.compression.natural(), leaf, 20_000)
     return ((seen - vector) ** 2).sum(axis=1).mean() / (vector**2).sum()
 
 
@@ -37,7 +37,7 @@ def test_the_bound_is_attained_at_four_thirds():
 
 def test_zeros_and_powers_of_two_are_exact():
     leaf = jnp.array([0.0, 1.0, -2.0, 2.0**-126, -(2.0**127), 0.125])
-    seen = statistics.draws(jd.natural(), leaf, 100)
+    seen = statistics.draws(jd.compression.natural(), leaf, 100)
     np.testing.assert_array_equal(seen, np.broadcast_to(leaf, (100, 6)))
 
 
@@ -47,7 +47,7 @@ def test_zeros_and_powers_of_two_are_exact():
 )
 def test_the_top_of_the_range_is_unbiased_and_finite(dtype, value):
     leaf = jnp.full(100_000, value, dtype)
-    seen, _ = jd.roundtrip(jd.natural(), leaf, 0)
+    seen, _ = jd.roundtrip(jd.compression.natural(), leaf, 0)
     exact = float(leaf[0])
     mean = np.asarray(seen, np.float64).mean()
     assert mean == pytest.approx(exact, rel=0.01)
@@ -56,7 +56,7 @@ def test_the_top_of_the_range_is_unbiased_and_finite(dtype, value):
 
 def test_subnormal_numbers_become_zero_or_the_least_normal_one():
     exact = 2.0**-126 / 4
-    seen, _ = jd.roundtrip(jd.natural(), jnp.full(100_000, exact), 0)
+    seen, _ = jd.roundtrip(jd.compression.natural(), jnp.full(100_000, exact), 0)
     seen = np.asarray(seen, np.float64)
     assert set(seen) == {0.0, 2.0**-126}
     assert seen.mean() == pytest.approx(exact, rel=0.05)
@@ -64,9 +64,9 @@ def test_subnormal_numbers_become_zero_or_the_least_normal_one():
 
 def test_only_what_is_not_finite_comes_back_as_nan():
     leaf = jnp.array([1.0, jnp.nan, -0.0, jnp.inf, -jnp.inf, 2.0])
-    seen, _ = jd.roundtrip(jd.natural(), leaf, 0)
+    seen, _ = jd.roundtrip(jd.compression.natural(), leaf, 0)
     np.testing.assert_array_equal(seen, [1, jnp.nan, 0, jnp.nan, jnp.nan, 2])
 
 
 def test_nine_bits_per_element():
-    assert jd.payload_nbytes(jd.natural(), jnp.zeros(800)) == 900
+    assert jd.payload_nbytes(jd.compression.natural(), jnp.zeros(800)) == 900

@@ -9,43 +9,56 @@ from jaxdist.compression import _per_leaf
 
 
 def test_check():
-    _per_leaf.check("compressor", jd.identity())
-    _per_leaf.check("compressor", jd.by_leaf(jd.identity()), policies=True)
+    _per_leaf.check("compressor", jd.compression.identity())
+    _per_leaf.check(
+        "compressor", jd.compression.by_leaf(jd.compression.identity()), policies=True
+    )
     with pytest.raises(TypeError, match="`compressor` must be a compressor.*got 3"):
         _per_leaf.check("compressor", 3)
     with pytest.raises(TypeError, match="wrapper inside"):
-        jd.error_feedback(jd.by_leaf(jd.top_k(0.1)))
+        jd.compression.error_feedback(jd.compression.by_leaf(jd.compression.top_k(0.1)))
 
 
 def test_leaves_without_elements_travel_as_they_are():
-    assert _per_leaf.select(jd.top_k(0.1), "", jnp.zeros((0, 3))) is jd.identity()
-    assert _per_leaf.select(jd.top_k(0.1), "", jnp.zeros(3)) is not jd.identity()
+    assert (
+        _per_leaf.select(jd.compression.top_k(0.1), "", jnp.zeros((0, 3)))
+        is jd.compression.identity()
+    )
+    assert (
+        _per_leaf.select(jd.compression.top_k(0.1), "", jnp.zeros(3))
+        is not jd.compression.identity()
+    )
 
 
 def test_init_keeps_the_tree():
     params = {"a": jnp.zeros(3), "b": {"c": jnp.zeros((0,))}}
-    states = _per_leaf.init(jd.error_feedback(jd.top_k(0.5)), params)
+    states = _per_leaf.init(
+        jd.compression.error_feedback(jd.compression.top_k(0.5)), params
+    )
     assert states["b"]["c"] == ()
     assert states["a"].residual.shape == (3,)
 
 
 def test_payload_like_computes_nothing():
     huge = jax.ShapeDtypeStruct((2**40,), jnp.float32)
-    assert _per_leaf.payload_nbytes(jd.scaled_sign(), huge) == 2**37 + 4
+    assert _per_leaf.payload_nbytes(jd.compression.scaled_sign(), huge) == 2**37 + 4
 
 
 def test_blocks_of():
-    payload = jd.scaled_sign().encode(jnp.zeros(16), (), None, 4)[0]
+    payload = jd.compression.scaled_sign().encode(jnp.zeros(16), (), None, 4)[0]
     assert _per_leaf.blocks_of(payload) == 4
 
 
 def test_states_are_found_by_name_in_any_container():
     """What nnx makes of a state: mappings in place of named tuples, nothing empty."""
-    compressors = [jd.error_feedback(jd.top_k(0.5)), jd.identity()]
+    compressors = [
+        jd.compression.error_feedback(jd.compression.top_k(0.5)),
+        jd.compression.identity(),
+    ]
     leaves = [jnp.zeros(3), jnp.zeros(2)]
     mangled = {"a": {"residual": jnp.ones(3)}}
     states = _per_leaf.states_of(compressors, ["a", "b"], leaves, mangled)
-    assert isinstance(states[0], jd.ErrorFeedbackState)
+    assert isinstance(states[0], jd.compression.ErrorFeedbackState)
     assert states[0].residual is mangled["a"]["residual"]
     assert states[1] == ()
     with pytest.raises(ValueError, match="`state` has no 'c/residual'.*error_feedback"):

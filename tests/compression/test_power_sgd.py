@@ -16,7 +16,7 @@ def test_repeated_steps_approach_the_best_approximation():
     matrix = jnp.asarray(np.random.default_rng(0).standard_normal((30, 20)), "f4")
     values = np.linalg.svd(np.asarray(matrix), compute_uv=False)
     best = (values[2:] ** 2).sum()
-    compressor = jd.power_sgd(2)
+    compressor = jd.compression.power_sgd(2)
     state = compressor.init(matrix)
     step = jax.jit(lambda state: jd.roundtrip(compressor, matrix, 0, state))
     errors = []
@@ -46,7 +46,9 @@ def test_trajectory_of_the_paper(backend):
     rng = np.random.default_rng(1)
     gradients = {name: rng.standard_normal((6, 8, 15, 10)) for name in "ab"}
     right = rng.standard_normal((10, 3))
-    tx = jd.aggregate("data", compressor=jd.error_feedback(jd.power_sgd(3)))
+    tx = jd.aggregate(
+        "data", compressor=jd.compression.error_feedback(jd.compression.power_sgd(3))
+    )
 
     def worker(sequence):
         state = tx.init(jax.tree.map(lambda leaf: leaf[0], sequence))
@@ -80,7 +82,9 @@ def test_trajectory_of_the_paper(backend):
 
 
 def test_leaves_that_are_alike_share_their_products():
-    tx = jd.aggregate("data", compressor=jd.error_feedback(jd.power_sgd(1)))
+    tx = jd.aggregate(
+        "data", compressor=jd.compression.error_feedback(jd.compression.power_sgd(1))
+    )
 
     def products(*shapes):
         leaves = [jnp.zeros((8, *shape)) for shape in shapes]
@@ -93,8 +97,8 @@ def test_leaves_that_are_alike_share_their_products():
 
 def test_mean_does_not_depend_on_the_number_of_equal_workers():
     matrix = jax.random.normal(jax.random.key(2), (12, 9))
-    alone, _ = jd.roundtrip(jd.power_sgd(2), matrix, 0)
-    tx = jd.aggregate("data", compressor=jd.power_sgd(2))
+    alone, _ = jd.roundtrip(jd.compression.power_sgd(2), matrix, 0)
+    tx = jd.aggregate("data", compressor=jd.compression.power_sgd(2))
 
     def worker(matrix):
         update, state = tx.update(matrix, tx.init(matrix))
@@ -121,7 +125,7 @@ def test_mean_does_not_depend_on_the_number_of_equal_workers():
     ids=["zero", "rank one", "huge", "tiny"],
 )
 def test_gradients_of_too_low_a_rank_stay_finite_and_exact(matrix):
-    compressor = jd.error_feedback(jd.power_sgd(3))
+    compressor = jd.compression.error_feedback(jd.compression.power_sgd(3))
     state = compressor.init(matrix)
     for step in range(4):
         seen, state = jd.roundtrip(compressor, matrix, step, state)
@@ -129,7 +133,7 @@ def test_gradients_of_too_low_a_rank_stay_finite_and_exact(matrix):
 
 
 def test_after_a_nan_the_next_step_is_finite():
-    compressor = jd.error_feedback(jd.power_sgd(2))
+    compressor = jd.compression.error_feedback(jd.compression.power_sgd(2))
     matrix = jax.random.normal(jax.random.key(2), (12, 9))
     state = compressor.init(matrix)
     seen, state = jd.roundtrip(compressor, matrix.at[0, 0].set(jnp.nan), 0, state)
@@ -141,28 +145,28 @@ def test_after_a_nan_the_next_step_is_finite():
 @pytest.mark.parametrize("shape", [(), (7,), (2, 3), (0, 4)])
 def test_leaves_that_would_not_shrink_travel_as_they_are(shape):
     leaf = jax.random.normal(jax.random.key(0), shape)
-    seen, _ = jd.roundtrip(jd.power_sgd(2), leaf, 0)
+    seen, _ = jd.roundtrip(jd.compression.power_sgd(2), leaf, 0)
     np.testing.assert_array_equal(seen, leaf)
-    assert jd.payload_nbytes(jd.power_sgd(2), leaf) == 4 * leaf.size
+    assert jd.payload_nbytes(jd.compression.power_sgd(2), leaf) == 4 * leaf.size
 
 
 def test_a_convolution_is_a_matrix_of_its_last_axis():
     leaf = jax.random.normal(jax.random.key(0), (3, 3, 8, 16))
-    assert jd.payload_nbytes(jd.power_sgd(2), leaf) == 2 * (72 + 16) * 4
-    assert jd.roundtrip(jd.power_sgd(2), leaf, 0)[0].shape == leaf.shape
+    assert jd.payload_nbytes(jd.compression.power_sgd(2), leaf) == 2 * (72 + 16) * 4
+    assert jd.roundtrip(jd.compression.power_sgd(2), leaf, 0)[0].shape == leaf.shape
 
 
 def test_robust_rules_take_factors_of_each_worker():
     rows = jnp.outer(jnp.arange(1.0, 10.0), jnp.ones(8))
     stacked = jnp.stack([rows] * 7 + [-100 * rows])
-    tx = jd.aggregate("data", jd.krum(1), jd.power_sgd(1))
+    tx = jd.aggregate("data", jd.rules.krum(1), jd.compression.power_sgd(1))
     update = jax.vmap(lambda g: tx.update(g, tx.init(g))[0], axis_name="data")(stacked)
     np.testing.assert_allclose(update[0], rows, rtol=1e-4)
 
 
 def test_one_state_serves_several_ranks():
     matrix = jax.random.normal(jax.random.key(2), (12, 9))
-    low, high = jd.power_sgd(1, max_rank=3), jd.power_sgd(3)
+    low, high = jd.compression.power_sgd(1, max_rank=3), jd.compression.power_sgd(3)
     assert jax.tree.structure(low.init(matrix)) == jax.tree.structure(high.init(matrix))
     _, state = jd.roundtrip(low, matrix, 0)
     assert state.right.shape == (9, 3)
@@ -172,7 +176,12 @@ def test_one_state_serves_several_ranks():
 
 def test_all_leaves_share_two_messages():
     """Also those that are too small to be compressed."""
-    tx = jd.aggregate("data", compressor=jd.by_leaf(jd.error_feedback(jd.power_sgd(1))))
+    tx = jd.aggregate(
+        "data",
+        compressor=jd.compression.by_leaf(
+            jd.compression.error_feedback(jd.compression.power_sgd(1))
+        ),
+    )
     leaves = {str(i): jnp.zeros((8, 100, 90)) for i in range(3)}
     leaves["bias"] = jnp.zeros((8, 90))
 
@@ -192,4 +201,4 @@ def test_all_leaves_share_two_messages():
 @pytest.mark.parametrize(("rank", "max_rank"), [(0, None), (2, 1)])
 def test_ranks_have_a_range(rank, max_rank):
     with pytest.raises(ValueError, match="rank` must be"):
-        jd.power_sgd(rank, max_rank=max_rank)
+        jd.compression.power_sgd(rank, max_rank=max_rank)

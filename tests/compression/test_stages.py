@@ -8,11 +8,18 @@ import jaxdist as jd
 from jaxdist import _traffic
 from jaxdist.compression import _stages
 
-ONE, TWO, THREE = jd.top_k(0.1), jd.top_k(0.2), jd.top_k(0.3)
+ONE, TWO, THREE = (
+    jd.compression.top_k(0.1),
+    jd.compression.top_k(0.2),
+    jd.compression.top_k(0.3),
+)
 
 
 def test_several_policies_share_their_boundaries():
-    up, down = jd.by_step({0: ONE, 10: TWO}), jd.by_step({0: ONE, 5: THREE})
+    up, down = (
+        jd.compression.by_step({0: ONE, 10: TWO}),
+        jd.compression.by_step({0: ONE, 5: THREE}),
+    )
     assert _stages.of(up, down, None) == [
         _stages.Stage(0, (ONE, ONE, None)),
         _stages.Stage(5, (ONE, THREE, None)),
@@ -23,7 +30,7 @@ def test_several_policies_share_their_boundaries():
 
 @pytest.mark.parametrize(("count", "expected"), [(0, 0), (9, 0), (10, 1), (99, 1)])
 def test_the_stage_of_a_step_runs(count, expected):
-    stages = _stages.of(jd.by_step({0: ONE, 10: TWO}))
+    stages = _stages.of(jd.compression.by_step({0: ONE, 10: TWO}))
 
     def which(compressor, offset):
         return offset + (0 if compressor is ONE else 1)
@@ -33,7 +40,7 @@ def test_the_stage_of_a_step_runs(count, expected):
 
 
 def test_a_report_traces_only_the_stage_of_its_step():
-    stages = _stages.of(jd.by_step({0: ONE, 10: TWO}))
+    stages = _stages.of(jd.compression.by_step({0: ONE, 10: TWO}))
     seen = []
     with _traffic.recording(step=12):
         _stages.run(stages, seen.append, jnp.int32(0))
@@ -41,6 +48,8 @@ def test_a_report_traces_only_the_stage_of_its_step():
 
 
 def test_other_states_are_refused():
-    stages = _stages.of(jd.by_step({0: ONE, 10: jd.error_feedback(ONE)}))
+    stages = _stages.of(
+        jd.compression.by_step({0: ONE, 10: jd.compression.error_feedback(ONE)})
+    )
     with pytest.raises(ValueError, match="changes at step 10 .* another state"):
         _stages.init(stages, lambda c, leaf: c.init(leaf), jnp.zeros(3))

@@ -25,68 +25,112 @@ class CompressorRow(NamedTuple):
 
 
 COMPRESSORS = [
-    CompressorRow(jd.identity(), 400),
-    CompressorRow(jd.cast(jnp.bfloat16), 200),
-    CompressorRow(jd.top_k(0.1), 10 * (4 + 1)),
-    CompressorRow(jd.top_k(0.1, block_size=30), 4 * 3 * (4 + 1)),
-    CompressorRow(jd.atomo(0.1), 10 * (4 + 1)),
-    CompressorRow(jd.atomo(0.3, block_size=30), 4 * 8 * (4 + 1)),
-    CompressorRow(jd.gspar(0.1), 10 * (4 + 1)),
-    CompressorRow(jd.gspar(variance=4.0), 20 * (4 + 1)),
-    CompressorRow(jd.gspar(variance=1.0, max_density=0.2), 20 * (4 + 1)),
-    CompressorRow(jd.threshold(1.0, max_density=0.2), 20 * (4 + 1)),
+    CompressorRow(jd.compression.identity(), 400),
+    CompressorRow(jd.compression.cast(jnp.bfloat16), 200),
+    CompressorRow(jd.compression.top_k(0.1), 10 * (4 + 1)),
+    CompressorRow(jd.compression.top_k(0.1, block_size=30), 4 * 3 * (4 + 1)),
+    CompressorRow(jd.compression.atomo(0.1), 10 * (4 + 1)),
+    CompressorRow(jd.compression.atomo(0.3, block_size=30), 4 * 8 * (4 + 1)),
+    CompressorRow(jd.compression.gspar(0.1), 10 * (4 + 1)),
+    CompressorRow(jd.compression.gspar(variance=4.0), 20 * (4 + 1)),
+    CompressorRow(jd.compression.gspar(variance=1.0, max_density=0.2), 20 * (4 + 1)),
+    CompressorRow(jd.compression.threshold(1.0, max_density=0.2), 20 * (4 + 1)),
     CompressorRow(
-        jd.threshold(density=0.1, max_density=0.3, sampled=0.5), 30 * (4 + 1)
+        jd.compression.threshold(density=0.1, max_density=0.3, sampled=0.5),
+        30 * (4 + 1),
     ),
-    CompressorRow(jd.cat(), 10 * (4 + 1)),
-    CompressorRow(jd.cat(jd.PacketCost(16, 4, 4), "sign", max_density=0.3), 8 + 4 + 30),
-    CompressorRow(jd.cat(mode="stochastic", block_size=30), 4 * 3 * (4 + 1)),
-    CompressorRow(jd.random_k(0.1), 10 * 4),
-    CompressorRow(jd.random_k(0.3), 30 * 4),
-    CompressorRow(jd.random_k(0.3, shared=False), 30 * 4),
-    CompressorRow(jd.dct_top_k(0.1, transform_size=16), 12 * (4 + 1)),
-    CompressorRow(jd.dct_top_k(0.1, 40), 4 * 4 * (4 + 1)),
+    CompressorRow(jd.compression.cat(), 10 * (4 + 1)),
     CompressorRow(
-        jd.dct_top_k(0.1, transform_size=8, dimensions=2), 11 * (4 + 1), shape=(9, 8)
+        jd.compression.cat(
+            jd.compression.PacketCost(16, 4, 4), "sign", max_density=0.3
+        ),
+        8 + 4 + 30,
     ),
-    CompressorRow(jd.quantized(jd.top_k(0.1), jd.qsgd(8)), 10 + 4 + 10),
-    CompressorRow(jd.quantized(jd.top_k(0.1), jd.cast(jnp.bfloat16)), 10 * (2 + 1)),
-    CompressorRow(jd.quantized(jd.atomo(0.1), jd.qsgd(4)), 5 + 4 + 10),
     CompressorRow(
-        jd.quantized(jd.random_k(0.3), jd.qsgd(8)), 30 + 4, shared_randomness=True
+        jd.compression.cat(mode="stochastic", block_size=30), 4 * 3 * (4 + 1)
     ),
-    CompressorRow(jd.scaled_sign(), 13 + 4),
-    CompressorRow(jd.scaled_sign(block_size=30), 13 + 4 * 4),
-    CompressorRow(jd.scaled_sign(block_size=30, scale="l2"), 13 + 4 * 4),
-    CompressorRow(jd.one_bit(), 13 + 8),
-    CompressorRow(jd.one_bit(block_size=30), 13 + 4 * 8),
-    CompressorRow(jd.drive(), 128 // 8 + 4),
-    CompressorRow(jd.drive(block_size=32), 4 * (4 + 4)),
-    CompressorRow(jd.eden(bits=2, block_size=16), 7 * (4 + 4)),
-    CompressorRow(jd.eden(bits=4), 128 // 2 + 4),
-    CompressorRow(jd.drive(64, scale="inner_product"), 2 * (8 + 4)),
-    CompressorRow(jd.qsgd(bits=8), 100 + 4),
-    CompressorRow(jd.qsgd(bits=3, block_size=20), 25 + 13 + 5 * 4),
-    CompressorRow(jd.qsgd(bits=4, block_size=30, norm="max"), 50 + 4 * 4),
-    CompressorRow(jd.terngrad(), 20 + 4),
-    CompressorRow(jd.terngrad(block_size=20), 20 + 5 * 4),
-    CompressorRow(jd.natural(), 100 + 13),
-    CompressorRow(jd.blockwise_int(), 100 + 4),
-    CompressorRow(jd.blockwise_int(bits=4, block_size=30), 50 + 4 * 4),
-    CompressorRow(jd.blockwise_float8(), 100 + 4),
-    CompressorRow(jd.blockwise_float8(jnp.float8_e5m2, 30), 100 + 4 * 4),
-    CompressorRow(jd.contractive(jd.random_k(0.1)), 10 * 4),
-    CompressorRow(jd.contractive(jd.qsgd(bits=2)), 25 + 4),
-    CompressorRow(jd.error_feedback(jd.top_k(0.1)), 10 * (4 + 1)),
-    CompressorRow(jd.error_feedback(jd.scaled_sign(), decay=0.9), 13 + 4),
-    CompressorRow(jd.error_feedback(jd.top_k(0.1), residual_dtype="int8"), 10 * 5),
-    CompressorRow(jd.ef21(jd.top_k(0.1)), 10 * (4 + 1)),
-    CompressorRow(jd.ef21(jd.contractive(jd.random_k(0.1)), 0.9), 10 * 4),
-    CompressorRow(jd.momentum_correction(jd.top_k(0.1)), 10 * (4 + 1)),
-    CompressorRow(jd.atomo(0.1, basis="dct"), 13 * (4 + 1)),
-    CompressorRow(jd.atomo(0.5, basis="svd"), 400, shape=(9, 8)),
-    CompressorRow(jd.power_sgd(2), 400, shared_randomness=True, shape=(9, 8)),
-    CompressorRow(jd.measured(jd.error_feedback(jd.top_k(0.1))), 10 * (4 + 1)),
+    CompressorRow(jd.compression.random_k(0.1), 10 * 4),
+    CompressorRow(jd.compression.random_k(0.3), 30 * 4),
+    CompressorRow(jd.compression.random_k(0.3, shared=False), 30 * 4),
+    CompressorRow(jd.compression.dct_top_k(0.1, transform_size=16), 12 * (4 + 1)),
+    CompressorRow(jd.compression.dct_top_k(0.1, 40), 4 * 4 * (4 + 1)),
+    CompressorRow(
+        jd.compression.dct_top_k(0.1, transform_size=8, dimensions=2),
+        11 * (4 + 1),
+        shape=(9, 8),
+    ),
+    CompressorRow(
+        jd.compression.quantized(jd.compression.top_k(0.1), jd.compression.qsgd(8)),
+        10 + 4 + 10,
+    ),
+    CompressorRow(
+        jd.compression.quantized(
+            jd.compression.top_k(0.1), jd.compression.cast(jnp.bfloat16)
+        ),
+        10 * (2 + 1),
+    ),
+    CompressorRow(
+        jd.compression.quantized(jd.compression.atomo(0.1), jd.compression.qsgd(4)),
+        5 + 4 + 10,
+    ),
+    CompressorRow(
+        jd.compression.quantized(jd.compression.random_k(0.3), jd.compression.qsgd(8)),
+        30 + 4,
+        shared_randomness=True,
+    ),
+    CompressorRow(jd.compression.scaled_sign(), 13 + 4),
+    CompressorRow(jd.compression.scaled_sign(block_size=30), 13 + 4 * 4),
+    CompressorRow(jd.compression.scaled_sign(block_size=30, scale="l2"), 13 + 4 * 4),
+    CompressorRow(jd.compression.one_bit(), 13 + 8),
+    CompressorRow(jd.compression.one_bit(block_size=30), 13 + 4 * 8),
+    CompressorRow(jd.compression.drive(), 128 // 8 + 4),
+    CompressorRow(jd.compression.drive(block_size=32), 4 * (4 + 4)),
+    CompressorRow(jd.compression.eden(bits=2, block_size=16), 7 * (4 + 4)),
+    CompressorRow(jd.compression.eden(bits=4), 128 // 2 + 4),
+    CompressorRow(jd.compression.drive(64, scale="inner_product"), 2 * (8 + 4)),
+    CompressorRow(jd.compression.qsgd(bits=8), 100 + 4),
+    CompressorRow(jd.compression.qsgd(bits=3, block_size=20), 25 + 13 + 5 * 4),
+    CompressorRow(jd.compression.qsgd(bits=4, block_size=30, norm="max"), 50 + 4 * 4),
+    CompressorRow(jd.compression.terngrad(), 20 + 4),
+    CompressorRow(jd.compression.terngrad(block_size=20), 20 + 5 * 4),
+    CompressorRow(jd.compression.natural(), 100 + 13),
+    CompressorRow(jd.compression.blockwise_int(), 100 + 4),
+    CompressorRow(jd.compression.blockwise_int(bits=4, block_size=30), 50 + 4 * 4),
+    CompressorRow(jd.compression.blockwise_float8(), 100 + 4),
+    CompressorRow(jd.compression.blockwise_float8(jnp.float8_e5m2, 30), 100 + 4 * 4),
+    CompressorRow(jd.compression.contractive(jd.compression.random_k(0.1)), 10 * 4),
+    CompressorRow(jd.compression.contractive(jd.compression.qsgd(bits=2)), 25 + 4),
+    CompressorRow(
+        jd.compression.error_feedback(jd.compression.top_k(0.1)), 10 * (4 + 1)
+    ),
+    CompressorRow(
+        jd.compression.error_feedback(jd.compression.scaled_sign(), decay=0.9), 13 + 4
+    ),
+    CompressorRow(
+        jd.compression.error_feedback(jd.compression.top_k(0.1), residual_dtype="int8"),
+        10 * 5,
+    ),
+    CompressorRow(jd.compression.ef21(jd.compression.top_k(0.1)), 10 * (4 + 1)),
+    CompressorRow(
+        jd.compression.ef21(
+            jd.compression.contractive(jd.compression.random_k(0.1)), 0.9
+        ),
+        10 * 4,
+    ),
+    CompressorRow(
+        jd.compression.momentum_correction(jd.compression.top_k(0.1)), 10 * (4 + 1)
+    ),
+    CompressorRow(jd.compression.atomo(0.1, basis="dct"), 13 * (4 + 1)),
+    CompressorRow(jd.compression.atomo(0.5, basis="svd"), 400, shape=(9, 8)),
+    CompressorRow(
+        jd.compression.power_sgd(2), 400, shared_randomness=True, shape=(9, 8)
+    ),
+    CompressorRow(
+        jd.compression.measured(
+            jd.compression.error_feedback(jd.compression.top_k(0.1))
+        ),
+        10 * (4 + 1),
+    ),
 ]
 
 
@@ -113,80 +157,84 @@ def _places(num_workers):
 
 
 RULES = [
-    RuleRow(jd.mean(), oracles.mean),
-    RuleRow(jd.median(), oracles.median),
-    RuleRow(jd.median("lower"), oracles.lower_median),
-    RuleRow(jd.trimmed_mean(2), oracles.trimmed_mean(2)),
-    RuleRow(jd.trimmed_mean(fraction=0.2), oracles.fraction_trimmed_mean(2)),
-    RuleRow(jd.meamed(2), oracles.meamed(2)),
-    RuleRow(jd.phocas(2), oracles.phocas(2)),
-    RuleRow(jd.krum(2), oracles.krum(2)),
-    RuleRow(jd.multi_krum(2), oracles.multi_krum(2)),
-    RuleRow(jd.multi_krum(2, 1, iterated=True), oracles.iterated_krum(2, 1)),
-    RuleRow(jd.bulyan(1), oracles.bulyan(1)),
-    RuleRow(jd.minimum_diameter(2), oracles.minimum_diameter(2)),
-    RuleRow(jd.minimum_variance(2), oracles.minimum_variance(2)),
-    RuleRow(jd.smea(2), oracles.smea(2)),
-    RuleRow(jd.geometric_median(), oracles.geometric_median),
-    RuleRow(jd.centered_clipping(4.0, 3), oracles.centered_clipping(4.0, 3), atol=3e-5),
-    RuleRow(jd.cge(2), oracles.cge(2)),
-    RuleRow(jd.monna(2), oracles.monna(2)),
-    RuleRow(jd.aksel(2), oracles.aksel(), atol=3e-5),
-    RuleRow(jd.spectral_filter(2, 1.0), oracles.spectral_filter(2, 1.0)),
+    RuleRow(jd.rules.mean(), oracles.mean),
+    RuleRow(jd.rules.median(), oracles.median),
+    RuleRow(jd.rules.median("lower"), oracles.lower_median),
+    RuleRow(jd.rules.trimmed_mean(2), oracles.trimmed_mean(2)),
+    RuleRow(jd.rules.trimmed_mean(fraction=0.2), oracles.fraction_trimmed_mean(2)),
+    RuleRow(jd.rules.meamed(2), oracles.meamed(2)),
+    RuleRow(jd.rules.phocas(2), oracles.phocas(2)),
+    RuleRow(jd.rules.krum(2), oracles.krum(2)),
+    RuleRow(jd.rules.multi_krum(2), oracles.multi_krum(2)),
+    RuleRow(jd.rules.multi_krum(2, 1, iterated=True), oracles.iterated_krum(2, 1)),
+    RuleRow(jd.rules.bulyan(1), oracles.bulyan(1)),
+    RuleRow(jd.rules.minimum_diameter(2), oracles.minimum_diameter(2)),
+    RuleRow(jd.rules.minimum_variance(2), oracles.minimum_variance(2)),
+    RuleRow(jd.rules.smea(2), oracles.smea(2)),
+    RuleRow(jd.rules.geometric_median(), oracles.geometric_median),
     RuleRow(
-        jd.spectral_filter(2, 1.5, tight=True),
+        jd.rules.centered_clipping(4.0, 3), oracles.centered_clipping(4.0, 3), atol=3e-5
+    ),
+    RuleRow(jd.rules.cge(2), oracles.cge(2)),
+    RuleRow(jd.rules.monna(2), oracles.monna(2)),
+    RuleRow(jd.rules.aksel(2), oracles.aksel(), atol=3e-5),
+    RuleRow(jd.rules.spectral_filter(2, 1.0), oracles.spectral_filter(2, 1.0)),
+    RuleRow(
+        jd.rules.spectral_filter(2, 1.5, tight=True),
         oracles.spectral_filter(2, 1.5, tight=True),
         atol=5e-6,
     ),
-    RuleRow(jd.caf(2), oracles.caf(2)),
-    RuleRow(jd.sign_majority(), oracles.sign_majority),
-    RuleRow(jd.dnc(2), oracles.dnc(2)),
-    RuleRow(jd.clipped_clustering(), oracles.clipped_clustering),
-    RuleRow(jd.fltrust(), oracles.fltrust, atol=3e-5),
-    RuleRow(jd.zeno(2, 1.0, 0.5), oracles.zeno(2, 1.0, 0.5), atol=3e-5),
+    RuleRow(jd.rules.caf(2), oracles.caf(2)),
+    RuleRow(jd.rules.sign_majority(), oracles.sign_majority),
+    RuleRow(jd.rules.dnc(2), oracles.dnc(2)),
+    RuleRow(jd.rules.clipped_clustering(), oracles.clipped_clustering),
+    RuleRow(jd.rules.fltrust(), oracles.fltrust, atol=3e-5),
+    RuleRow(jd.rules.zeno(2, 1.0, 0.5), oracles.zeno(2, 1.0, 0.5), atol=3e-5),
     RuleRow(
-        jd.nnm(2, then=jd.trimmed_mean(2)), oracles.nnm(2, oracles.trimmed_mean(2))
+        jd.rules.nnm(2, then=jd.rules.trimmed_mean(2)),
+        oracles.nnm(2, oracles.trimmed_mean(2)),
     ),
-    RuleRow(jd.nnm(2, then=jd.krum(2)), oracles.nnm(2, oracles.krum(2))),
+    RuleRow(jd.rules.nnm(2, then=jd.rules.krum(2)), oracles.nnm(2, oracles.krum(2))),
     RuleRow(
-        jd.arc(2, then=jd.nnm(2, then=jd.trimmed_mean(2))),
+        jd.rules.arc(2, then=jd.rules.nnm(2, then=jd.rules.trimmed_mean(2))),
         oracles.arc(2, oracles.nnm(2, oracles.trimmed_mean(2))),
     ),
     RuleRow(
-        jd.bucketing(2, 1, then=jd.krum),
+        jd.rules.bucketing(2, 1, then=jd.rules.krum),
         oracles.bucketing(2, _places, oracles.krum(2)),
     ),
     RuleRow(
-        jd.clipping(5.0, then=jd.trimmed_mean(2)),
+        jd.rules.clipping(5.0, then=jd.rules.trimmed_mean(2)),
         oracles.clipping(5.0, oracles.trimmed_mean(2)),
     ),
     RuleRow(
-        jd.arc(2, then=jd.trimmed_mean(2)), oracles.arc(2, oracles.trimmed_mean(2))
+        jd.rules.arc(2, then=jd.rules.trimmed_mean(2)),
+        oracles.arc(2, oracles.trimmed_mean(2)),
     ),
 ]
 
 # One for each thing that an attack may need: nothing, keys, the others, a memory.
 TYPICAL_ATTACKS = [
-    jd.sign_flip(3.0),
-    jd.gaussian(),
-    jd.a_little_is_enough(1.5),
-    jd.learned_mimic(warm_up=2),
+    jd.attacks.sign_flip(3.0),
+    jd.attacks.gaussian(),
+    jd.attacks.a_little_is_enough(1.5),
+    jd.attacks.learned_mimic(warm_up=2),
 ]
 ATTACKS = [
     *TYPICAL_ATTACKS,
-    jd.non_finite(),
-    jd.inner_product_manipulation(),
-    jd.optimal_inner_product_manipulation(
-        jd.nnm(1, then=jd.trimmed_mean(1)), 2.0, 3, 1
+    jd.attacks.non_finite(),
+    jd.attacks.inner_product_manipulation(),
+    jd.attacks.optimal_inner_product_manipulation(
+        jd.rules.nnm(1, then=jd.rules.trimmed_mean(1)), 2.0, 3, 1
     ),
-    jd.optimal_a_little_is_enough(jd.mean(), 2.0, 3, 1),
-    jd.min_max(),
-    jd.min_sum(),
-    jd.mimic(),
-    jd.coordinate_shift(),
-    jd.anti_comparative_elimination(),
-    jd.fang_trimmed_mean(),
-    jd.fang_krum(num_halvings=3),
+    jd.attacks.optimal_a_little_is_enough(jd.rules.mean(), 2.0, 3, 1),
+    jd.attacks.min_max(),
+    jd.attacks.min_sum(),
+    jd.attacks.mimic(),
+    jd.attacks.coordinate_shift(),
+    jd.attacks.anti_comparative_elimination(),
+    jd.attacks.fang_trimmed_mean(),
+    jd.attacks.fang_krum(num_halvings=3),
 ]
 
 
@@ -227,60 +275,110 @@ def with_reference(tx):
     return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
-_SIGN = jd.error_feedback(jd.scaled_sign())
-_TOP = jd.error_feedback(jd.top_k(0.1))
+_SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
+_TOP = jd.compression.error_feedback(jd.compression.top_k(0.1))
 
 TRANSFORMATIONS = [
     _aggregate("dense"),
-    _aggregate("cast", jd.mean(), jd.cast(jnp.bfloat16)),
-    _aggregate("top_k", jd.mean(), _TOP),
-    _aggregate("random_k", jd.mean(), jd.random_k(0.2)),
+    _aggregate("cast", jd.rules.mean(), jd.compression.cast(jnp.bfloat16)),
+    _aggregate("top_k", jd.rules.mean(), _TOP),
+    _aggregate("random_k", jd.rules.mean(), jd.compression.random_k(0.2)),
     _aggregate(
-        "two_way", jd.mean(), _SIGN, downlink=jd.error_feedback(jd.top_k(0.2, 16))
+        "two_way",
+        jd.rules.mean(),
+        _SIGN,
+        downlink=jd.compression.error_feedback(jd.compression.top_k(0.2, 16)),
     ),
-    _aggregate("by_leaf", jd.mean(), jd.by_leaf(_TOP, min_size=64)),
-    _aggregate("qsgd", jd.mean(), jd.qsgd(4, 32), "scatter", symmetry=None),
-    _aggregate("gspar", jd.mean(), jd.gspar(0.2), "scatter", symmetry=None),
-    _aggregate("cat", jd.mean(), jd.error_feedback(jd.cat(max_density=0.2)), "gather"),
-    _aggregate("median", jd.median(), _SIGN, "gather"),
-    _aggregate("trimmed_mean", jd.trimmed_mean(2), _SIGN, "scatter"),
-    _aggregate("krum-gather", jd.krum(2), _TOP, "gather"),
-    _aggregate("ef21-mean", jd.mean(), jd.ef21(jd.top_k(0.1), 0.5), "gather"),
+    _aggregate("by_leaf", jd.rules.mean(), jd.compression.by_leaf(_TOP, min_size=64)),
+    _aggregate(
+        "qsgd", jd.rules.mean(), jd.compression.qsgd(4, 32), "scatter", symmetry=None
+    ),
+    _aggregate(
+        "gspar", jd.rules.mean(), jd.compression.gspar(0.2), "scatter", symmetry=None
+    ),
+    _aggregate(
+        "cat",
+        jd.rules.mean(),
+        jd.compression.error_feedback(jd.compression.cat(max_density=0.2)),
+        "gather",
+    ),
+    _aggregate("median", jd.rules.median(), _SIGN, "gather"),
+    _aggregate("trimmed_mean", jd.rules.trimmed_mean(2), _SIGN, "scatter"),
+    _aggregate("krum-gather", jd.rules.krum(2), _TOP, "gather"),
+    _aggregate(
+        "ef21-mean",
+        jd.rules.mean(),
+        jd.compression.ef21(jd.compression.top_k(0.1), 0.5),
+        "gather",
+    ),
     _aggregate(
         "ef21-median",
-        jd.median(),
-        jd.ef21(jd.top_k(0.1)),
-        downlink=jd.ef21(jd.top_k(0.2)),
+        jd.rules.median(),
+        jd.compression.ef21(jd.compression.top_k(0.1)),
+        downlink=jd.compression.ef21(jd.compression.top_k(0.2)),
     ),
     _aggregate(
         "by_step",
-        jd.mean(),
-        jd.by_step({0: jd.error_feedback(jd.identity()), 2: _TOP}),
+        jd.rules.mean(),
+        jd.compression.by_step(
+            {0: jd.compression.error_feedback(jd.compression.identity()), 2: _TOP}
+        ),
         "gather",
     ),
-    _aggregate("joint", jd.mean(), jd.by_leaf(_TOP, min_size=64, joint=True), "gather"),
-    _aggregate("measured", jd.mean(), jd.measured(_SIGN), "gather"),
-    _aggregate("power_sgd", jd.mean(), jd.error_feedback(jd.power_sgd(1))),
-    _aggregate("momentum_correction", jd.mean(), jd.momentum_correction(jd.top_k(0.1))),
+    _aggregate(
+        "joint",
+        jd.rules.mean(),
+        jd.compression.by_leaf(_TOP, min_size=64, joint=True),
+        "gather",
+    ),
+    _aggregate("measured", jd.rules.mean(), jd.compression.measured(_SIGN), "gather"),
+    _aggregate(
+        "power_sgd",
+        jd.rules.mean(),
+        jd.compression.error_feedback(jd.compression.power_sgd(1)),
+    ),
+    _aggregate(
+        "momentum_correction",
+        jd.rules.mean(),
+        jd.compression.momentum_correction(jd.compression.top_k(0.1)),
+    ),
     _aggregate(
         "int8-residual",
-        jd.mean(),
-        jd.error_feedback(jd.scaled_sign(), residual_dtype="int8"),
+        jd.rules.mean(),
+        jd.compression.error_feedback(
+            jd.compression.scaled_sign(), residual_dtype="int8"
+        ),
         symmetry=None,
     ),
-    _aggregate("krum-scatter", jd.krum(2), route="scatter"),
-    _aggregate("metrics", jd.krum(2), metrics=True, symmetry=None),
-    _aggregate("aksel", jd.aksel(2), route="scatter"),
-    _aggregate("clipping", jd.centered_clipping(3.0, 2), jd.cast(jnp.bfloat16)),
-    _aggregate("nnm", jd.nnm(2, then=jd.median()), _SIGN, metrics=True, symmetry=None),
-    _aggregate("bucketing", jd.bucketing(2, 1, then=jd.krum), symmetry=None),
-    _aggregate("clipped_clustering", jd.clipped_clustering(4), route="scatter"),
+    _aggregate("krum-scatter", jd.rules.krum(2), route="scatter"),
+    _aggregate("metrics", jd.rules.krum(2), metrics=True, symmetry=None),
+    _aggregate("aksel", jd.rules.aksel(2), route="scatter"),
+    _aggregate(
+        "clipping",
+        jd.rules.centered_clipping(3.0, 2),
+        jd.compression.cast(jnp.bfloat16),
+    ),
+    _aggregate(
+        "nnm",
+        jd.rules.nnm(2, then=jd.rules.median()),
+        _SIGN,
+        metrics=True,
+        symmetry=None,
+    ),
+    _aggregate(
+        "bucketing", jd.rules.bucketing(2, 1, then=jd.rules.krum), symmetry=None
+    ),
+    _aggregate("clipped_clustering", jd.rules.clipped_clustering(4), route="scatter"),
     TransformationRow(
-        "zeno", with_reference(jd.aggregate(AXIS, jd.zeno(2, 1.0, 0.5))), "invariant"
+        "zeno",
+        with_reference(jd.aggregate(AXIS, jd.rules.zeno(2, 1.0, 0.5))),
+        "invariant",
     ),
     TransformationRow(
         "compress",
-        jd.per_worker(AXIS, jd.compress(jd.error_feedback(jd.top_k(0.2)))),
+        jd.per_worker(
+            AXIS, jd.compress(jd.compression.error_feedback(jd.compression.top_k(0.2)))
+        ),
         "equivariant",
         communicates=False,
     ),
@@ -304,12 +402,12 @@ TRANSFORMATIONS = [
     ),
     TransformationRow(
         "shard_optimizer",
-        jd.shard_optimizer(AXIS, optax.trace(0.9), jd.trimmed_mean(2), _SIGN),
+        jd.shard_optimizer(AXIS, optax.trace(0.9), jd.rules.trimmed_mean(2), _SIGN),
         "invariant",
     ),
     TransformationRow(
         "skip_nonfinite",
-        jd.skip_nonfinite(AXIS, jd.aggregate(AXIS, jd.mean(), _TOP)),
+        jd.skip_nonfinite(AXIS, jd.aggregate(AXIS, jd.rules.mean(), _TOP)),
         "invariant",
     ),
     TransformationRow(
@@ -374,7 +472,7 @@ NOT_IN_A_TABLE = {
     "communication_report": "a function; tests/contract/test_bytes.py runs it",
     "data_parallel": "a recipe; tests/recipes",
     "init": "a function; tests/contract/test_layout.py runs it",
-    "label_flip": "a function of labels; tests/attack/test_label_flip.py",
+    "label_flip": "a function of labels; tests/attacks/test_label_flip.py",
     "local_step": "a recipe; tests/recipes",
     "payload_nbytes": "a function; tests/contract/test_compressors.py runs it",
     "replica_fingerprint": "a function; tests/safety",

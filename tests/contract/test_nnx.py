@@ -10,7 +10,7 @@ from jax.sharding import AxisType
 import jaxdist as jd
 
 LOCAL = {
-    "compress": jd.compress(jd.error_feedback(jd.top_k(0.1))),
+    "compress": jd.compress(jd.compression.error_feedback(jd.compression.top_k(0.1))),
     "delay": jd.delay_updates(2),
 }
 

@@ -11,8 +11,8 @@ from tests import harness
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 BACKENDS = pytest.mark.parametrize("backend", harness.BACKENDS)
-SIGN = jd.error_feedback(jd.scaled_sign())
-AGGREGATE = jd.aggregate(harness.AXIS, jd.median(), SIGN)
+SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
+AGGREGATE = jd.aggregate(harness.AXIS, jd.rules.median(), SIGN)
 UPDATES = {
     "a": jax.random.normal(jax.random.key(0), (3, 8, 6)),
     "b": jax.random.normal(jax.random.key(1), (3, 8, 4)),

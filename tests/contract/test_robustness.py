@@ -14,17 +14,32 @@ import pytest
 import jaxdist as jd
 
 AXIS, NUM_WORKERS = "data", 4
-feedback = jd.error_feedback
+feedback = jd.compression.error_feedback
 WAYS = {
-    "sign, both ways": (feedback(jd.scaled_sign()), feedback(jd.scaled_sign())),
-    "top-k": (feedback(jd.top_k(0.1)), None),
-    "top-k, both ways": (feedback(jd.top_k(0.1)), feedback(jd.top_k(0.1))),
-    "int8 blocks": (feedback(jd.blockwise_int(8)), feedback(jd.blockwise_int(8))),
-    "drive": (feedback(jd.drive()), None),
-    "qsgd": (jd.qsgd(8), None),
-    "power_sgd": (feedback(jd.power_sgd(1)), None),
-    "ef21": (jd.ef21(jd.top_k(0.1)), jd.ef21(jd.top_k(0.2))),
-    "momentum correction": (jd.momentum_correction(jd.top_k(0.1)), None),
+    "sign, both ways": (
+        feedback(jd.compression.scaled_sign()),
+        feedback(jd.compression.scaled_sign()),
+    ),
+    "top-k": (feedback(jd.compression.top_k(0.1)), None),
+    "top-k, both ways": (
+        feedback(jd.compression.top_k(0.1)),
+        feedback(jd.compression.top_k(0.1)),
+    ),
+    "int8 blocks": (
+        feedback(jd.compression.blockwise_int(8)),
+        feedback(jd.compression.blockwise_int(8)),
+    ),
+    "drive": (feedback(jd.compression.drive()), None),
+    "qsgd": (jd.compression.qsgd(8), None),
+    "power_sgd": (feedback(jd.compression.power_sgd(1)), None),
+    "ef21": (
+        jd.compression.ef21(jd.compression.top_k(0.1)),
+        jd.compression.ef21(jd.compression.top_k(0.2)),
+    ),
+    "momentum correction": (
+        jd.compression.momentum_correction(jd.compression.top_k(0.1)),
+        None,
+    ),
 }
 EACH = pytest.mark.parametrize("way", WAYS)
 SHAPES = {"conv": (3, 3, 2, 5), "prime": (13, 7), "scalar": (), "vector": (11,)}

@@ -40,7 +40,9 @@ def test_costs_little_more_than_an_all_reduce(rule):
 
 
 @pytest.mark.parametrize(
-    "rule", [jd.trimmed_mean(2), jd.krum(2), jd.centered_clipping(4.0, 3)], ids=repr
+    "rule",
+    [jd.rules.trimmed_mean(2), jd.rules.krum(2), jd.rules.centered_clipping(4.0, 3)],
+    ids=repr,
 )
 def test_metrics_take_no_memory_of_their_own(rule):
     tx = jd.aggregate(harness.AXIS, rule, route="scatter", metrics=True)

@@ -82,13 +82,25 @@ def test_halves_are_added_up_as_floats(rule):
 @pytest.mark.parametrize(
     "factory",
     [
-        *(jd.trimmed_mean, jd.meamed, jd.phocas, jd.multi_krum, jd.bulyan),
-        *(jd.minimum_diameter, jd.minimum_variance, jd.smea, jd.cge, jd.monna),
-        *(jd.caf, jd.dnc),
-        lambda f: jd.spectral_filter(f, 10.0),
-        lambda f: jd.nnm(f, then=jd.trimmed_mean(f)),
-        lambda f: jd.arc(f, then=jd.trimmed_mean(f)),
-        lambda f: jd.bucketing(2, f, then=jd.trimmed_mean),
+        *(
+            jd.rules.trimmed_mean,
+            jd.rules.meamed,
+            jd.rules.phocas,
+            jd.rules.multi_krum,
+            jd.rules.bulyan,
+        ),
+        *(
+            jd.rules.minimum_diameter,
+            jd.rules.minimum_variance,
+            jd.rules.smea,
+            jd.rules.cge,
+            jd.rules.monna,
+        ),
+        *(jd.rules.caf, jd.rules.dnc),
+        lambda f: jd.rules.spectral_filter(f, 10.0),
+        lambda f: jd.rules.nnm(f, then=jd.rules.trimmed_mean(f)),
+        lambda f: jd.rules.arc(f, then=jd.rules.trimmed_mean(f)),
+        lambda f: jd.rules.bucketing(2, f, then=jd.rules.trimmed_mean),
     ],
 )
 def test_without_attackers_all_are_averaged(factory):
@@ -97,7 +109,7 @@ def test_without_attackers_all_are_averaged(factory):
     np.testing.assert_allclose(found, rows.mean(axis=0), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("factory", [jd.krum, jd.aksel])
+@pytest.mark.parametrize("factory", [jd.rules.krum, jd.rules.aksel])
 def test_without_attackers_those_that_choose_still_do(factory):
     rows = rows_of(9)
     found = jax.jit(factory(0))(rows)
@@ -115,22 +127,22 @@ def test_loops_keep_the_types_of_what_varies_in_a_mesh(rule):
 @pytest.mark.parametrize(
     ("factory", "num_workers", "largest"),
     [
-        (jd.trimmed_mean, 8, 3),
-        (jd.trimmed_mean, 9, 4),
-        (jd.meamed, 9, 4),
-        (jd.phocas, 8, 3),
-        (jd.krum, 8, 2),
-        (jd.krum, 9, 3),
-        (jd.multi_krum, 9, 3),
-        (jd.bulyan, 10, 1),
-        (jd.bulyan, 11, 2),
-        (jd.minimum_diameter, 9, 4),
-        (jd.minimum_variance, 9, 4),
-        (jd.smea, 9, 4),
-        (jd.cge, 9, 4),
-        (jd.monna, 9, 4),
-        (jd.aksel, 9, 4),
-        (jd.caf, 9, 4),
+        (jd.rules.trimmed_mean, 8, 3),
+        (jd.rules.trimmed_mean, 9, 4),
+        (jd.rules.meamed, 9, 4),
+        (jd.rules.phocas, 8, 3),
+        (jd.rules.krum, 8, 2),
+        (jd.rules.krum, 9, 3),
+        (jd.rules.multi_krum, 9, 3),
+        (jd.rules.bulyan, 10, 1),
+        (jd.rules.bulyan, 11, 2),
+        (jd.rules.minimum_diameter, 9, 4),
+        (jd.rules.minimum_variance, 9, 4),
+        (jd.rules.smea, 9, 4),
+        (jd.rules.cge, 9, 4),
+        (jd.rules.monna, 9, 4),
+        (jd.rules.aksel, 9, 4),
+        (jd.rules.caf, 9, 4),
     ],
 )
 def test_num_byzantine_has_a_range(factory, num_workers, largest):

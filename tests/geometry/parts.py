@@ -17,7 +17,7 @@ def assert_sums_up(sees):
     seen = [sees.of(ROWS[:, some], anchor[some]).as_array() for some in columns]
     assert seen[0].shape == sees.shape(6)
     joined = sees.from_array(seen[0] + seen[1])
-    whole = sees.seen_in(jd.Geometry.of(ROWS, anchor))
+    whole = sees.seen_in(jd.rules.Geometry.of(ROWS, anchor))
     for found, expected in zip(joined, whole, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     np.testing.assert_array_equal(jnp.flatnonzero(~joined.finite), [BAD])

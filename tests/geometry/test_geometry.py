@@ -14,7 +14,7 @@ from tests.geometry import parts
 def test_geometry_is_exact_around_a_large_mean(size, num_workers):
     rows = 100 + 0.01 * np.random.default_rng(0).standard_normal((num_workers, size))
     rows = rows.astype(np.float32)
-    geometry = jd.Geometry.of(jnp.asarray(rows))
+    geometry = jd.rules.Geometry.of(jnp.asarray(rows))
     exact = ((rows[:, None].astype(np.float64) - rows[None]) ** 2).sum(axis=-1)
     np.testing.assert_allclose(geometry.squared_distances, exact, rtol=1e-4)
     norms = (rows.astype(np.float64) ** 2).sum(axis=1)
@@ -22,16 +22,16 @@ def test_geometry_is_exact_around_a_large_mean(size, num_workers):
 
 
 def test_geometry_travels_as_one_matrix():
-    geometry = jd.Geometry.of(jax.random.normal(jax.random.key(0), (4, 7)))
+    geometry = jd.rules.Geometry.of(jax.random.normal(jax.random.key(0), (4, 7)))
     matrix = geometry.as_array()
     assert matrix.shape == (4, 4)
-    for given, back in zip(geometry, jd.Geometry.from_array(matrix), strict=True):
+    for given, back in zip(geometry, jd.rules.Geometry.from_array(matrix), strict=True):
         np.testing.assert_array_equal(given, back)
 
 
 def test_bad_workers_are_infinitely_far_away():
     rows = jnp.ones((3, 2)).at[1, 0].set(jnp.nan)
-    geometry = jd.Geometry.of(rows)
+    geometry = jd.rules.Geometry.of(rows)
     np.testing.assert_array_equal(
         geometry.squared_distances, [[0, np.inf, 0], [np.inf] * 3, [0, np.inf, 0]]
     )
@@ -46,7 +46,7 @@ def test_huge_rows_do_not_spoil_the_distances_of_others(bad):
     rows[9:] += np.array(bad, np.float32)[:, None]
     honest = rows[:9].astype(np.float64)
     exact = ((honest[:, None] - honest) ** 2).sum(axis=-1)
-    distances = jax.jit(jd.Geometry.of)(rows).squared_distances
+    distances = jax.jit(jd.rules.Geometry.of)(rows).squared_distances
     np.testing.assert_allclose(distances[:9, :9], exact, rtol=1e-5)
 
 
@@ -54,7 +54,7 @@ def test_the_same_under_vmap():
     rows = jax.random.normal(jax.random.key(0), (3, 5, 100))
     rows = rows.at[1, 4].set(1e9)
     for one, many in zip(
-        jd.Geometry.of(rows[1]), jax.vmap(jd.Geometry.of)(rows), strict=True
+        jd.rules.Geometry.of(rows[1]), jax.vmap(jd.rules.Geometry.of)(rows), strict=True
     ):
         np.testing.assert_allclose(many[1], one, rtol=1e-5)
 
@@ -68,7 +68,7 @@ def test_the_geometry_of_mixed_rows_follows(mean, sums_to_one):
     if sums_to_one:
         weights /= weights.sum(axis=1, keepdims=True)
     mixed = weights.astype(np.float64) @ rows
-    got = jd.Geometry.of(jnp.asarray(rows)).mixed(jnp.asarray(weights))
+    got = jd.rules.Geometry.of(jnp.asarray(rows)).mixed(jnp.asarray(weights))
     exact = ((mixed[:, None] - mixed) ** 2).sum(axis=-1)
     np.testing.assert_allclose(
         got.squared_distances, exact, rtol=1e-4, atol=1e-6 * exact.max()
@@ -79,7 +79,7 @@ def test_the_geometry_of_mixed_rows_follows(mean, sums_to_one):
 def test_products_follow_from_distances():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((5, 30)).astype(np.float32)
-    geometry = jd.Geometry.of(jnp.asarray(rows))
+    geometry = jd.rules.Geometry.of(jnp.asarray(rows))
     np.testing.assert_allclose(geometry.inner_products(), rows @ rows.T, atol=1e-4)
     weights = np.array([0.5, 0.5, 0, 0, 0], np.float32)
     moved = rows - weights @ rows
@@ -92,7 +92,7 @@ def test_products_follow_from_distances():
 
 def test_bad_workers_have_no_products_and_mix_to_nothing_finite():
     rows = jnp.ones((3, 2)).at[1, 0].set(jnp.inf)
-    geometry = jd.Geometry.of(rows)
+    geometry = jd.rules.Geometry.of(rows)
     np.testing.assert_array_equal(geometry.finite, [True, False, True])
     expected = [[2, 0, 2], [0, 0, 0], [2, 0, 2]]
     np.testing.assert_array_equal(geometry.inner_products(), expected)
@@ -104,4 +104,4 @@ def test_bad_workers_have_no_products_and_mix_to_nothing_finite():
 
 
 def test_of_parts_it_is_that_of_the_whole():
-    parts.assert_sums_up(jd.Geometry)
+    parts.assert_sums_up(jd.rules.Geometry)

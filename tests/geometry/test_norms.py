@@ -8,12 +8,14 @@ from tests.geometry import parts
 
 
 def test_of_parts_they_are_those_of_the_whole():
-    norms = parts.assert_sums_up(jd.Norms)
+    norms = parts.assert_sums_up(jd.rules.Norms)
     assert norms.squared_norms.shape == (6,)
 
 
 def test_scores_of_who_is_not_finite_are_infinite():
-    norms = jd.Norms.of(jnp.asarray([[3.0, 4.0], [jnp.inf, 0], [jnp.nan, 1], [0, 1]]))
+    norms = jd.rules.Norms.of(
+        jnp.asarray([[3.0, 4.0], [jnp.inf, 0], [jnp.nan, 1], [0, 1]])
+    )
     np.testing.assert_array_equal(norms.finite, [True, False, False, True])
     scores = norms.or_inf(jnp.arange(4.0))
     np.testing.assert_array_equal(scores, [0, jnp.inf, jnp.inf, 3])

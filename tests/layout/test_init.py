@@ -12,7 +12,10 @@ from tests import harness
 
 PARAMS = {"w": jnp.ones((3, 4))}
 TX = optax.chain(
-    jd.aggregate(harness.AXIS, compressor=jd.error_feedback(jd.top_k(0.1))),
+    jd.aggregate(
+        harness.AXIS,
+        compressor=jd.compression.error_feedback(jd.compression.top_k(0.1)),
+    ),
     optax.adam(1e-3),
 )
 

@@ -63,8 +63,8 @@ def test_extra_arguments_are_forwarded():
 def test_momentum_at_the_workers_makes_a_robust_chain():
     tx = optax.chain(
         jd.per_worker(harness.AXIS, optax.ema(0.9)),
-        jd.inject_attack(harness.AXIS, jd.sign_flip(10.0), 2),
-        jd.aggregate(harness.AXIS, jd.trimmed_mean(2)),
+        jd.inject_attack(harness.AXIS, jd.attacks.sign_flip(10.0), 2),
+        jd.aggregate(harness.AXIS, jd.rules.trimmed_mean(2)),
     )
     noise = jax.random.normal(jax.random.key(0), (50, 8, 20))
     with jax.numpy_dtype_promotion("standard"):

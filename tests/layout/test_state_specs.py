@@ -9,7 +9,9 @@ from jax.sharding import PartitionSpec as P
 import jaxdist as jd
 
 PARAMS = {"w": jnp.zeros((3, 4))}
-AGGREGATE = jd.aggregate("data", compressor=jd.error_feedback(jd.top_k(0.1)))
+AGGREGATE = jd.aggregate(
+    "data", compressor=jd.compression.error_feedback(jd.compression.top_k(0.1))
+)
 
 
 def test_moments_are_stored_once_and_residuals_sharded():
@@ -27,7 +29,9 @@ def test_several_axes():
 
 def test_shapes_are_enough():
     abstract = jax.eval_shape(lambda: PARAMS)
-    tx = jd.aggregate("data", downlink=jd.error_feedback(jd.top_k(0.1)))
+    tx = jd.aggregate(
+        "data", downlink=jd.compression.error_feedback(jd.compression.top_k(0.1))
+    )
     specs = jd.state_specs(tx, abstract, "data")
     assert specs.downlink.inner_state["w"].residual == P("data")
 
@@ -58,7 +62,7 @@ def test_wrappers_that_would_tear_workers_apart(wrap, advice):
 def test_each_level_of_a_network_has_its_own_axis():
     levels = ("dcn", "ici")
     mesh = jax.make_mesh((2, 4), levels)
-    feedback = jd.error_feedback(jd.scaled_sign())
+    feedback = jd.compression.error_feedback(jd.compression.scaled_sign())
     tx = optax.chain(
         jd.aggregate("ici", compressor=feedback),
         jd.aggregate("dcn", compressor=feedback),

@@ -12,11 +12,11 @@ from tests import harness
 from tests.recipes import problem
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
-SIGN = jd.error_feedback(jd.scaled_sign())
-AGGREGATE = jd.aggregate(harness.AXIS, jd.trimmed_mean(2), SIGN)
+SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
+AGGREGATE = jd.aggregate(harness.AXIS, jd.rules.trimmed_mean(2), SIGN)
 TX = optax.chain(
     jd.per_worker(harness.AXIS, optax.ema(0.9)),
-    jd.inject_attack(harness.AXIS, jd.sign_flip(), 2),
+    jd.inject_attack(harness.AXIS, jd.attacks.sign_flip(), 2),
     jd.per_worker(harness.AXIS, jd.delay_updates([0.5, 0.5])),
     AGGREGATE,
     optax.adam(1e-2),
@@ -86,8 +86,8 @@ def test_dense_mean_is_single_device_training():
 @pytest.mark.parametrize(
     "aggregate",
     [
-        jd.aggregate(harness.AXIS, jd.median(), SIGN),
-        jd.aggregate(harness.AXIS, jd.krum(0), route="scatter"),
+        jd.aggregate(harness.AXIS, jd.rules.median(), SIGN),
+        jd.aggregate(harness.AXIS, jd.rules.krum(0), route="scatter"),
     ],
     ids=["median", "krum"],
 )

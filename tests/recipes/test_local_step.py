@@ -12,7 +12,10 @@ from tests.recipes import problem
 
 SPLIT = jax.tree.map(lambda x: x.reshape(8, 8, *x.shape[1:]), problem.BATCH)
 TX = optax.chain(
-    jd.aggregate(harness.AXIS, compressor=jd.error_feedback(jd.top_k(0.2))),
+    jd.aggregate(
+        harness.AXIS,
+        compressor=jd.compression.error_feedback(jd.compression.top_k(0.2)),
+    ),
     optax.sgd(0.1),
 )
 

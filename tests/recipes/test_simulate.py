@@ -17,7 +17,7 @@ def test_sixty_four_workers_of_whom_a_third_attack():
 
     def final_loss(rule):
         tx = optax.chain(
-            jd.inject_attack("worker", jd.sign_flip(5.0), 20),
+            jd.inject_attack("worker", jd.attacks.sign_flip(5.0), 20),
             jd.aggregate("worker", rule),
             optax.sgd(0.2),
         )
@@ -28,16 +28,16 @@ def test_sixty_four_workers_of_whom_a_third_attack():
         return float(problem.loss(state.params, batch))
 
     start = float(problem.loss(problem.PARAMS, batch))
-    assert final_loss(jd.trimmed_mean(20)) < 0.6 * start
-    assert not final_loss(jd.mean()) < start
+    assert final_loss(jd.rules.trimmed_mean(20)) < 0.6 * start
+    assert not final_loss(jd.rules.mean()) < start
 
 
 def test_state_has_the_shapes_of_the_mesh():
     tx = optax.chain(
         jd.aggregate(
             harness.AXIS,
-            compressor=jd.error_feedback(jd.top_k(0.1)),
-            downlink=jd.error_feedback(jd.top_k(0.1)),
+            compressor=jd.compression.error_feedback(jd.compression.top_k(0.1)),
+            downlink=jd.compression.error_feedback(jd.compression.top_k(0.1)),
         ),
         optax.sgd(0.1),
     )

@@ -14,7 +14,7 @@ ROWS = np.random.default_rng(0).standard_normal((8, 21)).astype(np.float32)
 
 @pytest.mark.parametrize("route", ["gather", "scatter"])
 def test_the_median_is_found_part_by_part(route):
-    tx = jd.aggregate(harness.AXIS, jd.aksel(2, 3), route=route)
+    tx = jd.aggregate(harness.AXIS, jd.rules.aksel(2, 3), route=route)
     tree = {"one": jnp.asarray(ROWS[:, :5]), "other": jnp.asarray(ROWS[:, 5:])}
     merged = harness.run(lambda x: tx.update(x, tx.init(x))[0], "shard_map", tree)
     got = np.concatenate([merged["one"][0], merged["other"][0]])
@@ -23,17 +23,17 @@ def test_the_median_is_found_part_by_part(route):
 
 
 def test_behind_a_pre_aggregation():
-    rule = jax.jit(jd.nnm(2, then=jd.aksel(2)))
+    rule = jax.jit(jd.rules.nnm(2, then=jd.rules.aksel(2)))
     np.testing.assert_allclose(rule(ROWS + 5), rule(ROWS) + 5, rtol=1e-5)
 
 
 def test_the_number_selected_has_a_range():
     with pytest.raises(ValueError, match=r"`num_selected` must be in \[1, 6\], got 7"):
-        jd.aksel(2, 7)(ROWS)
+        jd.rules.aksel(2, 7)(ROWS)
     with pytest.raises(ValueError, match="`num_selected` must be .* got 0"):
-        jd.aksel(2, 0)
+        jd.rules.aksel(2, 0)
 
 
 def test_it_takes_no_anchor():
     with pytest.raises(ValueError, match=r"`anchor` must be None for aksel\(2\)"):
-        jd.aksel(2)(ROWS, anchor=ROWS[0])
+        jd.rules.aksel(2)(ROWS, anchor=ROWS[0])

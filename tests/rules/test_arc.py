@@ -12,8 +12,8 @@ LENGTHS = np.array([5.0, 1.0, 4.0, 2.0, 3.0, 9.0, 7.0, 8.0])
 
 def clipped_lengths(num_byzantine, lengths):
     """Return the norms of what the next rule sees of rows on one line."""
-    geometry = jd.Geometry.of(jnp.asarray(lengths, jnp.float32)[:, None])
-    rule = jd.arc(num_byzantine, then=jd.median())
+    geometry = jd.rules.Geometry.of(jnp.asarray(lengths, jnp.float32)[:, None])
+    rule = jd.rules.arc(num_byzantine, then=jd.rules.median())
     assert rule.mix is not None
     weights, _ = rule.mix(geometry, jax.random.key(0), ())
     return np.asarray(weights) * lengths
@@ -48,15 +48,17 @@ def test_whoever_is_not_finite_counts_as_the_longest():
 
 def test_a_huge_liar_moves_the_mean_no_farther_than_an_honest_one():
     rows = jnp.ones((9, 4)).at[0].set(1e15)
-    np.testing.assert_allclose(jd.arc(1, then=jd.mean())(rows), np.ones(4), rtol=1e-6)
+    np.testing.assert_allclose(
+        jd.rules.arc(1, then=jd.rules.mean())(rows), np.ones(4), rtol=1e-6
+    )
 
 
 def test_the_constant_holds():
     """Against random sets of honest workers with clipped ones among them."""
     rng = np.random.default_rng(0)
-    rule = jd.arc(2, then=jd.trimmed_mean(2))
+    rule = jd.rules.arc(2, then=jd.rules.trimmed_mean(2))
     bound = rule.contract.robustness(9, 2)
-    assert bound == jd.trimmed_mean(2).contract.robustness(9, 2) + 4 / 5
+    assert bound == jd.rules.trimmed_mean(2).contract.robustness(9, 2) + 4 / 5
     for scale in (1.0, 10.0, 1000.0):
         rows = rng.standard_normal((9, 3)) * rng.choice([1, scale], (9, 1))
         rows = rows.astype(np.float32)
@@ -70,6 +72,6 @@ def test_the_constant_holds():
 
 def test_a_range_and_a_rule():
     with pytest.raises(ValueError, match=r"`num_byzantine` .* \[0, 4\] for arc\(5\)"):
-        jd.arc(5, then=jd.median())(jnp.ones((9, 1)))
+        jd.rules.arc(5, then=jd.rules.median())(jnp.ones((9, 1)))
     with pytest.raises(TypeError, match="`then` must be of type AggregationRule"):
-        jd.arc(1, then=jd.krum)
+        jd.rules.arc(1, then=jd.rules.krum)

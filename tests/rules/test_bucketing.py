@@ -8,13 +8,13 @@ import pytest
 import jaxdist as jd
 
 ROWS = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
-GEOMETRY = jd.Geometry.of(jnp.asarray(ROWS))
+GEOMETRY = jd.rules.Geometry.of(jnp.asarray(ROWS))
 KEYS = jax.random.split(jax.random.key(1), 3)
 
 
 def buckets_of(geometry, key, size=3, num_byzantine=0):
     """Return the weights of the mixtures."""
-    rule = jd.bucketing(size, num_byzantine, then=lambda f: jd.median())
+    rule = jd.rules.bucketing(size, num_byzantine, then=lambda f: jd.rules.median())
     assert rule.mix is not None
     return np.asarray(rule.mix(geometry, key, ())[0])
 
@@ -36,17 +36,17 @@ def test_keys_draw_buckets():
 
 def test_a_short_bucket_weighs_what_it_holds():
     """So the mean stays the mean: equal weights for all buckets would change it."""
-    rule = jd.bucketing(2, 0, then=lambda f: jd.mean())
+    rule = jd.rules.bucketing(2, 0, then=lambda f: jd.rules.mean())
     np.testing.assert_allclose(rule(ROWS), ROWS.mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
 def test_buckets_of_one_change_nothing():
-    rule = jd.bucketing(1, 2, then=jd.trimmed_mean)
-    np.testing.assert_allclose(rule(ROWS), jd.trimmed_mean(2)(ROWS), rtol=1e-5)
+    rule = jd.rules.bucketing(1, 2, then=jd.rules.trimmed_mean)
+    np.testing.assert_allclose(rule(ROWS), jd.rules.trimmed_mean(2)(ROWS), rtol=1e-5)
 
 
 def test_a_worker_that_is_not_finite_spoils_its_bucket():
-    geometry = jd.Geometry.of(jnp.asarray(ROWS).at[2, 1].set(jnp.nan))
+    geometry = jd.rules.Geometry.of(jnp.asarray(ROWS).at[2, 1].set(jnp.nan))
     weights = buckets_of(geometry, KEYS[0], num_byzantine=1)
     shared = buckets_of(GEOMETRY, KEYS[0])[2] > 0
     np.testing.assert_array_equal(np.isnan(weights).all(axis=1), shared)
@@ -55,25 +55,25 @@ def test_a_worker_that_is_not_finite_spoils_its_bucket():
 
 def test_one_liar_spoils_as_many_rows_as_its_bucket_has():
     seen = []
-    jd.bucketing(3, 2, then=lambda f: seen.append(f) or jd.trimmed_mean(f))
+    jd.rules.bucketing(3, 2, then=lambda f: seen.append(f) or jd.rules.trimmed_mean(f))
     assert seen == [6]
-    rule = jd.bucketing(3, 1, then=jd.trimmed_mean)
+    rule = jd.rules.bucketing(3, 1, then=jd.rules.trimmed_mean)
     rule(ROWS)
     with pytest.raises(ValueError, match=r"`num_byzantine` .* \[0, 1\] for bucketing"):
-        jd.bucketing(3, 2, then=jd.trimmed_mean)(ROWS)
+        jd.rules.bucketing(3, 2, then=jd.rules.trimmed_mean)(ROWS)
     for seed in range(5):
         merged = rule(jnp.asarray(ROWS).at[seed].set(1e6))
         assert (np.abs(merged) < 3).all()
 
 
-@pytest.mark.parametrize("then", [jd.median(), "krum", lambda f: f])
+@pytest.mark.parametrize("then", [jd.rules.median(), "krum", lambda f: f])
 def test_the_next_rule_is_made_for_the_buckets(then):
     with pytest.raises(TypeError, match="`then` must"):
-        jd.bucketing(2, 1, then=then)
+        jd.rules.bucketing(2, 1, then=then)
 
 
 def test_sizes_and_counts_are_checked():
     with pytest.raises(ValueError, match="`bucket_size` must .* got 0"):
-        jd.bucketing(0, 1, then=jd.krum)
+        jd.rules.bucketing(0, 1, then=jd.rules.krum)
     with pytest.raises(ValueError, match="`num_byzantine` must .* got -1"):
-        jd.bucketing(2, -1, then=jd.krum)
+        jd.rules.bucketing(2, -1, then=jd.rules.krum)

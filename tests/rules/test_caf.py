@@ -7,9 +7,9 @@ import pytest
 
 import jaxdist as jd
 from tests.contract import oracles
-from tests.rule import golden
+from tests.rules import golden
 
-RULE = jax.jit(jd.caf(3))
+RULE = jax.jit(jd.rules.caf(3))
 HONEST = np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32)
 
 
@@ -28,7 +28,7 @@ def test_outliers_of_any_size_are_left_out(away, together):
 @pytest.mark.parametrize("away", [10.0, 1e3, 1e4])
 def test_rounding_does_not_end_it_early(away):
     """A maximum may be rounded otherwise than the blame it is taken of."""
-    rule, oracle = jax.jit(jd.caf(2)), oracles.caf(2)
+    rule, oracle = jax.jit(jd.rules.caf(2)), oracles.caf(2)
     for seed in range(20):
         rows = 0.5 + np.random.default_rng(seed).standard_normal((9, 61))
         rows[7:] *= away
@@ -49,7 +49,7 @@ def test_not_finite_or_identical():
 
 
 def test_without_attackers_it_is_the_mean():
-    np.testing.assert_allclose(jd.caf(0)(golden.ROWS), golden.MEAN, rtol=1e-5)
+    np.testing.assert_allclose(jd.rules.caf(0)(golden.ROWS), golden.MEAN, rtol=1e-5)
 
 
 def test_the_same_every_time():
@@ -58,4 +58,4 @@ def test_the_same_every_time():
 
 def test_attackers_who_are_to_blame_alike_do_not_empty_it():
     rows = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
-    np.testing.assert_allclose(jd.caf(1)(rows), [0.0])
+    np.testing.assert_allclose(jd.rules.caf(1)(rows), [0.0])

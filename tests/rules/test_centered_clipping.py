@@ -7,7 +7,7 @@ import pytest
 
 import jaxdist as jd
 from tests import harness
-from tests.rule import golden
+from tests.rules import golden
 
 ROWS = golden.ROWS
 START = ROWS[0]
@@ -25,24 +25,24 @@ def clipped(rows, start, radius, iterations):
 
 @pytest.mark.parametrize("iterations", [1, 5])
 def test_starts_at_the_anchor(iterations):
-    got = jd.centered_clipping(2.0, iterations)(ROWS, anchor=START)
+    got = jd.rules.centered_clipping(2.0, iterations)(ROWS, anchor=START)
     expected = clipped(ROWS, START, 2.0, iterations)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_other_implementation():
-    got = jd.centered_clipping(2.0, 5)(ROWS)
+    got = jd.rules.centered_clipping(2.0, 5)(ROWS)
     np.testing.assert_allclose(got, golden.CENTERED_CLIPPING, rtol=1e-5)
 
 
 def test_a_large_radius_is_the_mean():
-    got = jd.centered_clipping(1e6)(ROWS)
+    got = jd.rules.centered_clipping(1e6)(ROWS)
     np.testing.assert_allclose(got, golden.MEAN, rtol=1e-5)
 
 
 @pytest.mark.parametrize("away", [1e2, 1e6, 1e12, 1e18])
 def test_one_worker_moves_it_by_a_share_of_the_radius(away):
-    rule = jax.jit(jd.centered_clipping(1.0, 3))
+    rule = jax.jit(jd.rules.centered_clipping(1.0, 3))
     attacked = ROWS.copy()
     attacked[4] = away * np.array([1, -1, 1, -1, 1])
     honest = np.delete(ROWS, 4, axis=0)
@@ -54,19 +54,19 @@ def test_one_worker_moves_it_by_a_share_of_the_radius(away):
 def test_whoever_is_not_finite_moves_nothing():
     attacked = ROWS.copy()
     attacked[4], without = np.nan, np.delete(ROWS, 4, axis=0)
-    got = jd.centered_clipping(100.0)(attacked, anchor=START)
+    got = jd.rules.centered_clipping(100.0)(attacked, anchor=START)
     expected = START + (without - START).sum(axis=0) / len(ROWS)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_previous_result_that_is_not_finite_starts_again():
-    rule = jd.centered_clipping(1.0, 2)
+    rule = jd.rules.centered_clipping(1.0, 2)
     got = rule(ROWS, anchor=jnp.full(5, jnp.inf))
     np.testing.assert_array_equal(got, 0)
 
 
 def test_the_previous_result_is_in_the_state():
-    rule = jd.centered_clipping(1.0)
+    rule = jd.rules.centered_clipping(1.0)
     steps = jax.random.normal(jax.random.key(0), (3, 8, 21))
     tx = jd.aggregate(harness.AXIS, rule, route="scatter")
     merged, _ = harness.run_steps(tx, "shard_map", jnp.zeros((8, 21)), steps)
@@ -78,6 +78,6 @@ def test_the_previous_result_is_in_the_state():
 
 def test_arguments_have_a_range():
     with pytest.raises(ValueError, match=r"`radius` must lie in \(0, inf\), got 0"):
-        jd.centered_clipping(0.0)
+        jd.rules.centered_clipping(0.0)
     with pytest.raises(ValueError, match="`iterations` must be .* got 0"):
-        jd.centered_clipping(1.0, 0)
+        jd.rules.centered_clipping(1.0, 0)

@@ -16,8 +16,8 @@ def at(degrees, lengths=1.0):
 
 
 def chosen(rows):
-    rule = jd.clipped_clustering()
-    weights, _ = rule.mix(jd.Geometry.of(rows), None, rule.init(len(rows)))
+    rule = jd.rules.clipped_clustering()
+    weights, _ = rule.mix(jd.rules.Geometry.of(rows), None, rule.init(len(rows)))
     return list(np.flatnonzero(np.asarray(weights[0])))
 
 
@@ -47,16 +47,16 @@ def test_who_is_not_finite_or_zero():
 def test_few_workers_are_clusters(num_workers):
     rows = at([0, 90][:num_workers])
     np.testing.assert_allclose(
-        jd.clipped_clustering()(rows), [1.0, 0.0], rtol=1e-6, atol=1e-6
+        jd.rules.clipped_clustering()(rows), [1.0, 0.0], rtol=1e-6, atol=1e-6
     )
 
 
 def test_norms_are_clipped_to_the_median_of_the_last_steps():
-    rule = jd.clipped_clustering(history=3)
+    rule = jd.rules.clipped_clustering(history=3)
     memory, seen = rule.init(4), []
     for length in (1.0, 2.0, 6.0, 3.0, np.nan, 4.0):
         rows = at([0, 0, 0, 180], [length, length, 100, length])
-        weights, memory = rule.mix(jd.Geometry.of(rows), None, memory)
+        weights, memory = rule.mix(jd.rules.Geometry.of(rows), None, memory)
         seen.append(float(weights[0, 2] * 300))
     # Medians of 1; 1, 2; 1, 2, 6; 2, 6, 3; with 100 alone; and of the last three.
     np.testing.assert_allclose(seen[:4], [1, 1.5, 2, 3], rtol=1e-5)
@@ -65,9 +65,9 @@ def test_norms_are_clipped_to_the_median_of_the_last_steps():
 
 
 def test_a_step_without_anybody_is_not_remembered():
-    rule = jd.clipped_clustering(history=3)
+    rule = jd.rules.clipped_clustering(history=3)
     rows = jnp.full((3, 2), jnp.nan)
-    weights, memory = rule.mix(jd.Geometry.of(rows), None, rule.init(3))
+    weights, memory = rule.mix(jd.rules.Geometry.of(rows), None, rule.init(3))
     np.testing.assert_array_equal(weights, 0)
     assert int(memory.count) == 0 and np.isfinite(memory.norms).all()
 
@@ -77,11 +77,11 @@ def test_angles_of_almost_equal_gradients_are_not_rounded_away():
     rows = (100 + 0.01 * rng.standard_normal((6, 500))).astype(np.float32)
     unit = rows / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
     expected = ((unit[:, None] - unit[None]) ** 2).sum(axis=-1) / 2
-    geometry = jd.Geometry.of(jnp.asarray(rows))
+    geometry = jd.rules.Geometry.of(jnp.asarray(rows))
     got = _clipped_clustering._apart(geometry, jnp.sqrt(geometry.squared_norms))
     np.testing.assert_allclose(got, expected, rtol=1e-2, atol=1e-12)
 
 
 def test_history_is_positive():
     with pytest.raises(ValueError, match="`history` must be .* got 0"):
-        jd.clipped_clustering(0)
+        jd.rules.clipped_clustering(0)

@@ -7,9 +7,9 @@ import pytest
 
 import jaxdist as jd
 from tests.contract import oracles
-from tests.rule import golden
+from tests.rules import golden
 
-RULE = jax.jit(jd.geometric_median())
+RULE = jax.jit(jd.rules.geometric_median())
 
 
 def test_known_points():
@@ -51,7 +51,7 @@ def test_its_constant_holds_at_every_distance(away):
     mean = rows[:6].mean(axis=0)
     error = ((np.asarray(RULE(rows)) - mean) ** 2).sum()
     spread = ((rows[:6] - mean) ** 2).sum() / 6
-    assert error <= jd.geometric_median().contract.robustness(9, 3) * spread
+    assert error <= jd.rules.geometric_median().contract.robustness(9, 3) * spread
 
 
 @pytest.mark.parametrize(("num_workers", "f"), [(3, 1), (11, 2), (37, 18), (101, 50)])
@@ -66,13 +66,13 @@ def test_attackers_as_far_as_they_are_listened_to(num_workers, f, away):
         mean = rows[:num_honest].mean(axis=0)
         spread = ((rows[:num_honest] - mean) ** 2).sum(axis=1).mean()
         error = ((np.asarray(rule(rows)) - mean) ** 2).sum()
-        bound = jd.geometric_median().contract.robustness(num_workers, f)
+        bound = jd.rules.geometric_median().contract.robustness(num_workers, f)
         assert error <= (1 + 1e-4) * bound * spread
 
 
 def test_a_worker_that_is_the_minimum_is_found_at_once():
     rows = jnp.array([[0.0, 0.0]] * 10 + [[0.0, 1.0]] * 9)
-    got = jd.geometric_median(max_iterations=1)(rows)
+    got = jd.rules.geometric_median(max_iterations=1)(rows)
     np.testing.assert_array_equal(got, [0, 0])
 
 
@@ -87,14 +87,14 @@ def test_workers_that_look_like_copies_are_none():
 def test_one_iteration_promises_nothing():
     """It has not arrived, and nobody knows how far it still is."""
     rows = jnp.array([[0.0, 0.0], [0.0, 1.0], [2751.0, 0.0]])
-    hasty = jd.geometric_median(max_iterations=1)
+    hasty = jd.rules.geometric_median(max_iterations=1)
     assert jnp.abs(hasty(rows) - RULE(rows)).max() > 0.03
     assert hasty.contract.robustness(3, 1) == np.inf
 
 
 def test_a_coarse_tolerance_costs_robustness():
     fine, coarse = (
-        jd.geometric_median(tolerance=tolerance).contract.robustness(3, 1)
+        jd.rules.geometric_median(tolerance=tolerance).contract.robustness(3, 1)
         for tolerance in (1e-6, 0.9)
     )
     np.testing.assert_allclose([fine, coarse], [4 / 0.5, 16 * 0.9**2])
@@ -110,4 +110,4 @@ def test_a_coarse_tolerance_costs_robustness():
 )
 def test_arguments_have_a_range(arguments, message):
     with pytest.raises(ValueError, match=message):
-        jd.geometric_median(**arguments)
+        jd.rules.geometric_median(**arguments)

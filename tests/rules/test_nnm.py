@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests.rule import golden
+from tests.rules import golden
 
 
 def mixtures(rows, num_byzantine):
@@ -19,18 +19,24 @@ def mixtures(rows, num_byzantine):
 
 @pytest.mark.parametrize(
     "then",
-    [jd.mean(), jd.median(), jd.trimmed_mean(3), jd.krum(3), jd.monna(3, trusted=4)],
+    [
+        jd.rules.mean(),
+        jd.rules.median(),
+        jd.rules.trimmed_mean(3),
+        jd.rules.krum(3),
+        jd.rules.monna(3, trusted=4),
+    ],
     ids=repr,
 )
 def test_the_next_rule_sees_the_mixtures(then):
     mixed = mixtures(golden.ROWS, 3).astype(np.float32)
-    got = jd.nnm(3, then=then)(golden.ROWS)
+    got = jd.rules.nnm(3, then=then)(golden.ROWS)
     np.testing.assert_allclose(got, then(mixed), rtol=1e-5, atol=1e-6)
 
 
 def test_twice_is_mixing_the_mixtures():
     mixed = mixtures(mixtures(golden.ROWS, 3), 3).mean(axis=0)
-    got = jd.nnm(3, then=jd.nnm(3, then=jd.mean()))(golden.ROWS)
+    got = jd.rules.nnm(3, then=jd.rules.nnm(3, then=jd.rules.mean()))(golden.ROWS)
     np.testing.assert_allclose(got, mixed, rtol=1e-5)
 
 
@@ -38,20 +44,20 @@ def test_a_worker_that_is_not_finite_is_in_no_mixture():
     rows = jnp.asarray(golden.ROWS).at[2].set(jnp.nan)
     without = np.delete(np.asarray(golden.ROWS), 2, axis=0)
     # Ten are left, of which each takes the eight nearest, as before.
-    got = jd.nnm(3, then=jd.median())(rows)
+    got = jd.rules.nnm(3, then=jd.rules.median())(rows)
     np.testing.assert_allclose(got, np.median(mixtures(without, 2), axis=0), rtol=1e-5)
 
 
 def test_the_next_rule_has_its_own_range():
     with pytest.raises(ValueError, match=r"`num_byzantine` must .* krum\(4\)"):
-        jd.nnm(3, then=jd.krum(4))(golden.ROWS[:10])
+        jd.rules.nnm(3, then=jd.rules.krum(4))(golden.ROWS[:10])
     with pytest.raises(TypeError, match="`then` must be of type AggregationRule"):
-        jd.nnm(3, then="krum")
+        jd.rules.nnm(3, then="krum")
 
 
-@pytest.mark.parametrize("then", [jd.mean(), jd.trimmed_mean(15)], ids=str)
+@pytest.mark.parametrize("then", [jd.rules.mean(), jd.rules.trimmed_mean(15)], ids=str)
 def test_mixtures_of_many_workers_never_exist_at_once(then):
     """64 workers of 10M numbers take 2.6 GB; next to nothing comes on top."""
     rows = jax.ShapeDtypeStruct((64, 10**7), jnp.float32)
-    program = jax.jit(jd.nnm(15, then=then)).lower(rows).compile()
+    program = jax.jit(jd.rules.nnm(15, then=then)).lower(rows).compile()
     assert program.memory_analysis().temp_size_in_bytes < 0.01 * 4 * 64 * 10**7

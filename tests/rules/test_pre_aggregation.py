@@ -43,20 +43,22 @@ def test_an_anchor_is_not_mixed():
 def test_memory_is_that_of_the_next_rule():
     assert int(RULE.init(4)) == 2
     rows = jnp.array([[1.0], [3.0], [10.0], [14.0], [0.0]])
-    _, memory = RULE.mix(jd.Geometry.of(rows), jax.random.key(0), RULE.init(4))
+    _, memory = RULE.mix(jd.rules.Geometry.of(rows), jax.random.key(0), RULE.init(4))
     assert int(memory) == 3
 
 
 def test_the_mean_of_mixtures_is_one_row():
-    rule = _pre_aggregation.before(jd.mean(), "pairs", pairs, _rule.RuleContract())
-    geometry = jd.Geometry.of(jnp.array([[1.0], [3.0], [10.0], [14.0]]))
+    rule = _pre_aggregation.before(
+        jd.rules.mean(), "pairs", pairs, _rule.RuleContract()
+    )
+    geometry = jd.rules.Geometry.of(jnp.array([[1.0], [3.0], [10.0], [14.0]]))
     weights, _ = rule.mix(geometry, jax.random.key(0), ())
     np.testing.assert_array_equal(weights, [[0.25, 0.25, 0.25, 0.25]])
 
 
 def test_the_next_rule_needs_enough_mixtures():
     rule = _pre_aggregation.before(
-        jd.krum(1), "pairs", pairs, _rule.RuleContract(), lambda n: 2
+        jd.rules.krum(1), "pairs", pairs, _rule.RuleContract(), lambda n: 2
     )
     with pytest.raises(ValueError, match=r"krum\(1\).* more workers than the 2"):
         rule(jnp.ones((4, 2)))

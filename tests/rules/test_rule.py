@@ -16,7 +16,7 @@ def test_a_rule_of_the_users_own_can_mix():
         ranks = jnp.argsort(jnp.argsort(geometry.squared_distances, axis=1), axis=1)
         return (ranks < 2).astype(jnp.float32) / 2, memory
 
-    rule = jd.AggregationRule("mine", jd.median().reduce, nearest_two)
+    rule = jd.AggregationRule("mine", jd.rules.median().reduce, nearest_two)
     rows = jnp.array([[0.0], [1.0], [10.0], [11.0], [jnp.nan]])
     # Mixed: 0.5, 0.5, 10.5, 10.5; the last is as far from all, so takes the first two.
     np.testing.assert_allclose(rule(rows), [0.5])
@@ -24,15 +24,15 @@ def test_a_rule_of_the_users_own_can_mix():
 
 def test_rules_and_attacks_are_functions_that_jax_can_transform():
     rows = jax.random.normal(jax.random.key(0), (3, 5, 4))
-    rule = jd.median()
+    rule = jd.rules.median()
     np.testing.assert_array_equal(jax.jit(rule)(rows[0]), rule(rows[0]))
     np.testing.assert_array_equal(jax.vmap(rule)(rows)[1], rule(rows[1]))
-    attack = jax.jit(jd.sign_flip(), static_argnums=1)
+    attack = jax.jit(jd.attacks.sign_flip(), static_argnums=1)
     np.testing.assert_array_equal(attack(rows[0], 1)[4], -rows[0, 4])
 
 
 def test_an_empty_tree_stays_empty():
-    assert jd.mean()({}) == {}
+    assert jd.rules.mean()({}) == {}
 
 
 def _to_anchor(geometry, key, memory):
@@ -57,7 +57,7 @@ def test_anchors_must_fit_the_rule():
     with pytest.raises(ValueError, match="`anchor` must be the reference gradient"):
         needs(rows)
     with pytest.raises(ValueError, match=r"`anchor` must be None for median\(\)"):
-        jd.median()(rows, anchor=rows[0])
+        jd.rules.median()(rows, anchor=rows[0])
 
 
 def test_many_columns_are_mixed_as_few_at_once():
@@ -76,7 +76,7 @@ def test_many_columns_are_mixed_as_few_at_once():
 
 def test_one_nan_more_than_tolerated_gives_zero():
     rows = jnp.arange(12.0).reshape(6, 2)
-    rule = jd.trimmed_mean(1)
+    rule = jd.rules.trimmed_mean(1)
     assert (rule(rows.at[0, 0].set(jnp.nan)) != 0).all()
     # In other coordinates, so that each of them alone could be mended.
     bad = rows.at[0, 0].set(jnp.nan).at[1, 1].set(jnp.inf)

@@ -16,7 +16,7 @@ def test_exact_when_attackers_are_near(size):
     """A single power iteration from a random start is wrong here, and each time new."""
     rows = np.random.default_rng(size).standard_normal((13, size))
     rows[10:] += 4 / np.sqrt(size)
-    rule = jax.jit(jd.smea(3))
+    rule = jax.jit(jd.rules.smea(3))
     got = rule(rows.astype(np.float32))
     expected = oracles.smea(3)(rows.astype(np.float32).astype(np.float64))
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
@@ -25,7 +25,7 @@ def test_exact_when_attackers_are_near(size):
 
 def test_bounds_are_below_the_eigenvalues_and_not_far():
     rows = np.random.default_rng(0).standard_normal((10, 6)).astype(np.float32)
-    distances = jd.Geometry.of(jnp.asarray(rows)).squared_distances
+    distances = jd.rules.Geometry.of(jnp.asarray(rows)).squared_distances
     kept = _subsets.members(jnp.arange(120), 3, 10)
     bounds = np.asarray(_smea._rayleigh_quotients(distances, kept))
     values = np.asarray(_smea._largest_eigenvalues(distances, kept))
@@ -41,17 +41,17 @@ def test_a_poor_bound_does_not_change_the_choice(monkeypatch):
     """However it starts, the search only ends when no other can be better."""
     monkeypatch.setattr(_smea, "_STEPS", 0)
     rows = np.random.default_rng(1).standard_normal((9, 4))
-    got = jd.smea(3)(rows.astype(np.float32))
+    got = jd.rules.smea(3)(rows.astype(np.float32))
     np.testing.assert_allclose(got, oracles.smea(3)(rows), rtol=1e-5, atol=1e-6)
 
 
 def test_ties_go_to_the_first_subset():
     rows = jnp.array([[0.0], [1.0], [2.0], [3.0]])
-    np.testing.assert_array_equal(jd.smea(1)(rows), [1.0])
+    np.testing.assert_array_equal(jd.rules.smea(1)(rows), [1.0])
 
 
 def test_its_constant_holds_in_the_worst_direction():
-    rule, fast = jd.smea(2), jax.jit(jd.smea(2))
+    rule, fast = jd.rules.smea(2), jax.jit(jd.rules.smea(2))
     rng = np.random.default_rng(0)
     for distance in np.geomspace(0.1, 1e12, 20):
         rows = rng.standard_normal((9, 3)).astype(np.float32)

@@ -5,24 +5,24 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests.rule import golden
+from tests.rules import golden
 
 
 def test_golden_values():
-    merged = jd.trimmed_mean(3)(golden.ROWS)
+    merged = jd.rules.trimmed_mean(3)(golden.ROWS)
     np.testing.assert_allclose(merged, golden.TRIMMED_MEAN, rtol=1e-5)
 
 
 def test_trimming_nobody_is_the_mean():
     np.testing.assert_allclose(
-        jd.trimmed_mean(0)(golden.ROWS), jd.mean()(golden.ROWS), rtol=1e-6
+        jd.rules.trimmed_mean(0)(golden.ROWS), jd.rules.mean()(golden.ROWS), rtol=1e-6
     )
 
 
 def test_trimming_all_but_one_is_the_median():
     rows = golden.ROWS
     np.testing.assert_allclose(
-        jd.trimmed_mean(5)(rows), jd.median()(rows), rtol=1e-6, atol=1e-7
+        jd.rules.trimmed_mean(5)(rows), jd.rules.median()(rows), rtol=1e-6, atol=1e-7
     )
 
 
@@ -32,13 +32,13 @@ def test_what_is_not_finite_counts_as_trimmed(num_bad):
     rest = 2 - num_bad
     kept = np.sort(rows[num_bad:], axis=0)[rest : 9 - num_bad - rest]
     rows[:num_bad] = [[np.nan], [-np.inf]][:num_bad] or rows[:0]
-    merged = jd.trimmed_mean(2)(rows)
+    merged = jd.rules.trimmed_mean(2)(rows)
     np.testing.assert_allclose(merged, kept.mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
 def test_more_than_tolerated_give_zero():
     rows = jnp.array([[1.0], [jnp.nan], [jnp.inf], [2.0], [3.0]])
-    np.testing.assert_array_equal(jd.trimmed_mean(1)(rows), [0.0])
+    np.testing.assert_array_equal(jd.rules.trimmed_mean(1)(rows), [0.0])
 
 
 @pytest.mark.parametrize(("share", "bias"), [(0.1, 0.2131), (0.2, 0.4237)])
@@ -47,7 +47,7 @@ def test_bias_under_infinite_outliers(share, bias):
     num_bad = int(100 * share)
     rows = np.random.default_rng(1).standard_normal((100, 20_000)).astype(np.float32)
     rows[:num_bad] = 1e9
-    merged = float(jd.trimmed_mean(num_bad)(rows).mean())
+    merged = float(jd.rules.trimmed_mean(num_bad)(rows).mean())
     assert merged == pytest.approx(bias, abs=0.01)
 
 
@@ -56,15 +56,15 @@ def test_bias_under_infinite_outliers(share, bias):
     [(0.1, 9, 1), (0.2, 16, 4), (0.07, 100, 7), (0.29, 100, 29), (0, 5, 0)],
 )
 def test_a_fraction_is_rounded_up(fraction, num_workers, count):
-    rule = jd.trimmed_mean(fraction=fraction)
+    rule = jd.rules.trimmed_mean(fraction=fraction)
     assert rule.contract.tolerated(num_workers) == count
 
 
 def test_one_of_a_count_and_a_fraction():
     for arguments in ({}, {"num_byzantine": 1, "fraction": 0.1}):
         with pytest.raises(ValueError, match="`num_byzantine` or `fraction` must be"):
-            jd.trimmed_mean(**arguments)
+            jd.rules.trimmed_mean(**arguments)
     with pytest.raises(ValueError, match=r"`fraction` must lie in \[0, 0.5\), got 0.5"):
-        jd.trimmed_mean(fraction=0.5)
+        jd.rules.trimmed_mean(fraction=0.5)
     with pytest.raises(ValueError, match=r"`num_byzantine` must lie in \[0, 1\] .*3"):
-        jd.trimmed_mean(fraction=0.45)(jnp.ones((3, 1)))
+        jd.rules.trimmed_mean(fraction=0.45)(jnp.ones((3, 1)))

@@ -51,7 +51,9 @@ def test_what_is_sharded_has_no_replicas():
 @pytest.mark.usefixtures("standard_promotion")
 def test_a_whole_train_state_passes_and_is_caught():
     tx = optax.chain(
-        jd.aggregate("data", compressor=jd.error_feedback(jd.top_k(0.2))),
+        jd.aggregate(
+            "data", compressor=jd.compression.error_feedback(jd.compression.top_k(0.2))
+        ),
         optax.adam(0.01),
     )
     mesh = harness.make_mesh()

@@ -16,7 +16,11 @@ UPDATES = {
 PARAMS = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), UPDATES)
 CHAIN = optax.chain(
     jd.per_worker(harness.AXIS, optax.trace(0.9)),
-    jd.aggregate(harness.AXIS, jd.mean(), jd.error_feedback(jd.scaled_sign())),
+    jd.aggregate(
+        harness.AXIS,
+        jd.rules.mean(),
+        jd.compression.error_feedback(jd.compression.scaled_sign()),
+    ),
     optax.adam(0.1),
 )
 TX = jd.skip_nonfinite(harness.AXIS, CHAIN)

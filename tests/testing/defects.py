@@ -120,17 +120,27 @@ BIASED = {
     "up_too_often": rounding(lambda fraction: fraction + 0.03),
     "nearest": rounding(lambda fraction: jnp.where(fraction > 0.5, 1.0, 0.0)),
     "scale_d_over_k_plus_1": decoding(
-        jd.random_k(0.5), lambda x: x * jnp.asarray(31 / 32, x.dtype), "d/(k+1)"
+        jd.compression.random_k(0.5),
+        lambda x: x * jnp.asarray(31 / 32, x.dtype),
+        "d/(k+1)",
     ),
     "clipped_at_2.5_sigma": rounding(clip=2.5),
     "truncated_at_capacity": bernoulli(0.25, capacity=0.3),
-    "fixed_key": keyed(jd.random_k(0.25), lambda keys: jd.Keys(KEY, KEY), "fixed"),
+    "fixed_key": keyed(
+        jd.compression.random_k(0.25), lambda keys: jd.Keys(KEY, KEY), "fixed"
+    ),
     "shrinks_by_1_percent": decoding(
-        jd.qsgd(8), lambda x: x * jnp.asarray(0.99, x.dtype), "shrinks"
+        jd.compression.qsgd(8), lambda x: x * jnp.asarray(0.99, x.dtype), "shrinks"
     ),
     "random_k_shrinks_by_1_percent": decoding(
-        jd.random_k(0.1), lambda x: x * jnp.asarray(0.99, x.dtype), "shrinks"
+        jd.compression.random_k(0.1),
+        lambda x: x * jnp.asarray(0.99, x.dtype),
+        "shrinks",
     ),
-    "only_negative_elements": encoding(jd.qsgd(8), _shift(lambda x: x < 0), "neg"),
-    "only_zero_elements": encoding(jd.qsgd(8), _shift(lambda x: x == 0), "zero"),
+    "only_negative_elements": encoding(
+        jd.compression.qsgd(8), _shift(lambda x: x < 0), "neg"
+    ),
+    "only_zero_elements": encoding(
+        jd.compression.qsgd(8), _shift(lambda x: x == 0), "zero"
+    ),
 }

@@ -15,20 +15,28 @@ def broken(compressor, name, match):
 
 def test_linear_compressors_draw_together():
     own = defects.keyed(
-        jd.random_k(0.3), lambda keys: jd.Keys(keys.own, keys.common), "own keys"
+        jd.compression.random_k(0.3),
+        lambda keys: jd.Keys(keys.own, keys.common),
+        "own keys",
     )
     broken(own, "linearity", "The workers share `keys.common`, and not `keys.own`")
 
 
 def test_signs_and_integers_have_no_mean():
     linear = {"linear": True}
-    broken(defects.promising(jd.scaled_sign(), **linear), "linearity", "has no mean")
-    squares = defects.decoding(jd.identity(), jnp.square, "squares")
+    broken(
+        defects.promising(jd.compression.scaled_sign(), **linear),
+        "linearity",
+        "has no mean",
+    )
+    squares = defects.decoding(jd.compression.identity(), jnp.square, "squares")
     broken(squares, "linearity", "decodes to what differs by up to")
 
 
 def test_narrow_payloads_are_linear_up_to_their_rounding():
-    testing.check_compressor(jd.cast(jnp.bfloat16), properties=["linearity"])
+    testing.check_compressor(
+        jd.compression.cast(jnp.bfloat16), properties=["linearity"]
+    )
 
 
 def test_own_choices_are_not_aligned():
@@ -40,10 +48,12 @@ def test_own_choices_are_not_aligned():
 
 @pytest.mark.parametrize("density", [0.1, 0.9])
 def test_choices_by_value_are_not_aligned(density):
-    largest = defects.promising(jd.top_k(density), aligned=True)
+    largest = defects.promising(jd.compression.top_k(density), aligned=True)
     broken(largest, "alignment", "which elements are kept depends on their values")
 
 
-@pytest.mark.parametrize("compressor", [jd.qsgd(2, None), jd.qsgd(8)], ids=str)
+@pytest.mark.parametrize(
+    "compressor", [jd.compression.qsgd(2, None), jd.compression.qsgd(8)], ids=str
+)
 def test_elements_that_round_to_zero_are_kept(compressor):
     testing.check_compressor(compressor, properties=["alignment"])

@@ -21,18 +21,20 @@ def test_honest_compressors_pass_everything(compressor):
 
 
 def test_properties_are_chosen_by_name_and_checked_in_order():
-    report = testing.check_compressor(jd.top_k(0.1), properties=["zeros", "payload"])
+    report = testing.check_compressor(
+        jd.compression.top_k(0.1), properties=["zeros", "payload"]
+    )
     assert [row.property for row in report.properties] == ["payload", "zeros"]
-    one = testing.check_compressor(jd.top_k(0.1), properties="zeros")
+    one = testing.check_compressor(jd.compression.top_k(0.1), properties="zeros")
     assert len(one.properties) == 1
     with pytest.raises(
         ValueError, match="`properties` must be one of 'shape_and_dtype'"
     ):
-        testing.check_compressor(jd.top_k(0.1), properties=["speed"])
+        testing.check_compressor(jd.compression.top_k(0.1), properties=["speed"])
 
 
 def test_matrices_and_whole_leaves():
-    whole = defects.promising(jd.top_k(0.1), "whole", splittable=False)
+    whole = defects.promising(jd.compression.top_k(0.1), "whole", splittable=False)
     report = testing.check_compressor(whole, shape=(9, 7), nbytes={100: 50})
     assert "63 elements" in str(report)
 
@@ -48,16 +50,16 @@ def test_matrices_and_whole_leaves():
 )
 def test_arguments_have_ranges(options, match):
     with pytest.raises(ValueError, match=match):
-        testing.check_compressor(jd.identity(), **options)
+        testing.check_compressor(jd.compression.identity(), **options)
     with pytest.raises(TypeError, match="must be a compressor"):
-        testing.check_compressor(jd.by_leaf(jd.identity()))
+        testing.check_compressor(jd.compression.by_leaf(jd.compression.identity()))
 
 
 def test_the_cause_of_an_error_is_kept():
     def fail(leaf):
         raise ZeroDivisionError("on purpose")
 
-    failing = defects.encoding(jd.identity(), fail, "fails")
+    failing = defects.encoding(jd.compression.identity(), fail, "fails")
     with pytest.raises(
         AssertionError, match="fails breaks 'zeros': .* on purpose"
     ) as e:
@@ -72,7 +74,7 @@ sys.modules["hypothesis"] = sys.modules["pytest"] = None  # importing them fails
 import jaxdist
 assert "jaxdist.testing" not in sys.modules
 import jaxdist.testing
-jaxdist.testing.check_compressor(jaxdist.identity(), properties=["payload"])
+jaxdist.testing.check_compressor(jaxdist.compression.identity(), properties=["payload"])
 try:
     jaxdist.testing.leaves
 except ImportError as error:

@@ -111,10 +111,10 @@ def test_what_is_not_promised_passes():
 
 def test_arguments():
     with pytest.raises(ValueError, match="`properties` must be one of"):
-        testing.check_rule(jd.median(), properties=["speed"])
+        testing.check_rule(jd.rules.median(), properties=["speed"])
     with pytest.raises(TypeError, match="`rule` must be of type AggregationRule"):
         testing.check_rule(np.median)
     with pytest.raises(ValueError, match="`num_byzantine` must lie in"):
-        testing.check_rule(jd.krum(3), num_workers=7)
+        testing.check_rule(jd.rules.krum(3), num_workers=7)
     with pytest.raises(ValueError, match="`size` must be an integer >= 8"):
-        testing.check_rule(jd.median(), size=4)
+        testing.check_rule(jd.rules.median(), size=4)

@@ -7,7 +7,8 @@ from jaxdist import testing
 from tests.testing import defects
 
 CASES = testing.compressor_cases(
-    [jd.top_k(0.2), jd.scaled_sign()], properties=["zeros", "payload"]
+    [jd.compression.top_k(0.2), jd.compression.scaled_sign()],
+    properties=["zeros", "payload"],
 )
 
 
@@ -24,7 +25,9 @@ def test_a_case_names_compressor_and_property():
         "scaled_sign()-zeros",
         "scaled_sign()-payload",
     ]
-    assert len(testing.compressor_cases([jd.identity()])) == len(testing.PROPERTIES)
+    assert len(testing.compressor_cases([jd.compression.identity()])) == len(
+        testing.PROPERTIES
+    )
 
 
 def test_options_reach_the_check():
@@ -40,4 +43,4 @@ def test_options_reach_the_check():
 
 def test_only_compressors_have_cases():
     with pytest.raises(TypeError, match="`compressors` must be a compressor"):
-        testing.compressor_cases([jd.mean()])
+        testing.compressor_cases([jd.rules.mean()])

@@ -47,7 +47,7 @@ def test_a_block_of_zeros_that_does_not_stay_zero_has_no_bound():
 def test_all_draws_count_and_none_is_drawn_twice():
     sums = _draws.sums(setting(defects.rounding(), num_draws=1500), "normal", 1)
     assert sums.num_draws == 2048
-    parts = list(_draws.chunks(setting(jd.identity()), "normal", 1500))
+    parts = list(_draws.chunks(setting(jd.compression.identity()), "normal", 1500))
     assert [chunk for _, chunk in parts] == [0, 1]
     assert not np.array_equal(parts[0][0], parts[1][0])
     places = [_draws.place(kind) for kind in _inputs.EXTREME]

@@ -12,7 +12,7 @@ FEW = dict(num_starts=64, num_steps=100)
 
 def test_it_finds_the_lower_bound_of_all_rules():
     # f / (W - 2f) at W = 11, f = 2, which the trimmed mean does not exceed.
-    found = testing.estimate_kappa(jd.trimmed_mean(2), 11, 2, **FEW)
+    found = testing.estimate_kappa(jd.rules.trimmed_mean(2), 11, 2, **FEW)
     np.testing.assert_allclose(found.kappa, 2 / 7, rtol=0.02)
     rows = np.asarray(found.rows, np.float64)
     honest = rows[:9]
@@ -23,15 +23,15 @@ def test_it_finds_the_lower_bound_of_all_rules():
 
 
 def test_it_exposes_the_mean():
-    assert testing.estimate_kappa(jd.mean(), 11, 2, **FEW).kappa > 1e4
+    assert testing.estimate_kappa(jd.rules.mean(), 11, 2, **FEW).kappa > 1e4
 
 
 @pytest.mark.parametrize(
     "rule",
     [
-        jd.cge(2),
-        jd.nnm(2, then=jd.trimmed_mean(1)),
-        jd.arc(2, then=jd.trimmed_mean(1)),
+        jd.rules.cge(2),
+        jd.rules.nnm(2, then=jd.rules.trimmed_mean(1)),
+        jd.rules.arc(2, then=jd.rules.trimmed_mean(1)),
     ],
     ids=repr,
 )
@@ -51,7 +51,7 @@ def test_it_exposes_a_geometric_median_of_one_step_from_zero():
 
 
 def test_without_attackers_robust_rules_may_still_err_but_the_mean_does_not():
-    assert testing.estimate_kappa(jd.mean(), 5, 0, **FEW).kappa < 1e-6
+    assert testing.estimate_kappa(jd.rules.mean(), 5, 0, **FEW).kappa < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_without_attackers_robust_rules_may_still_err_but_the_mean_does_not():
 )
 def test_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        testing.estimate_kappa(jd.median(), **arguments)
+        testing.estimate_kappa(jd.rules.median(), **arguments)

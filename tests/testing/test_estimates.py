@@ -12,12 +12,14 @@ LEAF = jnp.asarray(np.random.default_rng(0).standard_normal(40), jnp.float32)
 
 
 def test_without_randomness_nothing_is_uncertain():
-    contraction = testing.estimate_contraction(jd.top_k(0.5), jnp.ones(8))
+    contraction = testing.estimate_contraction(jd.compression.top_k(0.5), jnp.ones(8))
     assert contraction[:3] == pytest.approx((0.5, 0.5, 0.5))
     assert contraction[3:] == (10_000, 0.99)
-    variance = testing.estimate_variance(jd.top_k(0.5), jnp.ones(8), blocks=2)
+    variance = testing.estimate_variance(
+        jd.compression.top_k(0.5), jnp.ones(8), blocks=2
+    )
     assert variance.estimate == pytest.approx(0.5)
-    bias = testing.estimate_bias(jd.top_k(0.25), jnp.ones(8))
+    bias = testing.estimate_bias(jd.compression.top_k(0.25), jnp.ones(8))
     assert bias.estimate == pytest.approx(np.sqrt(0.75))
     assert str(contraction) == "0.5 (0.5 to 0.5 with confidence 0.99, 10000 draws)"
 
@@ -62,7 +64,7 @@ def test_the_bias_is_found_with_enough_draws():
     bias = testing.estimate_bias(shrinks, LEAF, num_draws=20_000)
     assert bias.low > 0.005
     assert bias.estimate == pytest.approx(0.01, abs=0.001)
-    honest = testing.estimate_bias(jd.qsgd(8), LEAF, num_draws=20_000)
+    honest = testing.estimate_bias(jd.compression.qsgd(8), LEAF, num_draws=20_000)
     assert honest.low == 0 and honest.high < 0.002
 
 
@@ -78,4 +80,4 @@ def test_the_bias_is_found_with_enough_draws():
 )
 def test_arguments_have_ranges(leaf, options, match):
     with pytest.raises(ValueError, match=match):
-        testing.estimate_variance(jd.identity(), leaf, **options)
+        testing.estimate_variance(jd.compression.identity(), leaf, **options)

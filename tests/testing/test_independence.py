@@ -27,8 +27,8 @@ def test_common_keys_are_found_unless_they_are_meant():
 
 def test_so_are_half_common_ones():
     """Shared elements, rounded with keys of one's own."""
-    apart = jd.qsgd(4)
-    masked = jd.contractive(jd.random_k(0.5))
+    apart = jd.compression.qsgd(4)
+    masked = jd.compression.contractive(jd.compression.random_k(0.5))
 
     def encode(leaf, state, keys, blocks):
         payload, _ = masked.encode(leaf, (), keys, blocks)
@@ -41,5 +41,5 @@ def test_so_are_half_common_ones():
 
 
 def test_linear_and_deterministic_compressors_promise_nothing_here():
-    for compressor in (jd.random_k(0.1), jd.top_k(0.1)):
+    for compressor in (jd.compression.random_k(0.1), jd.compression.top_k(0.1)):
         assert not check(compressor).properties[0].promised

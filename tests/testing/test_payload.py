@@ -17,14 +17,16 @@ def paying(change, name="pays"):
     """Return the identity with something else as payload."""
 
     def encode(leaf, state, keys, blocks):
-        payload, state = jd.identity().encode(leaf.reshape(-1), state, keys, blocks)
+        payload, state = jd.compression.identity().encode(
+            leaf.reshape(-1), state, keys, blocks
+        )
         return change(payload), state
 
     def decode(payload, like, keys):
         rows = payload[0] if isinstance(payload, tuple) else payload
-        return jd.identity().decode(rows, like, keys)
+        return jd.compression.identity().decode(rows, like, keys)
 
-    return jd.identity()._replace(encode=encode, decode=decode, name=name)
+    return jd.compression.identity()._replace(encode=encode, decode=decode, name=name)
 
 
 def test_payload_has_rows_of_blocks():
@@ -36,9 +38,11 @@ def test_payload_has_rows_of_blocks():
 
 
 def test_payload_has_the_bytes_that_are_expected():
-    testing.check_compressor(jd.identity(), properties=["payload"], nbytes={10: 40})
+    testing.check_compressor(
+        jd.compression.identity(), properties=["payload"], nbytes={10: 40}
+    )
     broken(
-        jd.identity(),
+        jd.compression.identity(),
         "payload",
         "payload of 10 float32 has 40 bytes, not 41",
         nbytes={10: 41},
@@ -57,7 +61,7 @@ def test_nothing_travels_beside_the_payload():
         kept.append(leaf)
         return jnp.zeros((blocks, 1)), state
 
-    cheating = jd.identity()._replace(
+    cheating = jd.compression.identity()._replace(
         encode=encode, decode=lambda payload, like, keys: kept[-1], name="cheats"
     )
     broken(cheating, "payload", "it raised UnexpectedTracerError")
@@ -66,7 +70,7 @@ def test_nothing_travels_beside_the_payload():
 def test_blocks_decode_alone():
     def decode(payload, like, keys):
         rows = payload - payload.mean(axis=0, keepdims=True) / 8
-        return jd.identity().decode(rows, like, keys)
+        return jd.compression.identity().decode(rows, like, keys)
 
     together = paying(lambda x: x)._replace(decode=decode)
     broken(together, "blocks", "each decoded alone, do not join to the whole")
@@ -76,7 +80,7 @@ def test_blocks_decode_alone():
 
 
 def test_accumulate_adds():
-    good = jd.top_k(0.2)
+    good = jd.compression.top_k(0.2)
     testing.check_compressor(good, properties=["accumulate"])
     sets = good._replace(accumulate=lambda total, p, k: good.decode(p, total, k))
     broken(sets, "accumulate", "does not add what `decode` gives")

@@ -17,7 +17,7 @@ def broken(compressor, name, match):
 
 def test_a_key_of_its_own_is_found():
     fixed = defects.keyed(
-        jd.qsgd(4), lambda k: jd.Keys(defects.KEY, defects.KEY), "own"
+        jd.compression.qsgd(4), lambda k: jd.Keys(defects.KEY, defects.KEY), "own"
     )
     broken(fixed, "determinism", "the keys of 16 steps all give the same")
 
@@ -25,13 +25,15 @@ def test_a_key_of_its_own_is_found():
 def test_numbers_from_elsewhere_are_found():
     rng = np.random.default_rng(0)
     outside = defects.encoding(
-        jd.identity(), lambda x: x * jnp.asarray(rng.uniform(), x.dtype), "outside"
+        jd.compression.identity(),
+        lambda x: x * jnp.asarray(rng.uniform(), x.dtype),
+        "outside",
     )
     broken(outside, "determinism", "something random does not come from the keys")
 
 
 def test_who_draws_must_say_so():
-    silent = defects.promising(jd.qsgd(4), stochastic=False)
+    silent = defects.promising(jd.compression.qsgd(4), stochastic=False)
     broken(silent, "determinism", "the contract does not say `stochastic`")
 
 
@@ -40,7 +42,7 @@ def test_python_control_flow_is_found():
         return x if float(jnp.sum(x)) > 0 else x
 
     broken(
-        defects.encoding(jd.identity(), change, "looks"),
+        defects.encoding(jd.compression.identity(), change, "looks"),
         "transformations",
         "under jit it raised ConcretizationTypeError",
     )
@@ -51,11 +53,11 @@ def test_a_result_that_depends_on_jit_is_found():
         return x if isinstance(x, jax.core.Tracer) else 2 * x
 
     broken(
-        defects.encoding(jd.identity(), change, "traced"),
+        defects.encoding(jd.compression.identity(), change, "traced"),
         "transformations",
         "jit changes what arrives: 5 of 5 leaves differ",
     )
 
 
 def test_one_leaf_on_the_edge_is_no_defect_of_a_program():
-    testing.check_compressor(jd.qsgd(8), properties=["transformations"])
+    testing.check_compressor(jd.compression.qsgd(8), properties=["transformations"])

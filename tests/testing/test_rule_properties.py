@@ -8,11 +8,13 @@ from jaxdist.testing import _rule_properties
 
 
 def setting(rule, oracle=None):
-    return _rule_properties.RuleSetting(rule, 9, 16, 0, oracle, (jd.sign_flip(),))
+    return _rule_properties.RuleSetting(
+        rule, 9, 16, 0, oracle, (jd.attacks.sign_flip(),)
+    )
 
 
 def test_attackers_are_the_last_and_go_far():
-    tried = setting(jd.trimmed_mean(2))
+    tried = setting(jd.rules.trimmed_mean(2))
     honest = tried.rows()[:7]
     farthest = 0.0
     for rows in _rule_properties._attacked(tried):
@@ -40,7 +42,7 @@ def test_anchors_move_with_the_rows():
 
 
 def test_details_say_on_what_it_was_tried():
-    tried = setting(jd.median(), lambda rows: np.median(rows, axis=0))
+    tried = setting(jd.rules.median(), lambda rows: np.median(rows, axis=0))
     assert _rule_properties.not_finite(tried) == (
         "4 with NaN, infinity or both; zero for 5"
     )

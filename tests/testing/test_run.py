@@ -22,14 +22,14 @@ def setting(compressor, **changes):
 
 
 def test_what_does_not_change_the_draws_does_not_change_the_setting():
-    one = setting(jd.qsgd(4))
+    one = setting(jd.compression.qsgd(4))
     other = setting(one.compressor, nbytes={1: 2}, variance=lambda size: 3.0)
     assert one == other and hash(one) == hash(other)
     assert one != setting(one.compressor, seed=1)
 
 
 def test_keys_differ_by_purpose_and_worker():
-    chosen = setting(jd.identity())
+    chosen = setting(jd.compression.identity())
     keys = [chosen.keys(), chosen.keys(1), chosen.keys(1, 2), chosen.keys(1, worker=1)]
     drawn = [int(jax.random.bits(key.own)) for key in keys]
     assert len(set(drawn)) == 4
@@ -39,11 +39,11 @@ def test_keys_differ_by_purpose_and_worker():
 @pytest.mark.parametrize("num", [3, 1024, 1500])
 def test_batches_of_any_number_are_what_single_leaves_give(num):
     leaves = np.random.default_rng(0).standard_normal((num, 61)).astype(np.float32)
-    keys = _run.many_steps(setting(jd.identity()).keys(), num)
-    seen = _run.seen(jd.random_k(0.3), leaves, keys)
+    keys = _run.many_steps(setting(jd.compression.identity()).keys(), num)
+    seen = _run.seen(jd.compression.random_k(0.3), leaves, keys)
     assert seen.shape == leaves.shape
     last = jax.tree.map(lambda key: key[-1], keys)
-    alone = _run.first(jd.random_k(0.3), jnp.asarray(leaves[-1]), last).seen
+    alone = _run.first(jd.compression.random_k(0.3), jnp.asarray(leaves[-1]), last).seen
     np.testing.assert_array_equal(seen[-1], alone)
 
 

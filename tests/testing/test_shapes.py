@@ -15,14 +15,16 @@ def broken(compressor, name, match):
 
 
 def test_dtype_must_be_that_of_like():
-    wide = defects.decoding(jd.identity(), lambda x: x.astype(jnp.float32), "wide")
+    wide = defects.decoding(
+        jd.compression.identity(), lambda x: x.astype(jnp.float32), "wide"
+    )
     broken(
         wide, "shape_and_dtype", r"bfloat16\[61\] `decode` returns float32\[61\] for"
     )
 
 
 def test_shape_must_be_that_of_like():
-    flat = defects.decoding(jd.identity(), lambda x: x.reshape(-1), "flat")
+    flat = defects.decoding(jd.compression.identity(), lambda x: x.reshape(-1), "flat")
     broken(flat, "shape_and_dtype", r"float32\[\] `decode` returns float32\[1\] for")
 
 
@@ -33,23 +35,25 @@ def test_what_is_raised_is_reported():
     def change(x):
         return fail(x) if x.ndim > 1 else x
 
-    odd = defects.decoding(jd.identity(), change, "odd")
+    odd = defects.decoding(jd.compression.identity(), change, "odd")
     broken(odd, "shape_and_dtype", r"\[13, 7\] it raised RuntimeError: no such shape")
 
 
 def test_ordinary_leaves_come_back_finite():
     nan = defects.decoding(
-        jd.identity(), lambda x: x / jnp.asarray(0, x.dtype), "divides by zero"
+        jd.compression.identity(),
+        lambda x: x / jnp.asarray(0, x.dtype),
+        "divides by zero",
     )
     broken(nan, "shape_and_dtype", "returns values that are not finite")
 
 
 def _stateful(init, after):
     def encode(leaf, state, keys, blocks):
-        payload, _ = jd.identity().encode(leaf, (), keys, blocks)
+        payload, _ = jd.compression.identity().encode(leaf, (), keys, blocks)
         return payload, after(state)
 
-    return jd.identity()._replace(init=init, encode=encode, name="stateful")
+    return jd.compression.identity()._replace(init=init, encode=encode, name="stateful")
 
 
 def test_states_keep_their_structure_shape_and_dtype():

@@ -34,7 +34,7 @@ def test_shapes_may_be_given(leaf):
 @given(testing.gradient_trees())
 def test_trees_are_dictionaries_with_leaves(tree):
     assert isinstance(tree, dict) and jax.tree.leaves(tree)
-    tx = jd.compress(jd.identity())
+    tx = jd.compress(jd.compression.identity())
     seen, _ = tx.update(tree, tx.init(tree))
     jax.tree.map(np.testing.assert_array_equal, seen, tree)
 

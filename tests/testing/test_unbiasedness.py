@@ -49,7 +49,9 @@ def test_statistics_are_standard_normal_without_bias():
 
 
 @pytest.mark.parametrize(
-    "compressor", [jd.random_k(0.1), jd.qsgd(2), defects.HONEST[2]], ids=str
+    "compressor",
+    [jd.compression.random_k(0.1), jd.compression.qsgd(2), defects.HONEST[2]],
+    ids=str,
 )
 @pytest.mark.parametrize("kind", _inputs.SMOOTH)
 def test_what_is_assumed_of_the_draws_is_so(compressor, kind):
@@ -90,6 +92,8 @@ def test_the_sentence_says_what_where_and_how_sure():
 
 def test_rounding_of_float32_is_no_bias():
     shrunk = defects.decoding(
-        jd.identity(), lambda x: x * np.asarray(1 - 2e-7, x.dtype), "rounded"
+        jd.compression.identity(),
+        lambda x: x * np.asarray(1 - 2e-7, x.dtype),
+        "rounded",
     )
     check(shrunk)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdist import _tree
 
@@ -28,3 +29,12 @@ def in_units(chunks: jax.Array, norms: jax.Array) -> jax.Array:
     shrink = jnp.where(norms > 1, _SMALL, 1.0)
     unit = jnp.where(norms > 0, norms, 1.0) * shrink
     return chunks * shrink[..., None] / unit[..., None]
+
+
+def elements_in_chunks(size: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return how many elements of each chunk are the leaf's own, at least 1."""
+    blocks, chunks, length = shape
+    block = _tree.block_size(size, blocks)
+    in_block = np.clip(size - block * np.arange(blocks), 0, block)
+    in_chunk = in_block[:, None] - length * np.arange(chunks)
+    return np.clip(in_chunk, 1, length).astype(np.float32)

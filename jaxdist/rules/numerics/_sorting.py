@@ -6,6 +6,7 @@ take a minute to compile, whole stages are compared at once instead.
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -239,3 +240,12 @@ def mean_of_nearest(
     for always in moved[num_others:number]:
         total += always
     return middle + total / number
+
+
+def kept_total(cut: Cut) -> jax.Array:
+    """Return the sum of what is not trimmed; useless where more are bad than cut."""
+    kept = functools.reduce(operator.add, cut.kept)
+    for i, row in enumerate(cut.lowest):
+        # Bad ones are the first that are dropped, so that many fewer are at each end.
+        kept += jnp.where(cut.num_bad > i, row, 0)
+    return kept

@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist.geometry import _geometry
-from jaxdist.rules import _rule
 
 MOST = 1_000_000  # subsets that are compared; each takes a few microseconds
 _TOGETHER = 1024
 
 
-def check(name: str, num_byzantine: int, num_workers: int) -> None:
+def check_number(name: str, num_byzantine: int, num_workers: int) -> None:
     """Raise when there are too many subsets to look at."""
     number = math.comb(num_workers, num_byzantine)
     if number > MOST:
@@ -81,38 +80,3 @@ def finite_distances(geometry: _geometry.Geometry) -> jax.Array:
     """Return the squared distances ``[W, W]``, with 0 instead of infinity."""
     distances = geometry.squared_distances
     return jnp.where(jnp.isfinite(distances), distances, 0)
-
-
-def rule(
-    name: str,
-    num_byzantine: int,
-    best: Callable[[_geometry.Geometry], jax.Array],
-    kappa: Callable[[int, int], float],
-) -> _rule.AggregationRule:
-    """Return the rule that averages one subset.
-
-    Args:
-      name: How reports and errors call it.
-      num_byzantine: How many are left out.
-      best: ``(geometry) -> number`` of the subset.
-      kappa: The constant that is proved.
-    """
-
-    def mix(geometry, key, memory):
-        del key
-        return weights_of(best(geometry), geometry, num_byzantine), memory
-
-    return _rule.AggregationRule(
-        name,
-        mix=mix,
-        contract=_rule.RuleContract(
-            _rule.always(num_byzantine),
-            kappa=lambda num_workers, _: kappa(num_workers, num_byzantine),
-        ),
-        requires=lambda num_workers: check(name, num_byzantine, num_workers),
-    )
-
-
-def kappa_of_spread(num_workers: int, num_byzantine: int) -> float:
-    """Return what is proved of the subset with the least variance in some sense."""
-    return 4 * num_byzantine / (num_workers - 2 * num_byzantine)

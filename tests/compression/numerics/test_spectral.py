@@ -27,7 +27,7 @@ def best_variance(values, budget):
 
 @pytest.mark.parametrize("rank", [1, 2, 4])
 def test_variance_is_the_least(rank):
-    compressor = jd.atomo(rank * 32 / 240 + 1e-6, basis="svd")
+    compressor = jd.compression.atomo(rank * 32 / 240 + 1e-6, basis="svd")
     assert jd.payload_nbytes(compressor, MATRIX) == rank * 32 * 4
     seen = statistics.draws(compressor, MATRIX, 4000)
     errors = ((seen - np.asarray(MATRIX, np.float64).ravel()) ** 2).sum(axis=1)
@@ -37,24 +37,24 @@ def test_variance_is_the_least(rank):
 
 def test_a_matrix_of_low_rank_arrives_whole():
     matrix = jnp.outer(jnp.arange(1.0, 30.0), jnp.ones(20)) * 1e20
-    seen, _ = jd.roundtrip(jd.atomo(0.2, basis="svd"), matrix, 0)
+    seen, _ = jd.roundtrip(jd.compression.atomo(0.2, basis="svd"), matrix, 0)
     np.testing.assert_allclose(seen, matrix, atol=1e-5 * float(matrix.max()))
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (2, 2)])
 def test_leaves_that_would_not_shrink_travel_as_they_are(shape):
     leaf = jax.random.normal(jax.random.key(0), shape)
-    seen, _ = jd.roundtrip(jd.atomo(0.5, basis="svd"), leaf, 0)
+    seen, _ = jd.roundtrip(jd.compression.atomo(0.5, basis="svd"), leaf, 0)
     np.testing.assert_array_equal(seen, leaf)
 
 
 def test_the_bound_is_that_of_the_worst_shape():
     """144 = 12 x 12 sends one triple of 12 at a density of 0.2."""
-    bound = jd.atomo(0.2, basis="svd").contract.variance(144)
+    bound = jd.compression.atomo(0.2, basis="svd").contract.variance(144)
     assert bound == pytest.approx(11, rel=1e-3)
     assert _spectral._rank((12, 12), 0.2) == 1
 
 
 def test_unknown_bases_are_refused():
     with pytest.raises(ValueError, match="`basis` must be one of 'entry', 'dct'"):
-        jd.atomo(0.1, basis="wavelet")
+        jd.compression.atomo(0.1, basis="wavelet")

@@ -16,12 +16,12 @@ ROWS = jnp.array([[0.0], [1.0], [2.0], [3.0], [4.0]])
 def test_within_thousands_of_the_majority(away, is_near, scale, shift):
     rows = scale * (ROWS.at[4].set(away) + shift)
     expected = [True] * 4 + [is_near]
-    np.testing.assert_array_equal(_far.crowd(jd.Geometry.of(rows)).near, expected)
+    np.testing.assert_array_equal(_far.crowd(jd.rules.Geometry.of(rows)).near, expected)
 
 
 def test_a_majority_of_copies_is_alone():
     rows = jnp.array([[1.0], [1.0], [1.0], [2.0], [jnp.nan]])
-    near = _far.crowd(jd.Geometry.of(rows)).near
+    near = _far.crowd(jd.rules.Geometry.of(rows)).near
     np.testing.assert_array_equal(near, [True, True, True, False, False])
 
 

@@ -14,7 +14,7 @@ NUM_HONEST, NUM_BYZANTINE, SIZE = 32, 8, 10
 
 
 def measure(rows, counts, most):
-    geometry = jd.Geometry.of(jnp.asarray(rows, jnp.float32))
+    geometry = jd.rules.Geometry.of(jnp.asarray(rows, jnp.float32))
     counts = jnp.asarray(counts, jnp.float32)
     found = jax.jit(lambda g, c: _saddle_point.measure(g, c, most))(geometry, counts)
     return float(found.variance * counts.sum()), np.asarray(found.blame)
@@ -75,7 +75,7 @@ def attacked(shift, seed):
 
 
 def test_removes_all_attackers_and_nobody_else():
-    rule = jax.jit(jd.spectral_filter(NUM_BYZANTINE, 1.0, saddle_point=True))
+    rule = jax.jit(jd.rules.spectral_filter(NUM_BYZANTINE, 1.0, saddle_point=True))
     for seed, shift in enumerate([12.0, 30.0, 1e4]):
         rows = attacked(shift, seed)
         honest = rows[:NUM_HONEST].mean(axis=0)
@@ -89,10 +89,10 @@ def test_honest_workers_are_not_blamed_for_a_mean_that_attackers_moved():
     blame = measure(rows, everyone, 1 / 28)[1]
     assert blame[NUM_HONEST:].min() > 0.9
     assert blame[:NUM_HONEST].mean() < 0.02
-    geometry = jd.Geometry.of(jnp.asarray(rows))
+    geometry = jd.rules.Geometry.of(jnp.asarray(rows))
     beside_the_mean = _spectrum.measure(geometry, jnp.asarray(everyone)).blame
     assert beside_the_mean[:NUM_HONEST].mean() > 0.05
 
 
 def test_keeps_its_promises():
-    testing.check_rule(jd.spectral_filter(2, 1.0, saddle_point=True))
+    testing.check_rule(jd.rules.spectral_filter(2, 1.0, saddle_point=True))

@@ -1,0 +1,35 @@
+"""The floors of the package: a file imports only from floors below its own.
+
+`tests/test_floors.py` enforces them, and `docs/design.md` shows this table.
+"""
+
+FLOORS: list[dict[str, str]] = [
+    {
+        "_checks": "argument checks",
+        "_random": "keys",
+        "_traffic": "what is sent, while a report is traced",
+        "_tree": "leaves and blocks",
+        "_wire": "many arrays as one message of bytes",
+        "geometry": "distances, norms, walks over columns",
+    },
+    {"_collectives": "the only file that names a collective or an axis type"},
+    {
+        "_worker_state": "state that differs between workers",
+        "compression": "what one worker sends instead of one leaf",
+        "rules": "how W contributions become one",
+    },
+    {
+        "aggregation": "W gradients become one: routes, reports, sharded optimizers",
+        "attacks": "what corrupt workers send",
+        "layout": "whose gradient, whose state, and where both live",
+        "leader": "workers that follow the best of them",
+        "safety": "steps that are not finite, replicas that drift apart",
+        "staleness": "updates that come late",
+    },
+    {
+        "recipes": "whole training steps",
+        "testing": "what holds compressors and rules to their contracts",
+    },
+    {"__init__": "the one spelling of every public name"},
+]
+FAMILIES = ("attacks", "compression", "rules", "testing")  # of public names
