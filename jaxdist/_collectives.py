@@ -39,12 +39,12 @@ def names_of(axis_name: AxisName) -> tuple[str, ...]:
     return axis_name if isinstance(axis_name, tuple) else (axis_name,)
 
 
-def size(axis_name: AxisName) -> int:
+def axis_size(axis_name: AxisName) -> int:
     """Return W, the static number of workers."""
     return lax.axis_size(axis_name)
 
 
-def index(axis_name: AxisName) -> jax.Array:
+def axis_index(axis_name: AxisName) -> jax.Array:
     """Return this worker's index, int32 in [0, W)."""
     return lax.axis_index(axis_name)
 
@@ -52,7 +52,7 @@ def index(axis_name: AxisName) -> jax.Array:
 def is_bound(axis_name: AxisName) -> bool:
     """Whether the program runs inside all of these axes."""
     try:
-        size(axis_name)
+        axis_size(axis_name)
     except NameError:
         return False
     return True
@@ -63,7 +63,7 @@ def _varying_axes(leaf: Any) -> frozenset[str]:
     return jax.typeof(leaf).manual_axis_type.varying
 
 
-def _tracked(axis_name: AxisName) -> tuple[str, ...]:
+def _tracked_axes(axis_name: AxisName) -> tuple[str, ...]:
     """Return those of the axes whose varying is part of the types."""
     return tuple(
         name
@@ -74,12 +74,12 @@ def _tracked(axis_name: AxisName) -> tuple[str, ...]:
 
 def types_tracked(axis_name: AxisName) -> bool:
     """Whether types say what varies over the axis: shard_map with ``check_vma``."""
-    return bool(_tracked(axis_name))
+    return bool(_tracked_axes(axis_name))
 
 
-def varies(leaf: Any, axis_name: AxisName) -> bool:
+def is_varying(leaf: Any, axis_name: AxisName) -> bool:
     """Whether the leaf may differ between workers; True where no type says so."""
-    return _varying_axes(leaf).issuperset(_tracked(axis_name))
+    return _varying_axes(leaf).issuperset(_tracked_axes(axis_name))
 
 
 def other_axes(leaf: Any, axis_name: AxisName) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def other_axes(leaf: Any, axis_name: AxisName) -> tuple[str, ...]:
 
 def to_varying(tree: Any, axis_name: AxisName) -> Any:
     """Type every leaf as one that may differ between workers; values stay."""
-    axes = _tracked(axis_name)
+    axes = _tracked_axes(axis_name)
 
     def cast(leaf):
         missing = tuple(name for name in axes if name not in _varying_axes(leaf))
@@ -111,7 +111,7 @@ def all_gather(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     gathered = leaf
     for name in reversed(names):
         gathered = _gather_at_once(gathered, name)
-    return gathered.reshape(size(axis_name), *leaf.shape)
+    return gathered.reshape(axis_size(axis_name), *leaf.shape)
 
 
 def _gather_at_once(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
@@ -128,7 +128,7 @@ def all_to_all(rows: jax.Array, axis_name: AxisName) -> jax.Array:
         rows = to_varying(rows, axis_name)
     else:
         # vmap garbles what is the same for all workers: make it each worker's own.
-        rows = rows + jnp.zeros_like(rows) * index(axis_name).astype(rows.dtype)
+        rows = rows + jnp.zeros_like(rows) * axis_index(axis_name).astype(rows.dtype)
     return lax.all_to_all(rows, axis_name, 0, 0)
 
 
@@ -159,13 +159,13 @@ def psum_dtype(dtype: Any) -> Any:
 
 def own_part(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     """Return this worker's of W equal parts of the leaf, flat."""
-    parts = _tree.to_blocks(leaf, size(axis_name))
-    return lax.dynamic_index_in_dim(parts, index(axis_name), keepdims=False)
+    parts = _tree.to_blocks(leaf, axis_size(axis_name))
+    return lax.dynamic_index_in_dim(parts, axis_index(axis_name), keepdims=False)
 
 
 def from_worker(tree: Any, worker_index: jax.Array, axis_name: AxisName) -> Any:
     """Return the values of one worker, chosen at run time, on all workers."""
-    chosen = index(axis_name) == worker_index
+    chosen = axis_index(axis_name) == worker_index
     return psum(
         jax.tree.map(lambda leaf: jnp.where(chosen, leaf, jnp.zeros_like(leaf)), tree),
         axis_name,

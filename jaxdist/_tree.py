@@ -15,7 +15,7 @@ def path_name(path: jax.tree_util.KeyPath) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def flatten(tree: Any) -> tuple[list[str], list[Any], Any]:
+def flatten_named(tree: Any) -> tuple[list[str], list[Any], Any]:
     """Return the names of the leaves, the leaves, and the tree's structure."""
     with_path, treedef = jax.tree.flatten_with_path(tree)
     names = [path_name(path) for path, _ in with_path]
@@ -35,17 +35,17 @@ def accumulator_dtype(*dtypes: Any) -> Any:
     return jnp.dtype(f"float{bits}")
 
 
-def like(leaf: Any, dtype: Any = None) -> jax.ShapeDtypeStruct:
+def like_leaf(leaf: Any, dtype: Any = None) -> jax.ShapeDtypeStruct:
     """Return the leaf's shape and dtype, without its values."""
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype if dtype is None else dtype)
 
 
-def nbytes(leaf: Any) -> int:
+def leaf_nbytes(leaf: Any) -> int:
     """Return the bytes that the leaf, or a leaf of this shape and dtype, takes."""
     return math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize
 
 
-def split(joined: jax.Array, sizes: Iterable[int]) -> list[jax.Array]:
+def split_flat(joined: jax.Array, sizes: Iterable[int]) -> list[jax.Array]:
     """Cut what was concatenated along the first axis into parts of these sizes."""
     ends = list(itertools.accumulate(sizes))
     return jnp.split(joined, ends[:-1])
@@ -56,7 +56,7 @@ def add_finite(total: jax.Array, change: jax.Array) -> jax.Array:
     return total + jnp.where(jnp.isfinite(change), change, 0)
 
 
-def largest(leaf: jax.Array, axis: int | None = -1) -> jax.Array:
+def largest_magnitude(leaf: jax.Array, axis: int | None = -1) -> jax.Array:
     """Return the largest magnitude along the axis; NaN where one is not finite.
 
     XLA's reduction on CPU drops NaN, in rows of a few hundred elements or more.
@@ -106,6 +106,6 @@ def chunk_shape(size: int, limit: int | None) -> tuple[int, int]:
     return chunks, math.ceil(size / chunks)
 
 
-def kept(density: float, size: int) -> int:
+def kept_count(density: float, size: int) -> int:
     """Return how many of ``size`` elements a share keeps: rounded up, at least 1."""
     return min(size, max(1, math.ceil(round(density * size, 6))))

@@ -14,13 +14,13 @@ def row_nbytes(array: Any) -> int:
     return math.prod(array.shape[1:]) * jnp.dtype(array.dtype).itemsize
 
 
-def pack(arrays: Sequence[jax.Array]) -> jax.Array:
+def pack_message(arrays: Sequence[jax.Array]) -> jax.Array:
     """Concatenate arrays ``[blocks, ...]`` of any dtype to ``uint8 [blocks, n]``."""
     return jnp.concatenate([_to_bytes(array) for array in arrays], axis=1)
 
 
-def unpack(message: jax.Array, like: Sequence[Any]) -> list[jax.Array]:
-    """Invert :func:`pack`, exactly.
+def unpack_message(message: jax.Array, like: Sequence[Any]) -> list[jax.Array]:
+    """Invert :func:`pack_message`, exactly.
 
     Args:
       message: ``uint8 [rows, n]``; ``rows`` need not be the ``blocks`` that were

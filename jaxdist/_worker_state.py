@@ -14,14 +14,14 @@ class PerWorkerState(NamedTuple):
     inner_state: Any  # every leaf [1, ...]: this worker's slice; varies over workers
 
 
-def attach(state: Any, axis_name: _collectives.AxisName) -> PerWorkerState:
+def attach_axis(state: Any, axis_name: _collectives.AxisName) -> PerWorkerState:
     """Give every leaf a leading axis of size 1 and type it as varying."""
     varying = _collectives.to_varying(state, axis_name)
     return PerWorkerState(jax.tree.map(lambda leaf: leaf[None], varying))
 
 
-def detach(state: PerWorkerState) -> Any:
-    """Invert :func:`attach`."""
+def detach_axis(state: PerWorkerState) -> Any:
+    """Invert :func:`attach_axis`."""
     return jax.tree.map(lambda leaf: leaf[0], state.inner_state)
 
 
@@ -30,7 +30,7 @@ def is_per_worker(node: Any) -> bool:
     return isinstance(node, PerWorkerState)
 
 
-def fill(state: Any, own: Any, common: Any) -> Any:
+def fill_marked(state: Any, own: Any, common: Any) -> Any:
     """Return the state's tree with ``own`` below the marks and ``common`` elsewhere."""
 
     def value(node):

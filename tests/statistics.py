@@ -43,8 +43,8 @@ def bias_over_bound(compressor, leaf, num_draws=20_000, **kwargs):
         num_draws,
         "one leaf",
     )
-    log = _mean_test.level(FALSE_ALARM, samples.shape[1])
-    return _mean_test.worst(means, log).ratio
+    log = _mean_test.alarm_level(FALSE_ALARM, samples.shape[1])
+    return _mean_test.worst_verdict(means, log).ratio
 
 
 def exact_variance(vector, levels, norm="l2"):

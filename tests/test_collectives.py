@@ -37,7 +37,7 @@ def everything(axis):
     """Return a function that calls every collective and concatenates what comes."""
 
     def fn(row):
-        me = _collectives.index(axis)
+        me = _collectives.axis_index(axis)
         rows = row[None] + jnp.arange(8.0).reshape(8, *[1] * row.ndim)
         return {
             "index": me,
@@ -95,9 +95,9 @@ def test_types_are_tracked_only_under_shard_map_with_check_vma():
             shared = jnp.zeros(3)
             seen[backend] = (
                 _collectives.types_tracked(harness.AXIS),
-                _collectives.varies(row, harness.AXIS),
-                _collectives.varies(shared, harness.AXIS),
-                _collectives.varies(
+                _collectives.is_varying(row, harness.AXIS),
+                _collectives.is_varying(shared, harness.AXIS),
+                _collectives.is_varying(
                     _collectives.to_varying(shared, harness.AXIS), harness.AXIS
                 ),
             )
@@ -114,7 +114,7 @@ def test_results_are_typed_as_equal_on_all_workers():
     def fn(row):
         out = everything(harness.AXIS)(row)
         for name in ("gather", "psum", "from_worker"):
-            assert not _collectives.varies(out[name], harness.AXIS), name
+            assert not _collectives.is_varying(out[name], harness.AXIS), name
         return out["psum"]
 
     harness.run(fn, "shard_map", ARRAY)

@@ -9,7 +9,7 @@ from jaxdist import _tree
 
 
 def test_flatten_names_leaves():
-    names, leaves, treedef = _tree.flatten({"a": {"b": 1, "c": [2, 3]}})
+    names, leaves, treedef = _tree.flatten_named({"a": {"b": 1, "c": [2, 3]}})
     assert names == ["a/b", "a/c/0", "a/c/1"]
     assert treedef.unflatten(leaves) == {"a": {"b": 1, "c": [2, 3]}}
 
@@ -47,7 +47,7 @@ def test_chunks_are_as_equal_as_possible():
     ],
 )
 def test_kept_forgives_rounding(density, size, expected):
-    assert _tree.kept(density, size) == expected
+    assert _tree.kept_count(density, size) == expected
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_count_stays_at_its_largest():
 @pytest.mark.parametrize("sizes", [[3], [0, 2, 0], [4, 1, 2]])
 def test_split_inverts_concatenation(sizes):
     parts = [np.full(size, i) for i, size in enumerate(sizes)]
-    cut = _tree.split(jnp.asarray(np.concatenate(parts)), iter(sizes))
+    cut = _tree.split_flat(jnp.asarray(np.concatenate(parts)), iter(sizes))
     assert len(cut) == len(parts)
     for left, right in zip(cut, parts, strict=True):
         np.testing.assert_array_equal(left, right)
@@ -91,6 +91,6 @@ def test_add_finite_leaves_out_the_rest():
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
 def test_the_largest_does_not_hide_what_is_not_finite(size, bad):
     rows = jnp.ones((3, size)).at[1, size // 2].set(bad)
-    largest = jax.jit(_tree.largest)(rows)
+    largest = jax.jit(_tree.largest_magnitude)(rows)
     np.testing.assert_array_equal(np.isfinite(largest), [True, False, True])
-    assert not np.isfinite(jax.jit(lambda x: _tree.largest(x, None))(rows))
+    assert not np.isfinite(jax.jit(lambda x: _tree.largest_magnitude(x, None))(rows))

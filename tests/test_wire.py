@@ -44,10 +44,10 @@ def test_all_dtypes_and_shapes_in_one_message(blocks):
         random_bits(dtype, shape, seed)
         for seed, (dtype, shape) in enumerate((d, s) for d in DTYPES for s in shapes)
     ]
-    message = jax.jit(_wire.pack)(arrays)
+    message = jax.jit(_wire.pack_message)(arrays)
     assert message.dtype == jnp.uint8
     assert message.nbytes == sum(array.nbytes for array in arrays)
-    back = jax.jit(lambda m: _wire.unpack(m, arrays))(message)
+    back = jax.jit(lambda m: _wire.unpack_message(m, arrays))(message)
     for given, returned in zip(arrays, back, strict=True):
         assert (given.shape, given.dtype) == (returned.shape, returned.dtype)
         np.testing.assert_array_equal(bits(given), bits(returned))
@@ -55,12 +55,12 @@ def test_all_dtypes_and_shapes_in_one_message(blocks):
 
 def test_rows_of_several_senders_unpack_at_once():
     senders = [[jnp.full((1, 2), float(i)), jnp.uint8([[i]])] for i in range(3)]
-    message = jnp.concatenate([_wire.pack(arrays) for arrays in senders])
-    floats, bytes_ = _wire.unpack(message, senders[0])
+    message = jnp.concatenate([_wire.pack_message(arrays) for arrays in senders])
+    floats, bytes_ = _wire.unpack_message(message, senders[0])
     np.testing.assert_array_equal(floats, [[0, 0], [1, 1], [2, 2]])
     np.testing.assert_array_equal(bytes_, [[0], [1], [2]])
 
 
 def test_values_narrower_than_a_byte_are_refused():
     with pytest.raises(TypeError, match="int4.*pack such values into uint8"):
-        _wire.pack([jnp.zeros((1, 2), jnp.int4)])
+        _wire.pack_message([jnp.zeros((1, 2), jnp.int4)])

@@ -11,15 +11,15 @@ STATE = {"count": jnp.zeros((), jnp.int32), "key": jax.random.key(0)}
 
 
 def test_attach_and_detach():
-    attached = _worker_state.attach(STATE, harness.AXIS)
+    attached = _worker_state.attach_axis(STATE, harness.AXIS)
     assert attached.inner_state["count"].shape == (1,)
     assert attached.inner_state["key"].shape == (1,)
-    harness.assert_trees_equal(_worker_state.detach(attached), STATE)
+    harness.assert_trees_equal(_worker_state.detach_axis(attached), STATE)
 
 
 def test_attached_state_varies():
     def fn(row):
-        state = _worker_state.attach(jnp.zeros(3), harness.AXIS)
+        state = _worker_state.attach_axis(jnp.zeros(3), harness.AXIS)
         return state.inner_state + row[None]
 
     out = harness.run(fn, "shard_map", jnp.ones((8, 3)))
@@ -28,7 +28,7 @@ def test_attached_state_varies():
 
 def test_fill_and_map_slices_see_the_marks():
     state = {"own": _worker_state.PerWorkerState((1, 2)), "common": [3]}
-    filled = _worker_state.fill(state, "W", "-")
+    filled = _worker_state.fill_marked(state, "W", "-")
     assert filled == {
         "own": _worker_state.PerWorkerState(("W", "W")),
         "common": ["-"],

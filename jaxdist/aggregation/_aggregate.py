@@ -128,11 +128,11 @@ def aggregate(
     if model_axis_name is not None:
         _checks.axis_name(model_axis_name, "model_axis_name")
     _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.rules.mean()")
-    _per_leaf.check("compressor", compressor, policies=True, steps=True)
+    _per_leaf.check_compressor("compressor", compressor, policies=True, steps=True)
     _checks.one_of("route", route, ("auto", *_plan.ROUTES))
     _checks.one_of("scope", scope, _scope.SCOPES)
     if downlink is not None:
-        _per_leaf.check("downlink", downlink, policies=True, steps=True)
+        _per_leaf.check_compressor("downlink", downlink, policies=True, steps=True)
     if downlink is not None and route not in ("auto", "scatter"):
         raise ValueError(
             f"`downlink` compresses the way back of the route 'scatter'; the route "
@@ -143,7 +143,7 @@ def aggregate(
             "`metrics` say what a rule did with each worker, but mean() only sees "
             "their sum. Use a robust rule, or read compression_metrics instead."
         )
-    stages = _stages.of(compressor, downlink)
+    stages = _stages.split_stages(compressor, downlink)
     for stage in stages:
         _joint.check_downlink(*stage.compressors)
         if isinstance(stage.compressors[0], _compressor.Compressor):
@@ -152,7 +152,7 @@ def aggregate(
     axes = _judgement.Axes(axis_name, model_axis_name)
 
     def plan_all(compressor, downlink, names, leaves):
-        num_workers = _collectives.size(axis_name)
+        num_workers = _collectives.axis_size(axis_name)
         return [
             _plan.plan_leaf(
                 name,
@@ -168,10 +168,10 @@ def aggregate(
         ]
 
     def init(params):
-        return _stages.init(stages, init_stage, params)
+        return _stages.init_stages(stages, init_stage, params)
 
     def init_stage(compressor, downlink, params):
-        params, _, policy_of = _joint.bundle(compressor, params)
+        params, _, policy_of = _joint.join_leaves(compressor, params)
         compressor, downlink = policy_of(compressor), policy_of(downlink)
 
         def plan(names, leaves):
@@ -180,7 +180,7 @@ def aggregate(
         return AggregateState(
             jnp.zeros((), jnp.int32),
             key,
-            _attach(_per_leaf.init(compressor, params), params, axis_name),
+            _attach(_per_leaf.init_states(compressor, params), params, axis_name),
             _attach(_init_downlink(downlink, params, axis_name), params, axis_name),
             _init_received(plan, rule, [compressor, downlink], params, axis_name),
             _rule_state.init(plan, rule, metrics, params, axis_name),
@@ -189,33 +189,35 @@ def aggregate(
     def update(updates, state, params=None, *, reference=None, **extra_args):
         del params, extra_args
         reference = _rule_state.checked_reference(rule, reference, updates)
-        return _stages.run(stages, update_stage, state.count, updates, state, reference)
+        return _stages.run_stage(
+            stages, update_stage, state.count, updates, state, reference
+        )
 
     def update_stage(compressor, downlink, updates, state, reference):
         _check_updates(updates, axis_name)
-        reference = _joint.bundle(compressor, reference).tree
-        updates, unbundle, policy_of = _joint.bundle(compressor, updates)
+        reference = _joint.join_leaves(compressor, reference).tree
+        updates, unbundle, policy_of = _joint.join_leaves(compressor, updates)
         compressor, downlink = policy_of(compressor), policy_of(downlink)
-        names, leaves, treedef = _tree.flatten(updates)
-        rule.check(_collectives.size(axis_name))
+        names, leaves, treedef = _tree.flatten_named(updates)
+        rule.check(_collectives.axis_size(axis_name))
         plans = plan_all(compressor, downlink, names, leaves)
         name = f"aggregate({axis_name!r})"
-        shards = _collectives.size(model_axis_name) if model_axis_name else 1
+        shards = _collectives.axis_size(model_axis_name) if model_axis_name else 1
         for shipment in _plan.shipments(plans, rule, name, metrics, shards):
             # With scope "leaf" each leaf is a source: their distances add up.
             _traffic.record((init, *names), shipment)
         step = _random.step_key(state.key, state.count)
-        uplink = _per_leaf.states_of(
+        uplink = _per_leaf.find_states(
             [plan.compressor for plan in plans],
             names,
             leaves,
-            _worker_state.detach(state.uplink),
+            _worker_state.detach_axis(state.uplink),
         )
-        backlink = _per_leaf.states_of(
+        backlink = _per_leaf.find_states(
             [plan.downlink for plan in plans],
             names,
             [plan.shard for plan in plans],
-            _worker_state.detach(state.downlink),
+            _worker_state.detach_axis(state.downlink),
         )
         known, known_back = _received_of(plans, rule, names, state.received)
         anchors = _rule_state.anchors(
@@ -256,7 +258,7 @@ def _attach(states, leaves, axis_name):
     def vary(leaf, state):
         return _collectives.to_varying(state, _collectives.other_axes(leaf, axis_name))
 
-    return _worker_state.attach(jax.tree.map(vary, leaves, states), axis_name)
+    return _worker_state.attach_axis(jax.tree.map(vary, leaves, states), axis_name)
 
 
 def _init_downlink(downlink, params, axis_name):
@@ -266,7 +268,7 @@ def _init_downlink(downlink, params, axis_name):
     bound = _collectives.is_bound(axis_name)
 
     def init_leaf(path, leaf):
-        chosen = _per_leaf.select(downlink, _tree.path_name(path), leaf)
+        chosen = _per_leaf.select_compressor(downlink, _tree.path_name(path), leaf)
         if bound or jax.tree.leaves(jax.eval_shape(chosen.init, leaf)):
             leaf = _part_for_downlink(chosen, leaf, axis_name)
         return chosen.init(leaf)
@@ -276,9 +278,9 @@ def _init_downlink(downlink, params, axis_name):
 
 def _init_received(plan, rule, compressors, params, axis_name):
     """Return zeros wherever the receivers of a leaf must remember."""
-    names, leaves, treedef = _tree.flatten(params)
+    names, leaves, treedef = _tree.flatten_named(params)
     chosen = [
-        _per_leaf.select(compressor, name, leaf)
+        _per_leaf.select_compressor(compressor, name, leaf)
         for compressor in compressors
         if compressor is not None
         for name, leaf in zip(names, leaves, strict=True)
@@ -303,7 +305,7 @@ def _received_of(plans, rule, names, received):
     likes = [_plan.estimate_like(plan, rule) for plan in plans]
     there = _held.of_leaves(plans, likes, names, received.whole, received.part)
     back = [_plan.back_estimate_like(plan) for plan in plans]
-    return there, _per_leaf.arrays_of(names, back, received.back)
+    return there, _per_leaf.find_arrays(names, back, received.back)
 
 
 def _part_for_downlink(downlink, leaf, axis_name):
@@ -321,14 +323,14 @@ def _part_for_downlink(downlink, leaf, axis_name):
 
 def _check_updates(updates, axis_name):
     """Raise for leaves that are no gradients, or that were aggregated before."""
-    names, leaves, _ = _tree.flatten(updates)
+    names, leaves, _ = _tree.flatten_named(updates)
     for name, leaf in zip(names, leaves, strict=True):
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise TypeError(
                 f"`updates` must be floating-point, but leaf {name!r} is {leaf.dtype}. "
                 "Leave it out with optax.masked or optax.partition."
             )
-        if not _collectives.varies(leaf, axis_name):
+        if not _collectives.is_varying(leaf, axis_name):
             raise ValueError(
                 f"`updates` are already equal on all workers of {axis_name!r} (leaf "
                 f"{name!r}): under shard_map, jax.grad of replicated parameters sums "

@@ -81,28 +81,28 @@ def _is_metrics(node: Any) -> bool:
     return isinstance(node, AggregationMetrics)
 
 
-def nothing_yet(num_workers: int) -> AggregationMetrics:
+def zero_metrics(num_workers: int) -> AggregationMetrics:
     """Return the metrics before the first step."""
     zeros = jnp.zeros(num_workers, jnp.float32)
     nobody = jnp.zeros((), jnp.int32)
     return AggregationMetrics(nobody, zeros, zeros, zeros, jnp.zeros((), jnp.float32))
 
 
-def shapes(num_workers: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what :func:`measure` sums over all parts."""
+def summed_shapes(num_workers: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what :func:`measure_rule` sums over all parts."""
     return {"metrics": (3, num_workers), "kappa": (3,)}
 
 
-def measure(
+def measure_rule(
     parts: _judgement.Parts,
-    verdict: _rule.Verdict,
+    verdict: _rule.Applied,
     rule: _rule.AggregationRule,
     axes: _judgement.Axes,
 ) -> AggregationMetrics:
     """Look at what the rule did with the parts."""
-    num_workers = _collectives.size(axes.workers)
+    num_workers = _collectives.axis_size(axes.workers)
     if not parts:
-        return nothing_yet(num_workers)
+        return zero_metrics(num_workers)
     influence, used, squared = _judgement.sum_of_parts(
         {
             message: _of_part(part, verdict.merged[message], verdict.weights, rule)
@@ -110,7 +110,7 @@ def measure(
         },
         axes,
     )
-    near = _nearest(squared, num_workers - rule.contract.tolerated(num_workers))
+    near = _nearest_rows(squared, num_workers - rule.contract.tolerated(num_workers))
     error, spread, size = _judgement.sum_of_parts(
         {
             message: _of_nearest(part.rows, verdict.merged[message], near)
@@ -123,7 +123,7 @@ def measure(
         (influence / size).astype(jnp.float32),
         (1 - used / size).astype(jnp.float32),
         jnp.sqrt(squared).astype(jnp.float32),
-        _ratio(error, spread).astype(jnp.float32),
+        _spread_ratio(error, spread).astype(jnp.float32),
     )
 
 
@@ -131,8 +131,8 @@ def _of_part(part, merged, weights, rule):
     """Return influence, coordinates with influence and squared distance of each row."""
 
     def measured(rows, merged, *anchor):
-        part = _rule.Part(rows, *(row[0] for row in anchor))
-        influence = _influence(part, weights, rule)
+        part = _rule.Contributions(rows, *(row[0] for row in anchor))
+        influence = _row_influence(part, weights, rule)
         return jnp.stack(
             [
                 jnp.sum(influence, axis=1),
@@ -142,10 +142,10 @@ def _of_part(part, merged, weights, rule):
         )
 
     blocks = [row[None] for row in (merged, part.anchor) if row is not None]
-    return _columns.fold(measured, jnp.add, part.rows, *blocks)
+    return _columns.fold_columns(measured, jnp.add, part.rows, *blocks)
 
 
-def _influence(part, weights, rule):
+def _row_influence(part, weights, rule):
     """Return the derivative of the result with respect to every row."""
 
     def combine(rows):
@@ -155,10 +155,10 @@ def _influence(part, weights, rule):
     return pull(jnp.ones_like(merged))[0]
 
 
-def _nearest(squared, count):
+def _nearest_rows(squared, count):
     """Return which workers are the ``count`` nearest to the result, bool ``[W]``."""
     squared = jnp.where(jnp.isnan(squared), jnp.inf, squared)
-    return _lowest.ranks(squared) < count
+    return _lowest.score_ranks(squared) < count
 
 
 def _of_nearest(rows, merged, near):
@@ -176,5 +176,5 @@ def _of_nearest(rows, merged, near):
     )
 
 
-def _ratio(error, spread):
+def _spread_ratio(error, spread):
     return jnp.where(spread > 0, error / jnp.where(spread > 0, spread, 1), 0)

@@ -34,7 +34,7 @@ class CommunicationReport(NamedTuple):
     @property
     def ratio(self) -> float:
         """How many times fewer bytes travel than in a dense all-reduce."""
-        return _ratio(self.dense_nbytes, self.total_nbytes)
+        return _byte_ratio(self.dense_nbytes, self.total_nbytes)
 
     def __str__(self):
         """Return the table."""
@@ -42,12 +42,12 @@ class CommunicationReport(NamedTuple):
             *("transformation", "leaf", "shape", "compressor", "route"),
             *("bytes", "padding", "dense", "ratio"),
         )
-        rows = [_cells(shipment) for shipment in self.shipments]
+        rows = [_shipment_cells(shipment) for shipment in self.shipments]
         total = (
             *("total", "", "", "", ""),
-            *_numbers(self.total_nbytes, self.padding_nbytes, self.dense_nbytes),
+            *_number_cells(self.total_nbytes, self.padding_nbytes, self.dense_nbytes),
         )
-        return _table([header, *rows, total])
+        return _aligned_table([header, *rows, total])
 
 
 def communication_report(
@@ -107,7 +107,7 @@ def communication_report(
     while True:
         try:
             with _traffic.recording(step) as log:
-                jax.eval_shape(_inside(one_step, axes), params)
+                jax.eval_shape(_bind_axes(one_step, axes), params)
             return CommunicationReport(tuple(log.values()))
         except NameError as error:
             name = _unbound_axis(error)
@@ -116,7 +116,7 @@ def communication_report(
             axes[name] = _size_of(name, num_workers, axes)
 
 
-def _inside(step, axes):
+def _bind_axes(step, axes):
     """Return the step with all these axes bound."""
     for name, size in axes.items():
         step = jax.vmap(step, in_axes=None, axis_size=size, axis_name=name)
@@ -147,25 +147,25 @@ def _size_of(name, num_workers, axes):
     return num_workers
 
 
-def _ratio(dense, nbytes):
+def _byte_ratio(dense, nbytes):
     return dense / nbytes if nbytes else float("inf") if dense else 1.0
 
 
-def _numbers(nbytes, padding, dense):
-    ratio = f"{_ratio(dense, nbytes):.1f}x" if dense else "-"
+def _number_cells(nbytes, padding, dense):
+    ratio = f"{_byte_ratio(dense, nbytes):.1f}x" if dense else "-"
     return (*(f"{number:,.0f}" for number in (nbytes, padding, dense)), ratio)
 
 
-def _cells(shipment):
+def _shipment_cells(shipment):
     shape = "x".join(map(str, shipment.shape)) or "scalar"
     return (
         *(shipment.transformation, shipment.leaf, shape, shipment.compressor),
         shipment.route,
-        *_numbers(shipment.nbytes, shipment.padding, shipment.dense),
+        *_number_cells(shipment.nbytes, shipment.padding, shipment.dense),
     )
 
 
-def _table(rows):
+def _aligned_table(rows):
     """Align the cells, the last four to the right, and rule off head and total."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 

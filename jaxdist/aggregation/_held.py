@@ -35,7 +35,7 @@ def by_holder(
     part = [value if is_part else () for is_part, value in pairs]
     return (
         treedef.unflatten(whole),
-        _worker_state.attach(treedef.unflatten(part), axis_name),
+        _worker_state.attach_axis(treedef.unflatten(part), axis_name),
     )
 
 
@@ -53,9 +53,12 @@ def of_leaves(
             like if (plan.route == "scatter") == is_part else ()
             for like, plan in zip(likes, plans, strict=True)
         ]
-        return _per_leaf.arrays_of(names, wanted, tree)
+        return _per_leaf.find_arrays(names, wanted, tree)
 
     found = zip(
-        plans, find(whole, False), find(_worker_state.detach(part), True), strict=True
+        plans,
+        find(whole, False),
+        find(_worker_state.detach_axis(part), True),
+        strict=True,
     )
     return [p if plan.route == "scatter" else w for plan, w, p in found]

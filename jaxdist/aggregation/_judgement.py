@@ -32,7 +32,7 @@ class Axes(NamedTuple):
     )
 
 
-Parts = Mapping[Message, _rule.Part]  # all that travelled together
+Parts = Mapping[Message, _rule.Contributions]  # all that travelled together
 
 
 def judge(
@@ -41,12 +41,12 @@ def judge(
     key: jax.Array,
     memory: Any,
     axes: Axes,
-) -> _rule.Verdict:
+) -> _rule.Applied:
     """Apply the rule to all messages, which are one gradient."""
     if not parts:
-        return _rule.Verdict({}, None, memory, jnp.zeros((), jnp.int32))
+        return _rule.Applied({}, None, memory, jnp.zeros((), jnp.int32))
     everywhere = functools.partial(sum_of_parts, axes=axes)
-    return _rule.judge(rule, parts, everywhere, key, memory)
+    return _rule.apply_rule(rule, parts, everywhere, key, memory)
 
 
 def sum_of_parts(values: Mapping[Message, Any], axes: Axes) -> Any:
@@ -59,7 +59,7 @@ def sum_of_parts(values: Mapping[Message, Any], axes: Axes) -> Any:
         shards = tuple(
             name
             for name in _collectives.names_of(axes.model or ())
-            if _collectives.varies(value, name)
+            if _collectives.is_varying(value, name)
         )
         totals.append(_collectives.psum(value, shards) if shards else value)
     return functools.reduce(operator.add, totals)

@@ -46,7 +46,7 @@ class LeafPlan(NamedTuple):
     def part(self) -> jax.ShapeDtypeStruct:
         """What a worker decodes of the leaf, in the dtype in which rules work."""
         part = self.shard if self.route == "scatter" else self.like
-        return _tree.like(part, _tree.accumulator_dtype(part.dtype))
+        return _tree.like_leaf(part, _tree.accumulator_dtype(part.dtype))
 
 
 def plan_leaf(
@@ -61,8 +61,8 @@ def plan_leaf(
     other_axes: tuple[str, ...] = (),
 ) -> LeafPlan:
     """Choose the route of one leaf, or check the one that was asked for."""
-    up = _per_leaf.select(compressor, name, leaf)
-    down = _per_leaf.select(downlink or _per_leaf.DENSE, name, leaf)
+    up = _per_leaf.select_compressor(compressor, name, leaf)
+    down = _per_leaf.select_compressor(downlink or _per_leaf.DENSE, name, leaf)
     check_pair(rule, up)
     _check_real(name, leaf, rule, up, down)
     if downlink is not None and not down.contract.splittable:
@@ -71,7 +71,9 @@ def plan_leaf(
             "back each worker sends only its part. Use a compressor that splits."
         )
     plans = [
-        LeafPlan(name, _tree.like(leaf), up, down, candidate, num_workers, other_axes)
+        LeafPlan(
+            name, _tree.like_leaf(leaf), up, down, candidate, num_workers, other_axes
+        )
         for candidate in _possible(rule, up, downlink is not None)
     ]
     if route == "auto" and rule.anchor == "previous":
@@ -197,8 +199,8 @@ def _bytes_up(plan: LeafPlan) -> float:
     )
     arrays = jax.tree.leaves(payload)
     if plan.route == "psum":
-        arrays = [_tree.like(x, _collectives.psum_dtype(x.dtype)) for x in arrays]
-    nbytes = sum(_tree.nbytes(array) for array in arrays)
+        arrays = [_tree.like_leaf(x, _collectives.psum_dtype(x.dtype)) for x in arrays]
+    nbytes = sum(_tree.leaf_nbytes(array) for array in arrays)
     rate = {
         "psum": _traffic.all_reduce_bytes,
         "gather": _traffic.all_gather_bytes,
@@ -229,7 +231,9 @@ def shipments(
 ) -> Iterator[_traffic.Shipment]:
     """Yield what the report should say of this step."""
     for plan in plans:
-        dense = _traffic.all_reduce_bytes(_tree.nbytes(plan.like), plan.num_workers)
+        dense = _traffic.all_reduce_bytes(
+            _tree.leaf_nbytes(plan.like), plan.num_workers
+        )
         name = plan.compressor.name
         if plan.downlink is not _per_leaf.DENSE:
             name = f"{name}, back {plan.downlink.name}"
@@ -276,7 +280,7 @@ def _judged(
         shapes[rule.sees.what] = rule.sees.shape(num_rows)
     elif rule.contract.num_byzantine is not None:
         shapes["not finite"] = (num_workers,)
-    return shapes | (_aggregation_metrics.shapes(num_workers) if metrics else {})
+    return shapes | (_aggregation_metrics.summed_shapes(num_workers) if metrics else {})
 
 
 def row_dtype(plans: Sequence[LeafPlan]) -> Any:

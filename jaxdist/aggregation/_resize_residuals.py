@@ -54,14 +54,14 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
     """
     old = _checks.integer("old", old, 1)
     new = _checks.integer("new", new, 1)
-    names, leaves, _ = _tree.flatten(params)
+    names, leaves, _ = _tree.flatten_named(params)
     sizes = {name: leaf.size for name, leaf in zip(names, leaves, strict=True)}
 
     def resize(node):
         if isinstance(node, _aggregate.AggregateState):
             return _resize_aggregate(node, old, new, sizes)
         if _worker_state.is_per_worker(node):
-            return _average(node, old, new)
+            return _average_workers(node, old, new)
         return node
 
     def is_leaf(node):
@@ -82,15 +82,15 @@ def _resize_aggregate(state, old, new, sizes):
     def recut_senders(name, estimates):
         # [W, d/W], or [W, W, d/W] with the senders second.
         if estimates.ndim == 2:
-            return _recut(estimates, _size_of(name, sizes), new)
-        parts = _recut(jnp.mean(estimates, axis=1), _size_of(name, sizes), new)
+            return _recut_parts(estimates, _size_of(name, sizes), new)
+        parts = _recut_parts(jnp.mean(estimates, axis=1), _size_of(name, sizes), new)
         return jnp.broadcast_to(parts[:, None], (new, new, parts.shape[1]))
 
     def recut(name, estimates):
-        return _recut(estimates, _size_of(name, sizes), new)
+        return _recut_parts(estimates, _size_of(name, sizes), new)
 
     return state._replace(
-        uplink=_average(state.uplink, old, new),
+        uplink=_average_workers(state.uplink, old, new),
         downlink=_resize_parts(state.downlink, old, new, sizes),
         received=_aggregate.Received(
             _map_named(average_senders, whole),
@@ -100,12 +100,14 @@ def _resize_aggregate(state, old, new, sizes):
     )
 
 
-def _average(state, old, new):
+def _average_workers(state, old, new):
     """Give every worker the mean of all."""
 
     def rows(node):
         if isinstance(node, _stored_residual.Int8Residual):
-            mean = _mean_rows(_stored_residual.load(node, jnp.float32), old, new)
+            mean = _mean_rows(
+                _stored_residual.load_residual(node, jnp.float32), old, new
+            )
             return _stored_rows(mean)
         return _mean_rows(node, old, new)
 
@@ -121,10 +123,10 @@ def _resize_parts(state, old, new, sizes):
         size = _size_of(name, sizes)
         part = _tree.block_size(size, old)
         narrow = _is_int8(node)
-        array = _stored_residual.load(node, jnp.float32) if narrow else node
+        array = _stored_residual.load_residual(node, jnp.float32) if narrow else node
         if array.shape[1:] != (part,):
             return jax.tree.map(lambda leaf: _mean_rows(leaf, old, new), node)
-        parts = _recut(array, size, new)
+        parts = _recut_parts(array, size, new)
         return _stored_rows(parts) if narrow else parts
 
     return _worker_state.PerWorkerState(_map_named(rows, state.inner_state, _is_int8))
@@ -133,7 +135,7 @@ def _resize_parts(state, old, new, sizes):
 def _stored_rows(rows):
     """Store each worker's row alone, in one byte per element."""
     key = jax.random.key(0)
-    return jax.vmap(lambda row: _stored_residual.store(row, "int8", key))(rows)
+    return jax.vmap(lambda row: _stored_residual.store_residual(row, "int8", key))(rows)
 
 
 def _size_of(name: str, sizes: dict[str, int]) -> int:
@@ -171,6 +173,6 @@ def _mean_rows(rows: jax.Array, old: int, new: int) -> jax.Array:
     return jnp.broadcast_to(mean.astype(rows.dtype), (new, *rows.shape[1:]))
 
 
-def _recut(parts: jax.Array, size: int, new: int) -> jax.Array:
+def _recut_parts(parts: jax.Array, size: int, new: int) -> jax.Array:
     """Join ``[old, part]`` to a leaf of this size, and cut it into ``[new, part]``."""
     return _tree.to_blocks(parts.reshape(-1)[:size], new)

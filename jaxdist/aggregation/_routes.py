@@ -65,7 +65,7 @@ def encode(
     axis_name: _collectives.AxisName,
 ) -> tuple[list[Sent], list[Any]]:
     """Compress this worker's leaves; return what is to travel and the new states."""
-    me = _collectives.index(axis_name)
+    me = _collectives.axis_index(axis_name)
     sent, new_states = [], []
     for i, (plan, leaf, state) in enumerate(zip(plans, leaves, states, strict=True)):
         item = Sent(plan, None, _random.leaf_key(key, i))
@@ -164,7 +164,7 @@ def _talks(arrived, leaves, states, axis_name) -> list[_Talk]:
             alike.setdefault(kind if leaves[i].size <= _SMALL else i, []).append(i)
     if not alike:
         return []
-    me = _collectives.index(axis_name)
+    me = _collectives.axis_index(axis_name)
 
     def rows_of(i):
         return leaves[i], states[i], arrived[i].keys_of(me)
@@ -210,7 +210,7 @@ def _all_reduce(arrays, axis_name, packed: float = _PACKED):
     messages = [_joined([arrays[i] for i in group]) for group in groups.values()]
     means = list(arrays)
     for group, mean in zip(groups.values(), _means(messages, axis_name), strict=True):
-        parts = _tree.split(mean.reshape(-1), (arrays[i].size for i in group))
+        parts = _tree.split_flat(mean.reshape(-1), (arrays[i].size for i in group))
         for i, part in zip(group, parts, strict=True):
             means[i] = part.reshape(arrays[i].shape)
     return means
@@ -225,7 +225,7 @@ def _joined(arrays):
 
 def _means(arrays, axis_name):
     """Return the means over the workers, ``[1, ...]`` like the arrays."""
-    num_workers = _collectives.size(axis_name)
+    num_workers = _collectives.axis_size(axis_name)
 
     def is_narrow(array):
         return jnp.dtype(array.dtype).itemsize < 4
@@ -246,14 +246,14 @@ def _means(arrays, axis_name):
 
 def _all_gather(arrays, axis_name):
     """Return ``[W, ...]`` from ``[1, ...]``."""
-    message = _wire.pack(arrays)[0]
-    return _wire.unpack(_collectives.all_gather(message, axis_name), arrays)
+    message = _wire.pack_message(arrays)[0]
+    return _wire.unpack_message(_collectives.all_gather(message, axis_name), arrays)
 
 
 def _all_to_all(arrays, axis_name):
     """Return what each worker sent to this one, ``[W, ...]``."""
-    message = _collectives.all_to_all(_wire.pack(arrays), axis_name)
-    return _wire.unpack(message, arrays)
+    message = _collectives.all_to_all(_wire.pack_message(arrays), axis_name)
+    return _wire.unpack_message(message, arrays)
 
 
 class Merged(NamedTuple):
@@ -262,7 +262,7 @@ class Merged(NamedTuple):
     leaves: list[jax.Array]  # each flat, or my part of it on the route scatter
     estimates: list[Any]  # () for compressors that are not incremental
     parts: _judgement.Parts  # what it was made of; empty for the mean
-    verdict: _rule.Verdict
+    verdict: _rule.Applied
 
 
 def merge(
@@ -284,7 +284,7 @@ def merge(
     if rule.linear:
         leaves = [_decode_mean(item, rule) for item in arrived]
         nobody = jnp.zeros((), jnp.int32)
-        verdict = _rule.Verdict({}, None, memory, nobody)
+        verdict = _rule.Applied({}, None, memory, nobody)
         return Merged(leaves, _estimates(arrived, leaves), {}, verdict)
     dtype = _plan.row_dtype([item.plan for item in arrived])
     decoded = [_decode_rows(item).astype(dtype) for item in arrived]
@@ -299,7 +299,7 @@ def merge(
     leaves = [rows[0] for rows in decoded]  # right where there is nothing to judge
     for message, merged in verdict.merged.items():
         sizes = (decoded[i].shape[1] for i in chosen[message])
-        pieces = _tree.split(merged, sizes)
+        pieces = _tree.split_flat(merged, sizes)
         for i, piece in zip(chosen[message], pieces, strict=True):
             leaves[i] = piece
     return Merged(leaves, estimates, parts, verdict)

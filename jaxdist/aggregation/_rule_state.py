@@ -22,7 +22,7 @@ class RuleState(NamedTuple):
 
 def init(plan, rule, metrics, params, axis_name):
     """Return the state before the first step: the last result was 0."""
-    names, leaves, treedef = _tree.flatten(params)
+    names, leaves, treedef = _tree.flatten_named(params)
     num_workers = _size(rule, metrics, leaves, axis_name)
     held = _held.nothing(treedef)
     if leaves and rule.anchor == "previous":
@@ -33,7 +33,7 @@ def init(plan, rule, metrics, params, axis_name):
         rule.init(num_workers),
         *held,
         jnp.zeros((), jnp.int32),
-        _aggregation_metrics.nothing_yet(num_workers) if metrics else (),
+        _aggregation_metrics.zero_metrics(num_workers) if metrics else (),
     )
 
 
@@ -49,7 +49,7 @@ def after(plans, rule, metrics, merged, treedef, axes):
         verdict.memory,
         *_held.by_holder(plans, previous, treedef, axes.workers),
         _of_all_groups(verdict.num_nonfinite, axes.workers),
-        _aggregation_metrics.measure(merged.parts, verdict, rule, axes)
+        _aggregation_metrics.measure_rule(merged.parts, verdict, rule, axes)
         if metrics
         else (),
     )
@@ -66,8 +66,8 @@ def anchors(plans, rule, names, state, reference, axis_name):
     if not isinstance(rule.anchor, str):
         return [None] * len(plans)
     if rule.anchor == "reference":
-        me = _collectives.index(axis_name)
-        _, leaves, _ = _tree.flatten(reference)
+        me = _collectives.axis_index(axis_name)
+        _, leaves, _ = _tree.flatten_named(reference)
         return [
             _tree.to_blocks(leaf, plan.blocks)[me if plan.blocks > 1 else 0]
             for plan, leaf in zip(plans, leaves, strict=True)
@@ -85,7 +85,7 @@ def checked_reference(rule, reference, updates):
             f"`reference` must be the gradient with which {rule.name} compares all "
             "workers, got None: call tx.update(updates, state, params, reference=...)."
         )
-    names, leaves, treedef = _tree.flatten(updates)
+    names, leaves, treedef = _tree.flatten_named(updates)
     if jax.tree.structure(reference) != treedef:
         raise ValueError("`reference` must have the structure of `updates`.")
     for name, leaf, like in zip(names, jax.tree.leaves(reference), leaves, strict=True):
@@ -105,7 +105,7 @@ def _size(rule, metrics, leaves, axis_name):
     if needless or not leaves and not _collectives.is_bound(axis_name):
         return 1
     try:
-        return _collectives.size(axis_name)
+        return _collectives.axis_size(axis_name)
     except NameError as error:
         raise NameError(
             f"{error} The state of {rule.name} holds something for each worker or its "

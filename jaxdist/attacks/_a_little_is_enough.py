@@ -60,14 +60,17 @@ def a_little_is_enough(num_deviations: float | None = None) -> _attack.Attack:
         num_byzantine, num_honest = seen.own.shape[0], seen.honest.shape[0]
         shift = given
         if shift is None:
-            shift = deviations(num_honest + num_byzantine, num_byzantine)
-        mean, deviation = _moments.mean(seen.honest), _moments.deviation(seen.honest)
+            shift = hidden_deviations(num_honest + num_byzantine, num_byzantine)
+        mean, deviation = (
+            _moments.mean_row(seen.honest),
+            _moments.deviation_row(seen.honest),
+        )
         return mean - shift * deviation
 
-    return _attack.colluding(name, craft, check=check)
+    return _attack.colluding_attack(name, craft, check=check)
 
 
-def deviations(num_workers: int, num_byzantine: int) -> float:
+def hidden_deviations(num_workers: int, num_byzantine: int) -> float:
     """Return z of the formula; infinite when the attackers are the majority."""
     num_honest = num_workers - num_byzantine
     num_supporters = num_workers // 2 + 1 - num_byzantine
@@ -79,7 +82,7 @@ def deviations(num_workers: int, num_byzantine: int) -> float:
 
 def _check_formula(num_workers, num_byzantine):
     """Raise when the formula tells the attackers to do nothing, or anything at all."""
-    shift = deviations(num_workers, num_byzantine)
+    shift = hidden_deviations(num_workers, num_byzantine)
     if not 0 < shift < math.inf:
         raise ValueError(
             "`num_deviations` must be given to a_little_is_enough for "

@@ -60,4 +60,4 @@ def anti_comparative_elimination() -> _attack.Attack:
         allowed = _JUST_BELOW * norms[order[num_kept]]
         return -allowed / jnp.where(length > 0, length, 1) * left
 
-    return _attack.colluding(name, craft, check=check)
+    return _attack.colluding_attack(name, craft, check=check)

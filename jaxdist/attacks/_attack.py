@@ -132,7 +132,7 @@ class Attack:
             self.check(num_workers, num_byzantine)
 
 
-def colluding(
+def colluding_attack(
     name: str,
     craft: Callable[[SeenUpdates, jax.Array], jax.Array],
     num_honest: int = 1,
@@ -168,7 +168,7 @@ def to_rows(leaves: Sequence[jax.Array]) -> jax.Array:
 
 def from_row(row: jax.Array, like: Sequence[Any]) -> list[jax.Array]:
     """Cut a row ``[n]`` into leaves of these shapes and dtypes."""
-    parts = _tree.split(row, (math.prod(leaf.shape) for leaf in like))
+    parts = _tree.split_flat(row, (math.prod(leaf.shape) for leaf in like))
     return [
         part.reshape(leaf.shape).astype(leaf.dtype)
         for part, leaf in zip(parts, like, strict=True)

@@ -58,13 +58,13 @@ def coordinate_shift(
 
     def craft(seen, key):
         del key
-        mean = _moments.mean(seen.honest)
+        mean = _moments.mean_row(seen.honest)
         direction = jnp.ones_like(mean)
         if coordinate is not None:
             _checks.integer("coordinate", coordinate, 0, mean.size - 1)
             direction = jnp.zeros_like(mean).at[coordinate].set(1)
         if scale is None:
-            return mean + _spread.farthest(seen.honest, direction) * direction
+            return mean + _spread.farthest_shift(seen.honest, direction) * direction
         return mean + scale * direction
 
-    return _attack.colluding(name, craft)
+    return _attack.colluding_attack(name, craft)

@@ -32,7 +32,7 @@ class _Shifts(NamedTuple):
         return self.honest, self.mean[None], self.direction[None]
 
 
-def of_shifts(
+def shift_damages(
     rule: _rule.AggregationRule,
     key: jax.Array,
     honest: jax.Array,
@@ -52,7 +52,7 @@ def of_shifts(
       direction: ``[n]``, of which attackers add a multiple to the honest mean.
       num_byzantine: How many attackers.
     """
-    mean = _moments.mean(honest)
+    mean = _moments.mean_row(honest)
     shifts = _Shifts(rule, key, honest, mean, direction, num_byzantine)
     if rule.linear or (rule.mix is not None and _is_in_sight(rule.anchor)):
         return _of_mixing(shifts)
@@ -120,10 +120,10 @@ def _of_reducing(shifts, weights_of):
             row = mean + shift * direction
             crafted = jnp.broadcast_to(row, (num_copies, row.shape[1]))
             rows = jnp.concatenate([honest, crafted])
-            merged = shifts.rule.combine(_rule.Part(rows), weights)
+            merged = shifts.rule.combine(_rule.Contributions(rows), weights)
             return jnp.sum((merged - mean[0]) ** 2)
 
-        return jnp.sqrt(_columns.fold(squared, jnp.add, *shifts.rows))
+        return jnp.sqrt(_columns.fold_columns(squared, jnp.add, *shifts.rows))
 
     return damage
 
@@ -144,16 +144,16 @@ class _Products(NamedTuple):
 
         def measured(honest, mean, direction):
             moved = jnp.concatenate([honest - mean, direction])
-            product = _geometry.product
+            product = _geometry.exact_product
             with_mean = product(moved, mean[0])
             return cls(product(moved, moved.T), with_mean, jnp.sum(mean**2))
 
-        return _columns.fold(measured, jnp.add, *shifts.rows)
+        return _columns.fold_columns(measured, jnp.add, *shifts.rows)
 
     def geometry(self, shift: jax.Array, num_byzantine: int) -> _geometry.Geometry:
         """Return how all lie to each other when the attackers send this shift."""
         coefficients = self._coefficients(shift, num_byzantine)
-        product = _geometry.product
+        product = _geometry.exact_product
         among = product(product(coefficients, self.moved), coefficients.T)
         itself = jnp.diagonal(among)
         distances = jnp.maximum(itself[:, None] + itself[None] - 2 * among, 0)
@@ -166,9 +166,13 @@ class _Products(NamedTuple):
     def length(self, shift: jax.Array, weights: jax.Array) -> jax.Array:
         """Return how far from the honest mean the weighted sum of all rows is."""
         num_byzantine = weights.size - self.moved.shape[0] + 1
-        moved = _geometry.product(weights, self._coefficients(shift, num_byzantine))
+        moved = _geometry.exact_product(
+            weights, self._coefficients(shift, num_byzantine)
+        )
         more = jnp.sum(weights) - 1
-        squared = _geometry.product(moved, _geometry.product(self.moved, moved))
+        squared = _geometry.exact_product(
+            moved, _geometry.exact_product(self.moved, moved)
+        )
         squared += more * (2 * jnp.sum(moved * self.with_mean) + more * self.of_mean)
         return jnp.sqrt(jnp.maximum(squared, 0))
 

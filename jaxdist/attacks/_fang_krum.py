@@ -66,13 +66,13 @@ def fang_krum(knowledge: str = "full", num_halvings: int = 24) -> _attack.Attack
         del key
         num_byzantine = seen.own.shape[0]
         if knowledge == "full":
-            return _crafted(seen.honest, [num_byzantine], num_halvings)
-        return _crafted(seen.own, range(1, num_byzantine + 1), num_halvings)
+            return _crafted_rows(seen.honest, [num_byzantine], num_halvings)
+        return _crafted_rows(seen.own, range(1, num_byzantine + 1), num_halvings)
 
-    return _attack.colluding(name, craft, num_honest=0, check=check)
+    return _attack.colluding_attack(name, craft, num_honest=0, check=check)
 
 
-def _crafted(rows, copies, num_halvings):
+def _crafted_rows(rows, copies, num_halvings):
     """Return the first vector that Krum selects among the rows and some copies of it.
 
     Args:
@@ -80,13 +80,13 @@ def _crafted(rows, copies, num_halvings):
       copies: How many copies of the crafted vector to try, in this order.
       num_halvings: How often to halve at most.
     """
-    signs = jnp.sign(_moments.mean(rows))
+    signs = jnp.sign(_moments.mean_row(rows))
     powers = jnp.arange(num_halvings + 1).astype(rows.dtype)
     between = _geometry.Geometry.of(rows).squared_distances
 
     def is_selected(scale, count):
         to_crafted = jnp.sum((rows + scale * signs[None]) ** 2, axis=1)
-        return _selects(between, to_crafted, count)
+        return _krum_selects(between, to_crafted, count)
 
     def attempt(count):
         scales = _largest_scale(rows, between, count) * 2.0**-powers
@@ -108,7 +108,7 @@ def _largest_scale(rows, between, num_copies):
     return (share + longest) / max(size, 1) ** 0.5
 
 
-def _selects(between, to_crafted, num_copies):
+def _krum_selects(between, to_crafted, num_copies):
     """Whether Krum, told the true number of copies, selects the crafted vector."""
     num_rows = between.shape[0]
     num_neighbours = max(num_rows - 2, 1)

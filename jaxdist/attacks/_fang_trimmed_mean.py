@@ -67,12 +67,12 @@ def fang_trimmed_mean(
         return near[None] + drawn * (far - near)[None]
 
     name = f"fang_trimmed_mean({knowledge!r}, {outer})"
-    return _attack.colluding(name, craft, num_honest=int(knowledge == "full"))
+    return _attack.colluding_attack(name, craft, num_honest=int(knowledge == "full"))
 
 
 def _beyond_honest(honest, factor):
     """Return both ends of the interval that starts at an extreme honest value."""
-    grows = _moments.mean(honest) > 0
+    grows = _moments.mean_row(honest) > 0
     smallest = functools.reduce(jnp.minimum, honest)
     largest = functools.reduce(jnp.maximum, honest)
     near = jnp.where(grows, smallest, largest)
@@ -82,6 +82,8 @@ def _beyond_honest(honest, factor):
 
 def _beyond_estimate(own, num_deviations):
     """Return both ends of the interval, in standard deviations of the attackers."""
-    mean = _moments.mean(own)
-    outwards = jnp.where(mean > 0, -1, 1).astype(own.dtype) * _moments.deviation(own)
+    mean = _moments.mean_row(own)
+    outwards = jnp.where(mean > 0, -1, 1).astype(own.dtype) * _moments.deviation_row(
+        own
+    )
     return mean + _NEAREST * outwards, mean + num_deviations * outwards

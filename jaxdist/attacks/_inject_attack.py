@@ -72,7 +72,7 @@ def inject_attack(
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
-        attack.check_numbers(_collectives.size(axis_name), num_byzantine)
+        attack.check_numbers(_collectives.axis_size(axis_name), num_byzantine)
         step = _random.step_key(state.key, state.count)
         memory = state.attack_state
         if num_byzantine and jax.tree.leaves(updates):
@@ -81,8 +81,8 @@ def inject_attack(
         return updates, InjectAttackState(count, state.key, memory)
 
     def inject(updates, memory, step):
-        index = _collectives.index(axis_name)
-        num_honest = _collectives.size(axis_name) - num_byzantine
+        index = _collectives.axis_index(axis_name)
+        num_honest = _collectives.axis_size(axis_name) - num_byzantine
         if attack.corrupt is not None:
             corrupted = attack.corrupt(updates, _random.own_key(step, index))
         else:
@@ -105,8 +105,8 @@ def inject_attack(
 def _all_updates(leaves, axis_name):
     """Return every leaf ``[W, ...]``, gathered in one message."""
     single = [leaf[None] for leaf in leaves]
-    message = _collectives.all_gather(_wire.pack(single)[0], axis_name)
-    return _wire.unpack(message, single)
+    message = _collectives.all_gather(_wire.pack_message(single)[0], axis_name)
+    return _wire.unpack_message(message, single)
 
 
 def _row_of(rows, attacker):
@@ -120,9 +120,9 @@ def _shipments(
     updates: Any, attack: _attack.Attack, axis_name: _collectives.AxisName
 ) -> Iterator[_traffic.Shipment]:
     """Yield what travels so that the attackers see it; no optimizer would send it."""
-    num_workers = _collectives.size(axis_name)
-    for name, leaf in zip(*_tree.flatten(updates)[:2], strict=True):
-        nbytes = _traffic.all_gather_bytes(_tree.nbytes(leaf), num_workers)
+    num_workers = _collectives.axis_size(axis_name)
+    for name, leaf in zip(*_tree.flatten_named(updates)[:2], strict=True):
+        nbytes = _traffic.all_gather_bytes(_tree.leaf_nbytes(leaf), num_workers)
         yield _traffic.Shipment(
             f"inject_attack({axis_name!r})",
             name,

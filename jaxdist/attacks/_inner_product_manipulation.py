@@ -39,6 +39,6 @@ def inner_product_manipulation(scale: float = 0.1) -> _attack.Attack:
 
     def craft(seen, key):
         del key
-        return -scale * _moments.mean(seen.honest)
+        return -scale * _moments.mean_row(seen.honest)
 
-    return _attack.colluding(f"inner_product_manipulation({scale})", craft)
+    return _attack.colluding_attack(f"inner_product_manipulation({scale})", craft)

@@ -64,7 +64,7 @@ def learned_mimic(warm_up: int = 100) -> _attack.Attack:
         _checks.byzantine_count(name, num_byzantine, num_workers, num_workers - 1)
 
     def collude(seen, state, key):
-        learned = _learn(seen.honest, state, key)
+        learned = _learn_direction(seen.honest, state, key)
         learning = state.count < warm_up
         state = jax.tree.map(
             lambda new, old: jnp.where(learning, new, old), learned, state
@@ -72,10 +72,10 @@ def learned_mimic(warm_up: int = 100) -> _attack.Attack:
         state = state._replace(count=_tree.next_count(state.count))
         return jnp.take(seen.honest, state.worker_index, axis=0), state
 
-    return _attack.Attack(name=name, collude=collude, init=_init, check=check)
+    return _attack.Attack(name=name, collude=collude, init=_init_memory, check=check)
 
 
-def _init(updates: Any) -> LearnedMimicState:
+def _init_memory(updates: Any) -> LearnedMimicState:
     """Return the state before the first step."""
     leaves = jax.tree.leaves(updates)
     zeros = jnp.zeros(sum(leaf.size for leaf in leaves), _attack.row_dtype(leaves))
@@ -83,25 +83,25 @@ def _init(updates: Any) -> LearnedMimicState:
     return LearnedMimicState(count, zeros, zeros.copy(), count.copy())
 
 
-def _learn(honest, state, key):
+def _learn_direction(honest, state, key):
     """Do a power step, and find the worker that lies farthest in this direction."""
     time = state.count.astype(honest.dtype)
     drawn = jax.random.normal(key, state.direction.shape, honest.dtype)
     before = jnp.where(state.count == 0, drawn, state.direction)
-    mean = (time * state.mean + _moments.mean(honest)) / (time + 1)
+    mean = (time * state.mean + _moments.mean_row(honest)) / (time + 1)
     centred = honest - mean[None]
-    step = _unit(_product(_product(centred, before), centred))
-    direction = _unit((time * state.direction + step) / (time + 1))
-    farthest = jnp.argmax(_product(honest, direction)).astype(jnp.int32)
+    step = _unit_vector(_matrix_product(_matrix_product(centred, before), centred))
+    direction = _unit_vector((time * state.direction + step) / (time + 1))
+    farthest = jnp.argmax(_matrix_product(honest, direction)).astype(jnp.int32)
     return LearnedMimicState(state.count, mean, direction, farthest)
 
 
-def _product(left, right):
+def _matrix_product(left, right):
     """Multiply in full precision on every device."""
     return jnp.matmul(left, right, precision="highest")
 
 
-def _unit(vector):
+def _unit_vector(vector):
     """Scale to unit length; zero stays."""
     norm = jnp.linalg.norm(vector)
     return vector / jnp.where(norm > 0, norm, 1)

@@ -45,4 +45,4 @@ def mimic(worker_index: int = 0) -> _attack.Attack:
         del key
         return seen.honest[worker_index]
 
-    return _attack.colluding(f"mimic({worker_index})", craft, check=check)
+    return _attack.colluding_attack(f"mimic({worker_index})", craft, check=check)

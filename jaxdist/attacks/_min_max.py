@@ -40,4 +40,4 @@ def min_max(direction: str = "deviation") -> _attack.Attack:
       2021, Section IV-C. They halve an interval until it is small.
     """
     name = f"min_max({direction!r})"
-    return _spread.shifted_mean(name, direction, _spread.farthest)
+    return _spread.shifted_mean(name, direction, _spread.farthest_shift)

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 from jaxdist import _collectives
 
 
-def mean(rows: jax.Array) -> jax.Array:
+def mean_row(rows: jax.Array) -> jax.Array:
     """Return the mean of the rows ``[m, n]``."""
     return _collectives.sum_rows(rows) / rows.shape[0]
 
 
-def deviation(rows: jax.Array) -> jax.Array:
+def deviation_row(rows: jax.Array) -> jax.Array:
     """Return the standard deviation of the rows, with divisor m, as in the papers."""
-    squares = (rows - mean(rows)[None]) ** 2
+    squares = (rows - mean_row(rows)[None]) ** 2
     return jnp.sqrt(_collectives.sum_rows(squares) / rows.shape[0])

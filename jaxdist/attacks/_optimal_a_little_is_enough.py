@@ -63,9 +63,9 @@ def optimal_a_little_is_enough(
     """
 
     def direction(honest):
-        return -_moments.deviation(honest)
+        return -_moments.deviation_row(honest)
 
-    return _search.optimal(
+    return _search.optimal_attack(
         "optimal_a_little_is_enough",
         rule,
         direction,

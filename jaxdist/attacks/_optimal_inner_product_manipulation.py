@@ -60,9 +60,9 @@ def optimal_inner_product_manipulation(
     """
 
     def direction(honest):
-        return -_moments.mean(honest)
+        return -_moments.mean_row(honest)
 
-    return _search.optimal(
+    return _search.optimal_attack(
         "optimal_inner_product_manipulation",
         rule,
         direction,

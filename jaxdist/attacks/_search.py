@@ -13,7 +13,7 @@ _SMALLEST = 1e-3  # smallest shift that is tried, as a share of the largest
 _EQUAL = 1 - 1e-6  # shifts that harm by this share of the most harm as much
 
 
-def optimal(name, rule, direction, limit, num_magnitudes, num_refinements):
+def optimal_attack(name, rule, direction, limit, num_magnitudes, num_refinements):
     """Return the attack that searches along ``direction(honest)``; check arguments."""
     _checks.instance(
         "rule", rule, _rule.AggregationRule, "jaxdist.rules.trimmed_mean(2)"
@@ -27,14 +27,14 @@ def optimal(name, rule, direction, limit, num_magnitudes, num_refinements):
         rule.check(num_workers)
 
     def craft(seen, key):
-        mean, along = _moments.mean(seen.honest), direction(seen.honest)
+        mean, along = _moments.mean_row(seen.honest), direction(seen.honest)
         num_byzantine = seen.own.shape[0]
-        damage = _damage.of_shifts(rule, key, seen.honest, along, num_byzantine)
+        damage = _damage.shift_damages(rule, key, seen.honest, along, num_byzantine)
         grid = signed_grid(limit, num_magnitudes).astype(mean.dtype)
         candidates = jnp.zeros_like(mean, shape=grid.shape) + grid
-        return mean + worst(damage, candidates, num_refinements) * along
+        return mean + worst_shift(damage, candidates, num_refinements) * along
 
-    return _attack.colluding(f"{name}({rule.name})", craft, check=check)
+    return _attack.colluding_attack(f"{name}({rule.name})", craft, check=check)
 
 
 def signed_grid(limit: float, num_magnitudes: int) -> np.ndarray:
@@ -43,7 +43,7 @@ def signed_grid(limit: float, num_magnitudes: int) -> np.ndarray:
     return np.concatenate([-magnitudes[::-1], [0.0], magnitudes])
 
 
-def worst(damage, candidates, num_refinements: int) -> jax.Array:
+def worst_shift(damage, candidates, num_refinements: int) -> jax.Array:
     """Return the shift with most damage; of those that are equal the smallest.
 
     The damage may jump: rules that select lose sight of the attackers all at once, and
@@ -63,7 +63,7 @@ def worst(damage, candidates, num_refinements: int) -> jax.Array:
     def refine(i, tried):
         del i
         shifts, harms = tried
-        _, cells = jax.lax.top_k(_promises(shifts, harms), _AT_ONCE)
+        _, cells = jax.lax.top_k(_promised_damage(shifts, harms), _AT_ONCE)
         middles = (shifts[cells] + shifts[cells + 1]) / 2
         shifts = jnp.concatenate([shifts[:-_AT_ONCE], middles])
         harms = jnp.concatenate([harms[:-_AT_ONCE], jax.vmap(damage)(middles)])
@@ -77,7 +77,7 @@ def worst(damage, candidates, num_refinements: int) -> jax.Array:
     return shifts[jnp.argmin(jnp.where(among_worst, size, jnp.inf))]
 
 
-def _promises(shifts, harms):
+def _promised_damage(shifts, harms):
     """Return what each cell between neighbours promises at most."""
     width = jnp.diff(shifts)
     slope = jnp.diff(harms) / jnp.where(width > 0, width, jnp.inf)

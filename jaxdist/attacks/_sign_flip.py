@@ -44,18 +44,18 @@ def sign_flip(scale: float = 1.0, of: str = "own") -> _attack.Attack:
     _checks.real("scale", scale, 0.0, above=True)
     _checks.one_of("of", of, ("own", "mean", "sum"))
     if of == "own":
-        return _attack.Attack(_opposite(scale), f"sign_flip({scale})")
+        return _attack.Attack(_opposite_rows(scale), f"sign_flip({scale})")
 
     def craft(seen, key):
         del key
         if of == "mean":
-            return -scale * _moments.mean(seen.honest)
+            return -scale * _moments.mean_row(seen.honest)
         return -scale / seen.own.shape[0] * _collectives.sum_rows(seen.honest)
 
-    return _attack.colluding(f"sign_flip({scale}, {of!r})", craft)
+    return _attack.colluding_attack(f"sign_flip({scale}, {of!r})", craft)
 
 
-def _opposite(scale):
+def _opposite_rows(scale):
     """Return what a single worker makes of its own updates."""
 
     def corrupt(updates, key):

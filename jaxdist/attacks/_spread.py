@@ -31,30 +31,30 @@ def shifted_mean(
 
     def craft(seen, key):
         del key
-        chosen = direction(seen.honest, direction_name)
-        return _moments.mean(seen.honest) + shift_of(seen.honest, chosen) * chosen
+        chosen = shift_direction(seen.honest, direction_name)
+        return _moments.mean_row(seen.honest) + shift_of(seen.honest, chosen) * chosen
 
-    return _attack.colluding(name, craft)
+    return _attack.colluding_attack(name, craft)
 
 
-def direction(honest: jax.Array, name: str) -> jax.Array:
+def shift_direction(honest: jax.Array, name: str) -> jax.Array:
     """Return the direction of this name, one of DIRECTIONS, against the honest mean."""
     if name == "deviation":
-        return -_moments.deviation(honest)
-    mean = _moments.mean(honest)
+        return -_moments.deviation_row(honest)
+    mean = _moments.mean_row(honest)
     if name == "sign":
         return -jnp.sign(mean)
     length = jnp.linalg.norm(mean)
     return -mean / jnp.where(length > 0, length, 1)
 
 
-def farthest(honest: jax.Array, direction: jax.Array) -> jax.Array:
+def farthest_shift(honest: jax.Array, direction: jax.Array) -> jax.Array:
     r"""Return the largest :math:`\gamma` within the honest diameter.
 
     The point :math:`\mu + \gamma p` is to be no farther from any honest row than two of
     these are from each other.
     """
-    from_mean, slopes, between = _measure(honest, direction)
+    from_mean, slopes, between = _measure_spread(honest, direction)
     left = _MARGIN * jnp.max(between) - from_mean
     return jnp.min(_largest_root(left, slopes, jnp.sum(direction**2)))
 
@@ -65,7 +65,7 @@ def farthest_in_sum(honest: jax.Array, direction: jax.Array, budget: str) -> jax
     The squared distances of :math:`\mu + \gamma p` from all honest rows are to sum to
     no more than the largest such sum of one of them, or the smallest.
     """
-    from_mean, slopes, between = _measure(honest, direction)
+    from_mean, slopes, between = _measure_spread(honest, direction)
     sums = jnp.sum(between, axis=1)
     allowed = _MARGIN * (jnp.max(sums) if budget == "max" else jnp.min(sums))
     left = allowed - jnp.sum(from_mean)
@@ -73,10 +73,10 @@ def farthest_in_sum(honest: jax.Array, direction: jax.Array, budget: str) -> jax
     return _largest_root(left, jnp.sum(slopes), squared)
 
 
-def _measure(honest, direction):
+def _measure_spread(honest, direction):
     """Return squared distances from the mean, half their slopes, and those between."""
     # Relative to the mean as it is rounded, which counts when it is far from zero.
-    mean = _moments.mean(honest)
+    mean = _moments.mean_row(honest)
     rows = jnp.concatenate([honest, mean[None]])
     distances = _geometry.Geometry.of(rows).squared_distances
     slopes = jnp.sum((mean[None] - honest) * direction[None], axis=1)

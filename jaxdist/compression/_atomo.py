@@ -74,8 +74,8 @@ def atomo(
     suffix = "" if basis == "entry" else f", {basis!r}"
     name = f"atomo({density}, {block_size}{suffix})"
     if basis == "svd":
-        return _spectral.compressor(f"atomo({density}, {basis!r})", density)
-    entries = _sampling.compressor(name, density, block_size, level)
+        return _spectral.spectral_compressor(f"atomo({density}, {basis!r})", density)
+    entries = _sampling.sampled_compressor(name, density, block_size, level)
     if basis == "dct":
         return _cosine.in_frequencies(entries, _TRANSFORM, name)
     return entries

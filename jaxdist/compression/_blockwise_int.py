@@ -60,13 +60,13 @@ def blockwise_int(
         scales = _scaling.max_norms(chunks)
         codes = jnp.round(_scaling.in_units(chunks, scales) * levels) + levels
         codes = _tree.from_chunks(codes.astype(jnp.uint8), rows.shape[1])
-        return (_packing.pack(codes, bits), scales), state
+        return (_packing.pack_bits(codes, bits), scales), state
 
     def decode(payload, like, keys):
         del keys
         packed, scales = payload
         size = _tree.block_size(math.prod(like.shape), packed.shape[0])
-        codes = _tree.to_chunks(_packing.unpack(packed, bits, size), block_size)
+        codes = _tree.to_chunks(_packing.unpack_bits(packed, bits, size), block_size)
         # The scale over the levels could be too small for float32, or round up.
         shares = (codes.astype(jnp.float32) - levels) / levels
         rows = _tree.from_chunks(shares * scales[..., None], size)

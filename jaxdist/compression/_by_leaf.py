@@ -54,9 +54,9 @@ def by_leaf(
       [0. 1. 2.]
     """
     patterns = dict(patterns or {})
-    _per_leaf.check("compressor", compressor)
+    _per_leaf.check_compressor("compressor", compressor)
     for pattern, chosen in patterns.items():
-        _per_leaf.check(f"patterns[{pattern!r}]", chosen)
+        _per_leaf.check_compressor(f"patterns[{pattern!r}]", chosen)
     min_ndim = _checks.integer("min_ndim", min_ndim, 0)
     min_size = _checks.integer("min_size", min_size, 0)
 

@@ -57,7 +57,7 @@ def by_step(
     """
     for start, compressor in compressors.items():
         _checks.integer("compressors", start, 0)
-        _per_leaf.check(f"compressors[{start}]", compressor, policies=True)
+        _per_leaf.check_compressor(f"compressors[{start}]", compressor, policies=True)
     if 0 not in compressors:
         raise ValueError(
             "`compressors` must say what to use from step 0 on, got the steps "

@@ -152,27 +152,29 @@ def cat(
         del state
         chunks = _tree.to_chunks(_tree.to_blocks(leaf, blocks), block_size)
         length = chunks.shape[-1]
-        indices, sizes = _descending(chunks, _tree.kept(max_density, length))
-        bits = _bits(sizes.shape[-1], length, leaf.dtype, mode)
-        gains = _GAINS[mode](sizes, _sampling.magnitudes(chunks))
+        indices, sizes = _sorted_descending(
+            chunks, _tree.kept_count(max_density, length)
+        )
+        bits = _index_bits(sizes.shape[-1], length, leaf.dtype, mode)
+        gains = _GAINS[mode](sizes, _sampling.relative_magnitudes(chunks))
         worth = gains / jnp.broadcast_to(cost(bits), gains.shape)
         number = 1 + jnp.argmax(worth, axis=-1).astype(jnp.int32)
         sent = jnp.sum(bits[number - 1].astype(jnp.float32)) / 8
         state = CatState(jnp.sum(number, dtype=jnp.int32), sent)
         if mode == "stochastic":
-            return _draw(keys.own, chunks, number, sizes.shape[-1]), state
-        values = _sparse.gather(chunks, indices)
+            return _draw_elements(keys.own, chunks, number, sizes.shape[-1]), state
+        values = _sparse.gather_elements(chunks, indices)
         used = jnp.arange(values.shape[-1]).reshape(1, 1, -1) < number[..., None]
         values = jnp.where(used, values, jnp.zeros_like(values))
         if mode == "top_k":
-            return _sparse.payload(values, indices, length), state
-        return _signs(values, number, indices, length), state
+            return _sparse.sparse_payload(values, indices, length), state
+        return _packed_signs(values, number, indices, length), state
 
     def accumulate(total, payload, keys):
         del keys
         if mode == "sign":
             payload = _from_signs(payload, max_density, total, block_size)
-        return _sparse.accumulate(total, payload)
+        return _sparse.accumulate_sparse(total, payload)
 
     def decode(payload, like, keys):
         travelled = jax.tree.leaves(payload)[0]
@@ -183,7 +185,7 @@ def cat(
         _, length = _tree.chunk_shape(size, block_size)
         if mode != "stochastic":
             return 1.0 - 1.0 / length
-        sampler = _sampling.Sampler(length, _tree.kept(max_density, length))
+        sampler = _sampling.Sampler(length, _tree.kept_count(max_density, length))
         return max(length / min(1.0, sampler.budget) - 1.0, sampler.variance())
 
     contract = _compressor.Contract(
@@ -196,7 +198,7 @@ def cat(
     return _compressor.Compressor(init, encode, decode, contract, name, accumulate)
 
 
-def _bits(count, length, dtype, mode):
+def _index_bits(count, length, dtype, mode):
     """Return the bits of messages of 1, 2, ... ``count`` elements, uint32."""
     number = jnp.arange(1, count + 1, dtype=jnp.uint32)
     index = math.ceil(math.log2(length))
@@ -205,12 +207,14 @@ def _bits(count, length, dtype, mode):
     return number * (index + jnp.finfo(dtype).bits)
 
 
-def _descending(chunks, count):
+def _sorted_descending(chunks, count):
     """Return where the largest stand and their relative magnitudes, largest first."""
-    indices = _selection.largest(chunks, count)
-    sizes = _sparse.gather(_sampling.magnitudes(chunks), indices)
+    indices = _selection.largest_elements(chunks, count)
+    sizes = _sparse.gather_elements(_sampling.relative_magnitudes(chunks), indices)
     order = jnp.argsort(sizes, axis=-1, descending=True, stable=True)
-    return _sparse.gather(indices, order), _sparse.gather(sizes, order)
+    return _sparse.gather_elements(indices, order), _sparse.gather_elements(
+        sizes, order
+    )
 
 
 def _squared_norm(sizes):
@@ -242,11 +246,14 @@ def _stochastic_gains(sizes, everything):
     place = jnp.arange(sizes.shape[-1], dtype=jnp.float32).reshape(1, 1, -1)
     until = place + rest / jnp.where(sizes > 0, sizes, jnp.finfo(jnp.float32).tiny)
     until = jax.lax.cummax(until, axis=until.ndim - 1)
-    first = _sparse.search(until, place.reshape(-1) + 1)
+    first = _sparse.search_sorted(until, place.reshape(-1) + 1)
     first = jnp.minimum(first, place.astype(jnp.int32))
     certain = jnp.cumsum(sizes**2, axis=-1) - sizes**2
     left = place + 1 - first.astype(jnp.float32)
-    moment = _sparse.gather(certain, first) + _sparse.gather(rest, first) ** 2 / left
+    moment = (
+        _sparse.gather_elements(certain, first)
+        + _sparse.gather_elements(rest, first) ** 2 / left
+    )
     return _squared_norm(everything) / jnp.where(moment > 0, moment, 1.0)
 
 
@@ -257,25 +264,25 @@ _GAINS = {
 }
 
 
-def _draw(key, chunks, number, capacity):
+def _draw_elements(key, chunks, number, capacity):
     """Draw ``number`` elements of each chunk."""
     sampler = _sampling.Sampler(chunks.shape[-1], capacity)
-    sizes = _sampling.magnitudes(chunks)
+    sizes = _sampling.relative_magnitudes(chunks)
     # Rounding can take a few more than the number, but never more than there is room.
     budget = jnp.minimum(number.astype(jnp.float32), sampler.budget)
-    chances = _sampling.probabilities(sizes, _sampling.water_level(sizes, budget))
-    drawn = _sampling.draw(
-        key, chunks, _sampling.units(chances, chunks, sampler), sampler
+    chances = _sampling.keep_probabilities(sizes, _sampling.water_level(sizes, budget))
+    drawn = _sampling.draw_elements(
+        key, chunks, _sampling.probability_units(chances, chunks, sampler), sampler
     )
-    return _sparse.payload(*drawn, sampler.length)
+    return _sparse.sparse_payload(*drawn, sampler.length)
 
 
-def _signs(values, number, indices, length):
+def _packed_signs(values, number, indices, length):
     """Return the signs of the values, the mean magnitude of those used, and places."""
     blocks = values.shape[0]
     share = jnp.abs(values).astype(jnp.float32) / number[..., None].astype(jnp.float32)
     signs = jnp.packbits(values.reshape(blocks, -1) >= 0, axis=-1)
-    _, packed = _sparse.payload(values, indices, length)
+    _, packed = _sparse.sparse_payload(values, indices, length)
     return signs, jnp.sum(share, axis=-1), number, packed
 
 
@@ -284,7 +291,7 @@ def _from_signs(payload, max_density, total, block_size):
     signs, scales, number, packed = payload
     blocks, chunks = scales.shape
     _, length = _tree.chunk_shape(_tree.block_size(total.size, blocks), block_size)
-    count = _tree.kept(max_density, length)
+    count = _tree.kept_count(max_density, length)
     positive = jnp.unpackbits(signs, axis=-1, count=chunks * count)
     positive = positive.reshape(blocks, chunks, count) == 1
     used = jnp.arange(count).reshape(1, 1, -1) < number[..., None]

@@ -53,19 +53,21 @@ def compress(
       >>> print(updates)
       [-0.4  0.  -0.2  0. ]
     """
-    _per_leaf.check("compressor", compressor, policies=True, steps=True)
+    _per_leaf.check_compressor("compressor", compressor, policies=True, steps=True)
     key = _random.as_key(key)
-    stages = _stages.of(compressor)
+    stages = _stages.split_stages(compressor)
 
     def init(params):
-        return _stages.init(stages, init_stage, params)
+        return _stages.init_stages(stages, init_stage, params)
 
     def init_stage(compressor, params):
-        params, _, policy_of = _joint.bundle(compressor, params)
+        params, _, policy_of = _joint.join_leaves(compressor, params)
         compressor = policy_of(compressor)
 
         def init_received(path, leaf):
-            chosen = _per_leaf.select(compressor, _tree.path_name(path), leaf)
+            chosen = _per_leaf.select_compressor(
+                compressor, _tree.path_name(path), leaf
+            )
             if not chosen.incremental:
                 return ()
             return jnp.zeros_like(leaf, dtype=_tree.accumulator_dtype(leaf.dtype))
@@ -73,31 +75,33 @@ def compress(
         return CompressState(
             jnp.zeros((), jnp.int32),
             key,
-            _per_leaf.init(compressor, params),
+            _per_leaf.init_states(compressor, params),
             jax.tree.map_with_path(init_received, params),
         )
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
-        return _stages.run(stages, update_stage, state.count, updates, state)
+        return _stages.run_stage(stages, update_stage, state.count, updates, state)
 
     def update_stage(compressor, updates, state):
-        updates, unbundle, policy_of = _joint.bundle(compressor, updates)
+        updates, unbundle, policy_of = _joint.join_leaves(compressor, updates)
         compressor = policy_of(compressor)
-        names, leaves, treedef = _tree.flatten(updates)
+        names, leaves, treedef = _tree.flatten_named(updates)
         step = _random.step_key(state.key, state.count)
         compressors = [
-            _per_leaf.select(compressor, name, leaf)
+            _per_leaf.select_compressor(compressor, name, leaf)
             for name, leaf in zip(names, leaves, strict=True)
         ]
-        states = _per_leaf.states_of(compressors, names, leaves, state.compressor_state)
+        states = _per_leaf.find_states(
+            compressors, names, leaves, state.compressor_state
+        )
         likes = [
-            _tree.like(leaf, _tree.accumulator_dtype(leaf.dtype))
+            _tree.like_leaf(leaf, _tree.accumulator_dtype(leaf.dtype))
             if chosen.incremental
             else ()
             for chosen, leaf in zip(compressors, leaves, strict=True)
         ]
-        received = _per_leaf.arrays_of(names, likes, state.received)
+        received = _per_leaf.find_arrays(names, likes, state.received)
         seen = []
         for i, (chosen, leaf) in enumerate(zip(compressors, leaves, strict=True)):
             keys = _random.keys_of(_random.leaf_key(step, i), 0)
@@ -107,7 +111,7 @@ def compress(
                 received[i] = _tree.add_finite(received[i], change)
                 seen.append(received[i].astype(leaf.dtype))
             else:
-                seen.append(chosen.decode(payload, _tree.like(leaf), keys))
+                seen.append(chosen.decode(payload, _tree.like_leaf(leaf), keys))
         return unbundle(treedef.unflatten(seen)), CompressState(
             _tree.next_count(state.count),
             state.key,

@@ -13,7 +13,7 @@ CompressorState = Any
 Payload = Any
 
 
-def _unbounded(size: int) -> float:
+def _unbounded_variance(size: int) -> float:
     """A squared error without any bound."""
     del size
     return math.inf
@@ -44,7 +44,7 @@ class Contract:
     """
 
     unbiased: bool = False
-    variance: Callable[[int], float] = _unbounded
+    variance: Callable[[int], float] = _unbounded_variance
     linear: bool = False
     splittable: bool = True
     stochastic: bool = False

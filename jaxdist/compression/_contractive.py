@@ -36,7 +36,7 @@ def contractive(compressor: _compressor.Compressor) -> _compressor.Compressor:
       Horváth et al., `Stochastic Distributed Learning with Gradient Quantization and
       Variance Reduction <https://arxiv.org/abs/1904.05115>`_, 2019.
     """
-    _per_leaf.check("compressor", compressor)
+    _per_leaf.check_compressor("compressor", compressor)
     contract = compressor.contract
     if not contract.unbiased or math.isinf(contract.variance(1)):
         raise ValueError(

@@ -97,17 +97,17 @@ def eden(
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
         chunks = _to_powers_of_two(rows, bits, block_size)
         largest = _scaling.max_norms(chunks)
-        rotated = _hadamard.rotate(_scaling.in_units(chunks, largest), keys.own)
-        codes, values = _round(rotated, half)
-        scales = _scales(rotated, values, scale) * largest
-        return (_packing.pack(codes.reshape(blocks, -1), bits), scales), state
+        rotated = _hadamard.rotate_blocks(_scaling.in_units(chunks, largest), keys.own)
+        codes, values = _round_to_centroids(rotated, half)
+        scales = _block_scales(rotated, values, scale) * largest
+        return (_packing.pack_bits(codes.reshape(blocks, -1), bits), scales), state
 
     def decode(payload, like, keys):
         packed, scales = payload
         blocks, chunks = scales.shape
         size = _tree.block_size(math.prod(like.shape), blocks)
         length = _chunk_length(size, bits, block_size)
-        codes = _packing.unpack(packed, bits, chunks * length)
+        codes = _packing.unpack_bits(packed, bits, chunks * length)
         values = _look_up(codes.reshape(blocks, chunks, length), centroids)
         rows = _hadamard.rotate_back(values, keys.own) * scales[..., None]
         return _tree.from_blocks(_tree.from_chunks(rows, size), like)
@@ -161,9 +161,11 @@ def _to_powers_of_two(rows: jax.Array, bits: int, block_size: int) -> jax.Array:
     return padded.reshape(blocks, -1, length)
 
 
-def _round(rotated: jax.Array, half: np.ndarray) -> tuple[jax.Array, jax.Array]:
+def _round_to_centroids(
+    rotated: jax.Array, half: np.ndarray
+) -> tuple[jax.Array, jax.Array]:
     """Return codes and values of the nearest centroids, in units of the chunk's."""
-    mean_squares = _dot(rotated, rotated) / rotated.shape[-1]
+    mean_squares = _inner_products(rotated, rotated) / rotated.shape[-1]
     units = _scaling.in_units(rotated, jnp.sqrt(mean_squares))
     index = jnp.zeros_like(units, dtype=jnp.uint8)
     for boundary in (half[1:] + half[:-1]) / 2:
@@ -182,16 +184,16 @@ def _look_up(index: jax.Array, table: np.ndarray) -> jax.Array:
     return values
 
 
-def _scales(rotated: jax.Array, values: jax.Array, scale: str) -> jax.Array:
+def _block_scales(rotated: jax.Array, values: jax.Array, scale: str) -> jax.Array:
     """Return the factor of each chunk; that of a zero chunk is zero."""
-    product = _dot(rotated, values)
+    product = _inner_products(rotated, values)
     if scale == "least_squares":
-        return product / _dot(values, values)
+        return product / _inner_products(values, values)
     # A product of zero is one of a zero chunk; NaN is none.
-    return _dot(rotated, rotated) / jnp.where(product == 0, 1.0, product)
+    return _inner_products(rotated, rotated) / jnp.where(product == 0, 1.0, product)
 
 
-def _dot(left: jax.Array, right: jax.Array) -> jax.Array:
+def _inner_products(left: jax.Array, right: jax.Array) -> jax.Array:
     """Return inner products over the last axis.
 
     On CPU a sum of products that are computed on the way is ten times slower.

@@ -67,7 +67,7 @@ def ef21(
       al., `Momentum Provably Improves Error Feedback!
       <https://arxiv.org/abs/2305.15155>`_, 2023.
     """
-    _per_leaf.check("compressor", compressor)
+    _per_leaf.check_compressor("compressor", compressor)
     _feedback.check_single("ef21", compressor)
     if momentum is not None:
         _checks.real("momentum", momentum, 0.0, 1.0, below=True)
@@ -96,7 +96,7 @@ def ef21(
         payload, inner_state = compressor.encode(
             change, state.inner_state, keys, blocks
         )
-        seen = compressor.decode(payload, _tree.like(estimate), keys)
+        seen = compressor.decode(payload, _tree.like_leaf(estimate), keys)
         estimate = _tree.add_finite(estimate, seen)
         kept = ()
         if momentum is not None:

@@ -70,7 +70,7 @@ def error_feedback(
       Schemes <https://arxiv.org/abs/1901.09847>`_, 2019, Algorithm 2. Peng et al.,
       `DeMo: Decoupled Momentum Optimization <https://arxiv.org/abs/2411.19870>`_, 2024.
     """
-    _per_leaf.check("compressor", compressor)
+    _per_leaf.check_compressor("compressor", compressor)
     _feedback.check_single("error_feedback", compressor)
     _checks.real("decay", decay, 0.0, 1.0)
     _checks.one_of("residual_dtype", residual_dtype, _stored_residual.DTYPES)
@@ -80,14 +80,14 @@ def error_feedback(
         dtype = residual_dtype or _tree.accumulator_dtype(leaf.dtype)
         count = () if learning_rate is None else jnp.zeros((), jnp.int32)
         return ErrorFeedbackState(
-            count, _stored_residual.zeros(leaf, dtype), compressor.init(leaf)
+            count, _stored_residual.zero_residual(leaf, dtype), compressor.init(leaf)
         )
 
     def wanted_of(leaf, state):
         """Return the leaf and what is still owed, and the latter alone."""
         dtype = _tree.accumulator_dtype(leaf.dtype)
-        factor = decay * _rescaling(learning_rate, state.count)
-        residual = _stored_residual.load(state.residual, dtype)
+        factor = decay * _residual_rescaling(learning_rate, state.count)
+        residual = _stored_residual.load_residual(state.residual, dtype)
         return leaf.astype(dtype) + jnp.asarray(factor, dtype) * residual, residual
 
     def remember(dropped, residual, state, inner_state, keys):
@@ -95,7 +95,9 @@ def error_feedback(
         key = jax.random.fold_in(keys.own, _STORE)
         count = () if learning_rate is None else _tree.next_count(state.count)
         return ErrorFeedbackState(
-            count, _stored_residual.store(kept, residual_dtype, key), inner_state
+            count,
+            _stored_residual.store_residual(kept, residual_dtype, key),
+            inner_state,
         )
 
     def encode(leaf, state, keys, blocks):
@@ -105,7 +107,7 @@ def error_feedback(
         payload, inner_state = compressor.encode(
             wanted.astype(leaf.dtype), state.inner_state, keys, blocks
         )
-        dropped = wanted - compressor.decode(payload, _tree.like(wanted), keys)
+        dropped = wanted - compressor.decode(payload, _tree.like_leaf(wanted), keys)
         return payload, remember(dropped, residual, state, inner_state, keys)
 
     def in_rounds(dialogue):
@@ -145,7 +147,9 @@ def error_feedback(
 _STORE = 0x5E  # folded into the sender's key for what only the sender draws
 
 
-def _rescaling(learning_rate: optax.Schedule | None, count: Any) -> jax.Array | float:
+def _residual_rescaling(
+    learning_rate: optax.Schedule | None, count: Any
+) -> jax.Array | float:
     """Return the ratio of the last step size to this one."""
     if learning_rate is None:
         return 1.0

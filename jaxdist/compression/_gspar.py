@@ -93,7 +93,7 @@ def _for_density(density, max_density, block_size):
             return _sampling.water_level(sizes, sampler.budget)
         return _sampling.greedy_level(sizes, sampler.budget, _GREEDY_STEPS)
 
-    return _sampling.compressor(f"gspar({density})", density, block_size, level)
+    return _sampling.sampled_compressor(f"gspar({density})", density, block_size, level)
 
 
 def _for_variance(variance, max_density, block_size):
@@ -108,7 +108,7 @@ def _for_variance(variance, max_density, block_size):
         return jnp.minimum(wanted, _sampling.water_level(sizes, sampler.budget))
 
     name = f"gspar(variance={variance}, max_density={room:.4g}, {block_size})"
-    return _sampling.compressor(name, room, block_size, level, variance)
+    return _sampling.sampled_compressor(name, room, block_size, level, variance)
 
 
 def variance_level(sizes: jax.Array, variance: float) -> jax.Array:
@@ -128,11 +128,14 @@ def variance_level(sizes: jax.Array, variance: float) -> jax.Array:
 
     def newton(level):
         def rest(level):
-            return sizes - sizes * _sampling.full(sizes, level)
+            return sizes - sizes * _sampling.full_elements(sizes, level)
 
         first = jnp.sum(rest(level), axis=-1)
-        second = jnp.sum(rest(_sampling.apart(level, first)) ** 2, axis=-1)
-        count = jnp.sum(_sampling.full(sizes, _sampling.apart(level, second)), axis=-1)
-        return _sampling.raised(level, first, allowed + second), count
+        second = jnp.sum(rest(_sampling.level_after(level, first)) ** 2, axis=-1)
+        count = jnp.sum(
+            _sampling.full_elements(sizes, _sampling.level_after(level, second)),
+            axis=-1,
+        )
+        return _sampling.raised_level(level, first, allowed + second), count
 
-    return _sampling.settled(newton, sizes)
+    return _sampling.settled_level(newton, sizes)

@@ -31,6 +31,6 @@ def identity(memory_of: _compressor.Compressor | None = None) -> _compressor.Com
     """
     if memory_of is None:
         return _per_leaf.DENSE
-    _per_leaf.check("memory_of", memory_of)
+    _per_leaf.check_compressor("memory_of", memory_of)
     name = f"identity(memory_of={memory_of.name})"
     return _per_leaf.DENSE._replace(init=memory_of.init, name=name)

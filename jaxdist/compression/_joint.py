@@ -16,7 +16,7 @@ def is_joint(policy: Any) -> bool:
     return isinstance(policy, _compressor.LeafPolicy) and policy.joint is not None
 
 
-class Bundle(NamedTuple):
+class JoinedTree(NamedTuple):
     """A tree in which some leaves are one vector."""
 
     tree: Any
@@ -24,25 +24,25 @@ class Bundle(NamedTuple):
     policy_of: Callable[[Any], Any]  # compressor or policy -> the same for this tree
 
 
-def _unchanged(anything: Any) -> Any:
+def _leave_unchanged(anything: Any) -> Any:
     return anything
 
 
-def bundle(policy: Any, tree: Any) -> Bundle:
+def join_leaves(policy: Any, tree: Any) -> JoinedTree:
     """Join the leaves that a joint policy compresses; other policies change nothing.
 
     Args:
       policy: Compressor or policy.
       tree: Gradients or parameters.
     """
-    untouched = Bundle(tree, _unchanged, _unchanged)
+    untouched = JoinedTree(tree, _leave_unchanged, _leave_unchanged)
     if not is_joint(policy):
         return untouched
-    names, leaves, treedef = _tree.flatten(tree)
+    names, leaves, treedef = _tree.flatten_named(tree)
     chosen = [
         i
         for i, (name, leaf) in enumerate(zip(names, leaves, strict=True))
-        if _per_leaf.select(policy, name, leaf) is policy.joint
+        if _per_leaf.select_compressor(policy, name, leaf) is policy.joint
     ]
     if not chosen:
         return untouched
@@ -55,16 +55,16 @@ def bundle(policy: Any, tree: Any) -> Bundle:
 
     def unbundle(bundled):
         results = treedef.flatten_up_to(bundled[_SEPARATE])
-        parts = _tree.split(bundled[_JOINT], (leaves[i].size for i in chosen))
+        parts = _tree.split_flat(bundled[_JOINT], (leaves[i].size for i in chosen))
         for i, part in zip(chosen, parts, strict=True):
             results[i] = part.reshape(leaves[i].shape).astype(leaves[i].dtype)
         return treedef.unflatten(results)
 
     bundled = {_JOINT: joint, _SEPARATE: treedef.unflatten(separate)}
-    return Bundle(bundled, unbundle, _policy_inside)
+    return JoinedTree(bundled, unbundle, _joined_policy)
 
 
-def _policy_inside(policy: Any) -> Any:
+def _joined_policy(policy: Any) -> Any:
     """Return the policy for the names that leaves have in a bundle."""
     if not isinstance(policy, _compressor.LeafPolicy):
         return policy

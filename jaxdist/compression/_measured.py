@@ -56,7 +56,7 @@ def measured(compressor: _compressor.Compressor) -> _compressor.Compressor:
       >>> print(jaxdist.compression_metrics(state).contraction)
       0.8
     """
-    _per_leaf.check("compressor", compressor)
+    _per_leaf.check_compressor("compressor", compressor)
 
     def init(leaf):
         zero = jnp.zeros_like(leaf, shape=(), dtype=jnp.float32)
@@ -65,17 +65,17 @@ def measured(compressor: _compressor.Compressor) -> _compressor.Compressor:
 
     def encode(leaf, state, keys, blocks):
         payload, inner_state = compressor.encode(leaf, state.inner_state, keys, blocks)
-        like = _tree.like(leaf, _tree.accumulator_dtype(leaf.dtype))
+        like = _tree.like_leaf(leaf, _tree.accumulator_dtype(leaf.dtype))
         sent = compressor.decode(payload, like, keys)
         return payload, note(leaf, sent, inner_state, state, _nbytes_of(payload))
 
     def note(leaf, sent, inner_state, state, nbytes):
-        dropped = _dropped(leaf, sent, inner_state)
+        dropped = _dropped_share(leaf, sent, inner_state)
         return MeasuredState(
             _squared_norm(leaf),
             _squared_norm(dropped + sent),
             _squared_norm(dropped),
-            _added(state.nbytes, nbytes),
+            _added_totals(state.nbytes, nbytes),
             inner_state,
         )
 
@@ -149,28 +149,28 @@ def compression_metrics(state: Any) -> CompressionMetrics:
 @jax.jit
 def _metrics_of(nodes: list[MeasuredState]) -> CompressionMetrics:
     """Return the metrics over all nodes."""
-    given = _total(node.given for node in nodes)
-    wanted = _total(node.wanted for node in nodes)
-    dropped = _total(node.dropped for node in nodes)
-    low = _total(node.nbytes[..., 0].astype(jnp.float32) for node in nodes)
-    high = _total(node.nbytes[..., 1].astype(jnp.float32) for node in nodes)
+    given = _tree_total(node.given for node in nodes)
+    wanted = _tree_total(node.wanted for node in nodes)
+    dropped = _tree_total(node.dropped for node in nodes)
+    low = _tree_total(node.nbytes[..., 0].astype(jnp.float32) for node in nodes)
+    high = _tree_total(node.nbytes[..., 1].astype(jnp.float32) for node in nodes)
     overflow = [
         jnp.sum(leaf)
         for path, leaf in jax.tree.leaves_with_path([n.inner_state for n in nodes])
         if _tree.path_name(path).split("/")[-1] == "overflow"
     ]
     return CompressionMetrics(
-        1.0 - _ratio(dropped, wanted),
-        jnp.sqrt(_ratio(dropped, given)),
+        1.0 - _safe_ratio(dropped, wanted),
+        jnp.sqrt(_safe_ratio(dropped, given)),
         low + high * 2.0**32,
         sum(overflow, jnp.zeros((), jnp.int32)),
     )
 
 
-def _dropped(leaf: jax.Array, sent: jax.Array, inner_state: Any) -> jax.Array:
+def _dropped_share(leaf: jax.Array, sent: jax.Array, inner_state: Any) -> jax.Array:
     """Return what the receivers miss of what they should know by now."""
     if hasattr(inner_state, "residual"):
-        return _stored_residual.load(inner_state.residual, sent.dtype)
+        return _stored_residual.load_residual(inner_state.residual, sent.dtype)
     if hasattr(inner_state, "estimate"):
         has_momentum = isinstance(inner_state.momentum, jax.Array)
         target = inner_state.momentum if has_momentum else leaf.astype(sent.dtype)
@@ -184,19 +184,19 @@ def _squared_norm(leaf: jax.Array) -> jax.Array:
 
 
 def _nbytes_of(payload: Any) -> int:
-    return sum(map(_tree.nbytes, jax.tree.leaves(payload)))
+    return sum(map(_tree.leaf_nbytes, jax.tree.leaves(payload)))
 
 
-def _added(words: jax.Array, nbytes: int) -> jax.Array:
+def _added_totals(words: jax.Array, nbytes: int) -> jax.Array:
     """Add to a number of two words: float32 would stop counting at 16 MB per step."""
     low = words[0] + jnp.uint32(nbytes % 2**32)
     carry = (low < words[0]).astype(jnp.uint32)
     return jnp.stack([low, words[1] + carry + jnp.uint32(nbytes // 2**32)])
 
 
-def _total(values: Any) -> jax.Array:
+def _tree_total(values: Any) -> jax.Array:
     return sum((jnp.sum(value) for value in values), jnp.zeros((), jnp.float32))
 
 
-def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
+def _safe_ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
     return jnp.where(whole == 0, 0.0, part / jnp.where(whole == 0, 1.0, whole))

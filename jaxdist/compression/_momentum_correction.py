@@ -59,7 +59,7 @@ def momentum_correction(
       <https://arxiv.org/abs/1712.01887>`_, 2018, Section 3.1 and Appendix B; what is
       subtracted there is what was sent, exactly, since its values travel as they are.
     """
-    _per_leaf.check("compressor", compressor)
+    _per_leaf.check_compressor("compressor", compressor)
     _feedback.check_single("momentum_correction", compressor)
     _checks.real("momentum", momentum, 0.0, 1.0, below=True)
     _feedback.check_contraction(compressor, _feedback.LARGE)
@@ -75,7 +75,7 @@ def momentum_correction(
         payload, inner_state = compressor.encode(
             wanted.astype(leaf.dtype), state.inner_state, keys, blocks
         )
-        sent = compressor.decode(payload, _tree.like(wanted), keys)
+        sent = compressor.decode(payload, _tree.like_leaf(wanted), keys)
         cleared = jnp.where(sent != 0, 0, moved) if masking else moved
         finite = jnp.isfinite(wanted - sent)
         return payload, MomentumCorrectionState(

@@ -51,19 +51,19 @@ def natural() -> _compressor.Compressor:
         bits = lax.bitcast_convert_type(rows, jnp.uint32)
         magnitude = bits & _MAGNITUDE
         # The mantissa carries into the exponent as often as it is large.
-        mantissa = _stochastic.words(keys.own, rows.shape) >> (32 - _MANTISSA)
+        mantissa = _stochastic.shared_words(keys.own, rows.shape) >> (32 - _MANTISSA)
         finite = magnitude < _INFINITY
         exponents = jnp.where(finite, (magnitude + mantissa) >> _MANTISSA, 0)
         # A negative zero says that the element is not finite.
         negative = jnp.where(finite, (bits != magnitude) & (exponents > 0), True)
-        signs = _packing.pack(negative.astype(jnp.uint8), 1)
+        signs = _packing.pack_bits(negative.astype(jnp.uint8), 1)
         return (exponents.astype(jnp.uint8), signs), state
 
     def decode(payload, like, keys):
         del keys
         exponents, signs = payload
         size = _tree.block_size(math.prod(like.shape), exponents.shape[0])
-        negative = _packing.unpack(signs, 1, size) > 0
+        negative = _packing.unpack_bits(signs, 1, size) > 0
         power = exponents.astype(jnp.uint32) << _MANTISSA
         largest = min(float(jnp.finfo(x).max) for x in (like.dtype, jnp.float32))
         values = lax.bitcast_convert_type(power, jnp.float32)

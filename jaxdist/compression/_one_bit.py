@@ -55,14 +55,14 @@ def one_bit(block_size: int | None = None) -> _compressor.Compressor:
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
         chunks = _tree.to_chunks(rows, block_size)
         counts = _scaling.elements_in_chunks(leaf.size, chunks.shape)
-        signs = _packing.pack((rows < 0).astype(jnp.uint8), 1)
-        return (signs, _means(chunks, jnp.asarray(counts))), state
+        signs = _packing.pack_bits((rows < 0).astype(jnp.uint8), 1)
+        return (signs, _sign_means(chunks, jnp.asarray(counts))), state
 
     def decode(payload, like, keys):
         del keys
         signs, means = payload
         size = _tree.block_size(math.prod(like.shape), signs.shape[0])
-        negative = _tree.to_chunks(_packing.unpack(signs, 1, size) > 0, block_size)
+        negative = _tree.to_chunks(_packing.unpack_bits(signs, 1, size) > 0, block_size)
         chunks = jnp.where(negative, means[..., 1:], means[..., :1])
         return _tree.from_blocks(_tree.from_chunks(chunks, size), like)
 
@@ -75,7 +75,7 @@ def one_bit(block_size: int | None = None) -> _compressor.Compressor:
     )
 
 
-def _means(chunks: jax.Array, counts: jax.Array) -> jax.Array:
+def _sign_means(chunks: jax.Array, counts: jax.Array) -> jax.Array:
     """Return the means of what is not negative and of what is, ``[..., 2]``.
 
     Args:

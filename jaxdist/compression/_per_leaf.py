@@ -35,7 +35,7 @@ DENSE = _compressor.Compressor(
 )
 
 
-def check(
+def check_compressor(
     name: str, value: Any, *, policies: bool = False, steps: bool = False
 ) -> None:
     """Raise unless the value is a compressor, or a policy where that is allowed."""
@@ -59,7 +59,7 @@ def check(
         )
 
 
-def select(
+def select_compressor(
     compressor: _compressor.Compressor | _compressor.LeafPolicy, path: str, leaf: Any
 ) -> _compressor.Compressor:
     """Return the compressor of the leaf; a leaf without elements needs none."""
@@ -70,18 +70,18 @@ def select(
     return compressor
 
 
-def init(
+def init_states(
     compressor: _compressor.Compressor | _compressor.LeafPolicy, params: Any
 ) -> Any:
     """Return the tree of the leaves' compressor states."""
 
     def init_leaf(path, leaf):
-        return select(compressor, _tree.path_name(path), leaf).init(leaf)
+        return select_compressor(compressor, _tree.path_name(path), leaf).init(leaf)
 
     return jax.tree.map_with_path(init_leaf, params)
 
 
-def states_of(
+def find_states(
     compressors: Sequence[_compressor.Compressor],
     names: Sequence[str],
     leaves: Sequence[Any],
@@ -110,13 +110,13 @@ def states_of(
                 )
             return found[full]
 
-        made = jax.eval_shape(compressor.init, _tree.like(leaf))
+        made = jax.eval_shape(compressor.init, _tree.like_leaf(leaf))
         return jax.tree.map_with_path(find, made)
 
     return [state_of(*item) for item in zip(compressors, names, leaves, strict=True)]
 
 
-def arrays_of(names: Sequence[str], likes: Sequence[Any], tree: Any) -> list[Any]:
+def find_arrays(names: Sequence[str], likes: Sequence[Any], tree: Any) -> list[Any]:
     """Find one array for each name in a tree, or ``()`` where ``like`` is that.
 
     Args:
@@ -158,7 +158,7 @@ def payload_nbytes(
 ) -> int:
     """Return the bytes of the payload of such a leaf, over all its blocks."""
     like = payload_like(compressor, tuple(leaf.shape), leaf.dtype, blocks)
-    return sum(_tree.nbytes(array) for array in jax.tree.leaves(like))
+    return sum(_tree.leaf_nbytes(array) for array in jax.tree.leaves(like))
 
 
 def blocks_of(payload: Any) -> int:

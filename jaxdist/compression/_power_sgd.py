@@ -63,7 +63,7 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
     columns = rank if max_rank is None else _checks.integer("max_rank", max_rank, rank)
 
     def init(leaf):
-        if not _matrix.shrinks(leaf.shape, rank):
+        if not _matrix.low_rank_shrinks(leaf.shape, rank):
             return ()
         width = leaf.shape[-1]
         dtype = _tree.accumulator_dtype(leaf.dtype)
@@ -74,7 +74,7 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
         """Return Q of this step: what is known of it, and the rest drawn."""
         right = state.right[:, :rank]
         drawn = jax.random.normal(keys.common, right.shape, right.dtype)
-        largest = _tree.largest(right, axis=0)
+        largest = _tree.largest_magnitude(right, axis=0)
         usable = largest > 0
         # Only its span matters: in units of its largest element M Q cannot overflow.
         unit = right / jnp.where(usable, largest, 1.0)[None]
@@ -82,22 +82,22 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
 
     def ask_left(leaf, state, keys, means):
         del means
-        if not _matrix.shrinks(leaf.shape, rank):
+        if not _matrix.low_rank_shrinks(leaf.shape, rank):
             return leaf[None]
         right = start(state, keys)
-        return (_matrix.of(leaf, right.dtype) @ right)[None].astype(leaf.dtype)
+        return (_matrix.as_matrix(leaf, right.dtype) @ right)[None].astype(leaf.dtype)
 
     def ask_right(leaf, state, keys, means):
         del keys
-        if not _matrix.shrinks(leaf.shape, rank):
+        if not _matrix.low_rank_shrinks(leaf.shape, rank):
             return ()
-        left = _orthonormal(means[0][0].astype(state.right.dtype))
-        return (_matrix.of(leaf, left.dtype).T @ left)[None].astype(leaf.dtype)
+        left = _orthonormal_columns(means[0][0].astype(state.right.dtype))
+        return (_matrix.as_matrix(leaf, left.dtype).T @ left)[None].astype(leaf.dtype)
 
     def finish(leaf, state, keys, means):
-        if not _matrix.shrinks(leaf.shape, rank):
+        if not _matrix.low_rank_shrinks(leaf.shape, rank):
             return means[0][0], state
-        left = _orthonormal(means[0][0].astype(state.right.dtype))
+        left = _orthonormal_columns(means[0][0].astype(state.right.dtype))
         right = means[1][0].astype(left.dtype)
         product = (left @ right.T).reshape(leaf.shape)
         finite = jnp.isfinite(right).all(axis=0)
@@ -115,10 +115,10 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
     def decode(payload, like, keys):
         del keys
         left, right = payload
-        if not _matrix.shrinks(like.shape, rank):
+        if not _matrix.low_rank_shrinks(like.shape, rank):
             return left[0].astype(like.dtype)
         dtype = _tree.accumulator_dtype(like.dtype)
-        product = _orthonormal(left[0].astype(dtype)) @ right[0].astype(dtype).T
+        product = _orthonormal_columns(left[0].astype(dtype)) @ right[0].astype(dtype).T
         return product.reshape(like.shape).astype(like.dtype)
 
     contract = _compressor.Contract(
@@ -135,13 +135,13 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
     )
 
 
-def _orthonormal(matrix: jax.Array) -> jax.Array:
+def _orthonormal_columns(matrix: jax.Array) -> jax.Array:
     """Orthonormalise the columns; those that depend on earlier ones become zero.
 
     Gram-Schmidt, twice for every column: once is not orthogonal enough in float32.
     """
     # The unit keeps squares of huge and tiny gradients in range.
-    largest = _tree.largest(matrix, axis=None)
+    largest = _tree.largest_magnitude(matrix, axis=None)
     matrix = matrix / jnp.where(largest > 0, largest, 1.0)
     tiny = 10 * jnp.finfo(matrix.dtype).eps
 

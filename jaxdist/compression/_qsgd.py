@@ -70,13 +70,13 @@ def qsgd(
     def encode(leaf, state, keys, blocks):
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
         codes, norms = _levels.to_levels(rows, block_size, levels, norm_of, keys.own)
-        return (_packing.pack(codes, bits), norms), state
+        return (_packing.pack_bits(codes, bits), norms), state
 
     def decode(payload, like, keys):
         del keys
         packed, norms = payload
         size = _tree.block_size(math.prod(like.shape), packed.shape[0])
-        codes = _packing.unpack(packed, bits, size)
+        codes = _packing.unpack_bits(packed, bits, size)
         return _tree.from_blocks(
             _levels.from_levels(codes, norms, block_size, levels), like
         )

@@ -53,8 +53,8 @@ def quantized(
       Basu et al., `Qsparse-local-SGD <https://arxiv.org/abs/1906.02367>`_, 2019,
       Lemmas 1 and 2.
     """
-    _per_leaf.check("sparsifier", sparsifier)
-    _per_leaf.check("quantizer", quantizer)
+    _per_leaf.check_compressor("sparsifier", sparsifier)
+    _per_leaf.check_compressor("quantizer", quantizer)
     example = jax.ShapeDtypeStruct((1,), jnp.float32)
     _values_place(
         sparsifier, _per_leaf.payload_like(sparsifier, (1,), example.dtype, 1)
@@ -77,7 +77,7 @@ def quantized(
         payload, state = sparsifier.encode(leaf, state, keys, blocks)
         parts, _ = jax.tree.flatten(payload)
         values = parts.pop(_values_place(sparsifier, payload))
-        narrow, _ = quantizer.encode(values.reshape(-1), (), _second(keys), blocks)
+        narrow, _ = quantizer.encode(values.reshape(-1), (), _second_keys(keys), blocks)
         return (narrow, parts), state
 
     def widened(payload, like, keys):
@@ -88,7 +88,7 @@ def quantized(
         place = _values_place(sparsifier, made)
         shapes, treedef = jax.tree.flatten(made)
         flat = jax.ShapeDtypeStruct((math.prod(shapes[place].shape),), like.dtype)
-        values = quantizer.decode(narrow, flat, _second(keys))
+        values = quantizer.decode(narrow, flat, _second_keys(keys))
         values = values.reshape(shapes[place].shape)
         return treedef.unflatten([*parts[:place], values, *parts[place:]])
 
@@ -101,13 +101,13 @@ def quantized(
     return sparsifier._replace(
         encode=encode,
         decode=decode,
-        contract=_contract(sparsifier, quantizer),
+        contract=_joint_contract(sparsifier, quantizer),
         name=f"quantized({sparsifier.name}, {quantizer.name})",
         accumulate=accumulate if add else None,
     )
 
 
-def _contract(sparsifier, quantizer):
+def _joint_contract(sparsifier, quantizer):
     """Return what the composition promises."""
     outer, inner = sparsifier.contract, quantizer.contract
 
@@ -146,6 +146,6 @@ def _values_place(sparsifier: _compressor.Compressor, payload: Any) -> int:
     return places[0]
 
 
-def _second(keys: _random.Keys) -> _random.Keys:
+def _second_keys(keys: _random.Keys) -> _random.Keys:
     """Return keys for the quantizer that are independent of the sparsifier's."""
     return _random.Keys(*(jax.random.fold_in(key, 1) for key in keys))

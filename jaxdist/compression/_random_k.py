@@ -52,12 +52,12 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
     _checks.one_of("shared", shared, (True, False))
 
     def draw(keys, size):
-        return _draw(keys.common if shared else keys.own, size, density)
+        return _draw_indices(keys.common if shared else keys.own, size, density)
 
     def encode(leaf, state, keys, blocks):
         rows = _tree.to_blocks(leaf, blocks)
         indices, lengths = draw(keys, rows.shape[1])
-        longest = _longest(rows.shape[1], density)
+        longest = _longest_run(rows.shape[1], density)
         if rows.shape[1] == longest * indices.size:
             return rows[:, indices], state
         # Relative, so that all are scaled by the same number when they are decoded.
@@ -67,7 +67,7 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
     def accumulate(total, payload, keys):
         rows = _tree.to_blocks(total, payload.shape[0])
         indices, _ = draw(keys, rows.shape[1])
-        scaled = payload.astype(rows.dtype) * _longest(rows.shape[1], density)
+        scaled = payload.astype(rows.dtype) * _longest_run(rows.shape[1], density)
         rows = rows.at[:, indices].add(scaled, unique_indices=True)
         return _tree.from_blocks(rows, total)
 
@@ -76,7 +76,7 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
         return accumulate(zeros, payload, keys)
 
     def variance(size):
-        return _longest(size, density) - 1.0
+        return _longest_run(size, density) - 1.0
 
     contract = _compressor.Contract(
         unbiased=True,
@@ -92,14 +92,16 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
     )
 
 
-def _longest(size: int, density: float) -> int:
+def _longest_run(size: int, density: float) -> int:
     """Return the length of the longest run."""
-    return math.ceil(size / _tree.kept(density, size))
+    return math.ceil(size / _tree.kept_count(density, size))
 
 
-def _draw(key: jax.Array, size: int, density: float) -> tuple[jax.Array, jax.Array]:
+def _draw_indices(
+    key: jax.Array, size: int, density: float
+) -> tuple[jax.Array, jax.Array]:
     """Return one index from each of ``k`` runs, and the lengths of the runs."""
-    kept = _tree.kept(density, size)
+    kept = _tree.kept_count(density, size)
     short, longer = divmod(size, kept)
     run = jnp.arange(kept, dtype=jnp.int32)
     lengths = short + (run < longer).astype(jnp.int32)

@@ -44,16 +44,16 @@ def roundtrip(
       ... )
       [ 0. -2.]
     """
-    _per_leaf.check("compressor", compressor)
+    _per_leaf.check_compressor("compressor", compressor)
     blocks = _checks.integer("blocks", blocks, 1)
     if key is None and compressor.contract.stochastic:
         raise ValueError(f"`key` must be given: {compressor.name} draws at random.")
     leaf = jnp.asarray(leaf)
-    compressor = _per_leaf.select(compressor, "", leaf)
+    compressor = _per_leaf.select_compressor(compressor, "", leaf)
     keys = _random.keys_of(_random.as_key(0 if key is None else key), 0)
     state = compressor.init(leaf) if state is None else state
     payload, state = compressor.encode(leaf, state, keys, blocks)
-    return compressor.decode(payload, _tree.like(leaf), keys), state
+    return compressor.decode(payload, _tree.like_leaf(leaf), keys), state
 
 
 def payload_nbytes(
@@ -76,6 +76,6 @@ def payload_nbytes(
       >>> jaxdist.payload_nbytes(jaxdist.compression.scaled_sign(), jnp.zeros(1000))
       129
     """
-    _per_leaf.check("compressor", compressor)
-    compressor = _per_leaf.select(compressor, "", leaf)
+    _per_leaf.check_compressor("compressor", compressor)
+    compressor = _per_leaf.select_compressor(compressor, "", leaf)
     return _per_leaf.payload_nbytes(compressor, leaf, blocks)

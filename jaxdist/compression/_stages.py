@@ -17,19 +17,22 @@ class Stage(NamedTuple):
     compressors: tuple[Any, ...]
 
 
-def of(*compressors: Any) -> list[Stage]:
+def split_stages(*compressors: Any) -> list[Stage]:
     """Return the stages of compressors, policies and step policies, and of Nones."""
     starts = {0}
     for compressor in compressors:
         if isinstance(compressor, _compressor.StepPolicy):
             starts.update(compressor.starts)
     return [
-        Stage(start, tuple(_at(compressor, start) for compressor in compressors))
+        Stage(
+            start,
+            tuple(_compressor_at(compressor, start) for compressor in compressors),
+        )
         for start in sorted(starts)
     ]
 
 
-def _at(compressor: Any, step: int) -> Any:
+def _compressor_at(compressor: Any, step: int) -> Any:
     """Return what a step policy uses at the step."""
     if not isinstance(compressor, _compressor.StepPolicy):
         return compressor
@@ -37,7 +40,7 @@ def _at(compressor: Any, step: int) -> Any:
     return [stage for start, stage in pairs if start <= step][-1]
 
 
-def run(
+def run_stage(
     stages: Sequence[Stage],
     function: Callable[..., Any],
     count: jax.Array,
@@ -58,12 +61,14 @@ def run(
     return jax.lax.switch(current, [branch(stage) for stage in stages], *args)
 
 
-def init(stages: Sequence[Stage], function: Callable[..., Any], params: Any) -> Any:
+def init_stages(
+    stages: Sequence[Stage], function: Callable[..., Any], params: Any
+) -> Any:
     """Return ``function(*compressors, params)``, which must be alike for all stages."""
     state = function(*stages[0].compressors, params)
-    wanted = _shapes(state)
+    wanted = _state_shapes(state)
     for stage in stages[1:]:
-        found = _shapes(
+        found = _state_shapes(
             jax.eval_shape(lambda p, s=stage: function(*s.compressors, p), params)
         )
         if found != wanted:
@@ -77,7 +82,7 @@ def init(stages: Sequence[Stage], function: Callable[..., Any], params: Any) -> 
     return state
 
 
-def _shapes(state: Any) -> Any:
+def _state_shapes(state: Any) -> Any:
     """Return what must be alike of two states."""
     leaves, treedef = jax.tree.flatten(state)
     return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]

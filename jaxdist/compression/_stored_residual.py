@@ -20,7 +20,7 @@ class Int8Residual(NamedTuple):
 Stored = jax.Array | Int8Residual
 
 
-def zeros(leaf: Any, dtype: str | None) -> Stored:
+def zero_residual(leaf: Any, dtype: str | None) -> Stored:
     """Return a stored residual of zeros, of the shape of the leaf."""
     if dtype != "int8":
         return jnp.zeros_like(leaf, dtype=dtype)
@@ -29,17 +29,17 @@ def zeros(leaf: Any, dtype: str | None) -> Stored:
     return Int8Residual(values, jnp.zeros_like(leaf, shape=scales, dtype=jnp.float32))
 
 
-def load(stored: Stored, dtype: Any) -> jax.Array:
+def load_residual(stored: Stored, dtype: Any) -> jax.Array:
     """Return the residual in the dtype to compute in."""
     if isinstance(stored, Int8Residual):
         return stored.values.astype(dtype) * stored.scale.astype(dtype)
     return stored.astype(dtype)
 
 
-def store(residual: jax.Array, dtype: str | None, key: jax.Array) -> Stored:
+def store_residual(residual: jax.Array, dtype: str | None, key: jax.Array) -> Stored:
     """Return the residual as it is kept; the expectation over keys is the residual."""
     if dtype == "int8":
-        scale = _largest(residual).astype(jnp.float32) / 127
+        scale = _largest_of_rows(residual).astype(jnp.float32) / 127
         unit = jnp.where(scale > 0, scale, 1.0).astype(residual.dtype)
         uniform = jax.random.uniform(key, residual.shape, residual.dtype)
         values = jnp.floor(residual / unit + uniform)
@@ -49,11 +49,11 @@ def store(residual: jax.Array, dtype: str | None, key: jax.Array) -> Stored:
     return residual if dtype is None else residual.astype(dtype)
 
 
-def _largest(leaf: jax.Array) -> jax.Array:
+def _largest_of_rows(leaf: jax.Array) -> jax.Array:
     """Return the largest magnitude along the last axis, which is kept."""
     if leaf.ndim == 0:
         return jnp.abs(leaf)
-    return _tree.largest(leaf)[..., None]
+    return _tree.largest_magnitude(leaf)[..., None]
 
 
 def _to_bfloat16(residual: jax.Array, key: jax.Array) -> jax.Array:

@@ -99,17 +99,21 @@ def threshold(
         del state
         rows = _tree.to_blocks(leaf, blocks)
         least = (
-            value if density is None else _quantile(keys.own, rows, density, sampled)
+            value
+            if density is None
+            else _magnitude_quantile(keys.own, rows, density, sampled)
         )
         least = jnp.broadcast_to(jnp.asarray(least, jnp.float32), (blocks,))
         chunks = _tree.to_chunks(rows, block_size)
-        indices = _selection.largest(chunks, _tree.kept(max_density, chunks.shape[-1]))
-        values = _sparse.gather(chunks, indices)
-        passes = _reaches(values, least) | _is_largest(values)
-        fits = jnp.sum(_reaches(values, least), dtype=jnp.int32)
-        overflow = jnp.sum(_reaches(chunks, least), dtype=jnp.int32) - fits
+        indices = _selection.largest_elements(
+            chunks, _tree.kept_count(max_density, chunks.shape[-1])
+        )
+        values = _sparse.gather_elements(chunks, indices)
+        passes = _reaches_level(values, least) | _is_largest(values)
+        fits = jnp.sum(_reaches_level(values, least), dtype=jnp.int32)
+        overflow = jnp.sum(_reaches_level(chunks, least), dtype=jnp.int32) - fits
         sent = jnp.where(passes, values, jnp.zeros_like(values))
-        payload = _sparse.payload(sent, indices, chunks.shape[-1])
+        payload = _sparse.sparse_payload(sent, indices, chunks.shape[-1])
         return payload, ThresholdState(jnp.sum(passes, dtype=jnp.int32), overflow)
 
     def variance(size):
@@ -119,26 +123,26 @@ def threshold(
     return _compressor.Compressor(
         init,
         encode,
-        _sparse.decode,
+        _sparse.decode_sparse,
         _compressor.Contract(
             variance=variance, stochastic=density is not None, aligned=False
         ),
         f"threshold({rule}, max_density={max_density}, block_size={block_size})",
-        _sparse.accumulate,
+        _sparse.accumulate_sparse,
     )
 
 
-def _quantile(key, rows, density, sampled):
+def _magnitude_quantile(key, rows, density, sampled):
     """Return the magnitude that a share of a sample of each row reaches."""
     size = rows.shape[1]
-    count = _tree.kept(sampled, size)
+    count = _tree.kept_count(sampled, size)
     chosen = jax.random.randint(key, (count,), 0, size)
     sample = jnp.abs(rows[:, chosen]).astype(jnp.float32)
     sample = jnp.where(jnp.isnan(sample), 0.0, sample)
-    return jax.lax.top_k(sample, _tree.kept(density, count))[0][:, -1]
+    return jax.lax.top_k(sample, _tree.kept_count(density, count))[0][:, -1]
 
 
-def _reaches(values, least):
+def _reaches_level(values, least):
     """Return whether elements that are not zero reach the magnitude; NaN does."""
     size = jnp.abs(values).astype(jnp.float32)
     return ~(size < least[:, None, None]) & (values != 0)
@@ -146,6 +150,6 @@ def _reaches(values, least):
 
 def _is_largest(values):
     """Mark the first of the largest, which is the largest of its chunk."""
-    first = _selection.largest(values, 1)
+    first = _selection.largest_elements(values, 1)
     place = jax.lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
     return (place == first) & (values != 0)

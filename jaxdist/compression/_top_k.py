@@ -50,13 +50,13 @@ def top_k(density: float, block_size: int | None = None) -> _compressor.Compress
         del keys
         chunks = _tree.to_chunks(_tree.to_blocks(leaf, blocks), block_size)
         length = chunks.shape[-1]
-        indices = _selection.largest(chunks, _tree.kept(density, length))
-        values = _sparse.gather(chunks, indices)
-        return _sparse.payload(values, indices, length), state
+        indices = _selection.largest_elements(chunks, _tree.kept_count(density, length))
+        values = _sparse.gather_elements(chunks, indices)
+        return _sparse.sparse_payload(values, indices, length), state
 
     def variance(size):
         _, length = _tree.chunk_shape(size, block_size)
-        return 1.0 - _tree.kept(density, length) / length
+        return 1.0 - _tree.kept_count(density, length) / length
 
     name = (
         f"top_k({density})" if block_size is None else f"top_k({density}, {block_size})"
@@ -67,8 +67,8 @@ def top_k(density: float, block_size: int | None = None) -> _compressor.Compress
     return _compressor.Compressor(
         lambda leaf: (),
         encode,
-        _sparse.decode,
+        _sparse.decode_sparse,
         contract,
         name,
-        _sparse.accumulate,
+        _sparse.accumulate_sparse,
     )

@@ -17,7 +17,7 @@ _FEWEST = 1024  # columns
 _ALIGNED = 64  # columns, a multiple of what a processor takes at once
 
 
-def fold(
+def fold_columns(
     function: Callable[..., Any],
     combine: Callable[[jax.Array, jax.Array], jax.Array],
     *rows: jax.Array,
@@ -34,25 +34,29 @@ def fold(
         whole = rows[0].shape[1] // width * width
 
         def body(i, total):
-            found = function(*(_some(block, i * width, width) for block in rows))
+            found = function(
+                *(_some_columns(block, i * width, width) for block in rows)
+            )
             return jax.tree.map(combine, total, found)
 
         rest = function(*(block[:, whole:] for block in rows))
         return jax.lax.fori_loop(0, whole // width, body, rest) if whole else rest
 
-    return _wherever(add, rows)
+    return _by_platform(add, rows)
 
 
-def each(function: Callable[[jax.Array], jax.Array], rows: jax.Array) -> jax.Array:
+def map_columns(
+    function: Callable[[jax.Array], jax.Array], rows: jax.Array
+) -> jax.Array:
     """Return what a function ``[W, m] -> [m]`` makes of all columns, ``[n]``."""
 
     def with_truth(columns):
         return function(columns), jnp.ones_like(columns, shape=(), dtype=bool)
 
-    return each_and_all(with_truth, rows)[0]
+    return map_columns_and_all(with_truth, rows)[0]
 
 
-def each_and_all(
+def map_columns_and_all(
     function: Callable[[jax.Array], tuple[jax.Array, jax.Array]], rows: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Return what a function makes of all columns, ``[n]``, and what is true of all.
@@ -75,7 +79,10 @@ def each_and_all(
             # fused with the empty results, and computed for every column.
             start = jnp.minimum(i * width, num_columns - width)
             # Slices of single rows fuse with what follows; one of all is copied.
-            some = [_some(rows[k : k + 1], start, width) for k in range(rows.shape[0])]
+            some = [
+                _some_columns(rows[k : k + 1], start, width)
+                for k in range(rows.shape[0])
+            ]
             result, here = function(jnp.concatenate(some))
             results = jax.lax.dynamic_update_slice_in_dim(results, result, start, 0)
             return results, holds & here
@@ -83,10 +90,10 @@ def each_and_all(
         carry = jnp.zeros_like(rows[0]), jnp.ones_like(rows, shape=(), dtype=bool)
         return jax.lax.fori_loop(0, num_turns, body, carry)
 
-    return _wherever(apply, (jnp.asarray(rows),))
+    return _by_platform(apply, (jnp.asarray(rows),))
 
 
-def _wherever(apply, rows):
+def _by_platform(apply, rows):
     """Call ``apply(width, *rows)`` with the width for the platform that will run it."""
     height = max(sum(block.shape[0] for block in rows), 1)
     few, many = (max(_FEWEST, size // height) for size in (_CACHED, _LAUNCHED))
@@ -99,5 +106,5 @@ def _wherever(apply, rows):
     )
 
 
-def _some(rows, start, width):
+def _some_columns(rows, start, width):
     return jax.lax.dynamic_slice_in_dim(rows, start, width, axis=1)

@@ -38,7 +38,7 @@ class Geometry(NamedTuple):
         which is tried first, when one row is huge.
         """
         blocks = (rows,) if anchor is None else (rows, anchor[None])
-        measured = _measured(blocks)
+        measured = _measure_blocks(blocks)
         finite = jnp.isfinite(measured.norms)
         return cls(
             _far_away(measured.distances, finite),
@@ -87,8 +87,8 @@ class Geometry(NamedTuple):
         finite = self.finite
         distances = jnp.where(finite[:, None] & finite[None], self.squared_distances, 0)
         weights = self._uniform() if weights is None else weights
-        to_mean = product(distances, weights)
-        spread = product(weights, to_mean)
+        to_mean = exact_product(distances, weights)
+        spread = exact_product(weights, to_mean)
         products = (to_mean[:, None] + to_mean[None] - distances - spread) / 2
         return jnp.where(finite[:, None] & finite[None], products, 0)
 
@@ -108,10 +108,10 @@ class Geometry(NamedTuple):
         mean = self._uniform()
         products = self.centred(mean)
         norms = jnp.where(self.finite, self.squared_norms, 0)
-        squared_mean = product(mean, norms - jnp.diagonal(products))
+        squared_mean = exact_product(mean, norms - jnp.diagonal(products))
         along_mean = (norms - jnp.diagonal(products) - squared_mean) / 2
-        total, along = jnp.sum(weights, axis=1), product(weights, along_mean)
-        among = product(product(weights, products), weights.T)
+        total, along = jnp.sum(weights, axis=1), exact_product(weights, along_mean)
+        among = exact_product(exact_product(weights, products), weights.T)
         itself = jnp.diagonal(among)
         more = total[:, None] - total[None]
         distances = itself[:, None] + itself[None] - 2 * among
@@ -128,7 +128,7 @@ class Geometry(NamedTuple):
         return finite / jnp.maximum(jnp.sum(finite), 1)
 
 
-def product(left: jax.Array, right: jax.Array) -> jax.Array:
+def exact_product(left: jax.Array, right: jax.Array) -> jax.Array:
     """Multiply with all digits: by default accelerators keep three."""
     return jnp.matmul(left, right, precision="highest")
 
@@ -146,12 +146,12 @@ class _Measured(NamedTuple):
     norms: jax.Array  # [W]
 
 
-def _measured(blocks: Sequence[jax.Array]) -> _Measured:
+def _measure_blocks(blocks: Sequence[jax.Array]) -> _Measured:
     """Measure all rows of some ``[w, n]``, around a centre that leaves digits."""
     everyone = jnp.concatenate(
         [jnp.ones_like(rows, shape=rows.shape[:1], dtype=bool) for rows in blocks]
     )
-    first = _around(blocks, everyone, everyone)
+    first = _measure_around(blocks, everyone, everyone)
 
     def is_unfinished(carry):
         round_index, measured = carry
@@ -159,13 +159,13 @@ def _measured(blocks: Sequence[jax.Array]) -> _Measured:
 
     def recentre(carry):
         round_index, measured = carry
-        return round_index + 1, _around(blocks, *_midst(measured))
+        return round_index + 1, _measure_around(blocks, *_central_half(measured))
 
     # A loop, not a branch: under vmap a branch would always be taken.
     return jax.lax.while_loop(is_unfinished, recentre, (0, first))[1]
 
 
-def _around(blocks, finite, central):
+def _measure_around(blocks, finite, central):
     """Measure those who are finite around the mean of those who are central.
 
     The others count as 0.
@@ -176,22 +176,22 @@ def _around(blocks, finite, central):
     def measured(*columns):
         rows = columns[0] if len(columns) == 1 else jnp.concatenate(columns)
         usable = jnp.where(finite[:, None], rows, 0)
-        moved = usable - product(weights, usable)[None]
-        products = _products(moved)
+        moved = usable - exact_product(weights, usable)[None]
+        products = _inner_products(moved)
         radii = jnp.diagonal(products)
         distances = radii[:, None] + radii[None] - 2 * products
         # From the radii, the norm of a row much shorter than the centre would cancel.
         return _Measured(distances, radii, jnp.sum(rows**2, axis=1))
 
-    found = _columns.fold(measured, jnp.add, *blocks)
+    found = _columns.fold_columns(measured, jnp.add, *blocks)
     return found._replace(distances=jnp.maximum(found.distances, 0))
 
 
-def _products(rows):
+def _inner_products(rows):
     """Return the inner products ``[W, W]`` of all rows."""
 
     def at_once(rows):
-        return product(rows, rows.T)
+        return exact_product(rows, rows.T)
 
     return jax.lax.platform_dependent(rows, cpu=_products_by_halves, default=at_once)
 
@@ -199,9 +199,9 @@ def _products(rows):
 def _products_by_halves(rows):
     """Do the same without most of those that come twice, which a CPU would feel."""
     if rows.shape[0] <= _UNDIVIDED:
-        return product(rows, rows.T)
+        return exact_product(rows, rows.T)
     one, other = jnp.split(rows, [rows.shape[0] // 2])
-    across = product(one, other.T)
+    across = exact_product(one, other.T)
     return jnp.block(
         [
             [_products_by_halves(one), across],
@@ -223,7 +223,7 @@ def _is_exact(measured):
     return jnp.isfinite(jnp.sum(radii)) & ~crowded
 
 
-def _midst(measured):
+def _central_half(measured):
     """Return who is finite, and the half that is nearest to the most central row."""
     # What cannot be squared counts as infinite, and must not spoil the others.
     finite = jnp.isfinite(measured.norms)

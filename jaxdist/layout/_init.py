@@ -62,7 +62,7 @@ def make_on_mesh(
         out_specs=specs,
         axis_names=set(_collectives.names_of(axis_name)),
     )
-    return jax.jit(made)(_replicated(params, mesh))
+    return jax.jit(made)(_replicate_leaves(params, mesh))
 
 
 def check_mesh(mesh: Mesh, axis_name: _collectives.AxisName) -> None:
@@ -75,7 +75,7 @@ def check_mesh(mesh: Mesh, axis_name: _collectives.AxisName) -> None:
             )
 
 
-def _replicated(tree: Any, mesh: Mesh) -> Any:
+def _replicate_leaves(tree: Any, mesh: Mesh) -> Any:
     """Put the leaves on the mesh, save those that are there already."""
 
     def put(leaf):

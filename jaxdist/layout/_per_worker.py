@@ -49,16 +49,16 @@ def per_worker(
 
     def init(params):
         own = _collectives.to_varying(params, axis_name)
-        return _worker_state.attach(inner.init(own), axis_name)
+        return _worker_state.attach_axis(inner.init(own), axis_name)
 
     def update(updates, state, params=None, **extra_args):
-        index = _collectives.index(axis_name)
+        index = _collectives.axis_index(axis_name)
 
         def fold(leaf):
             return _random.own_key(leaf, index) if _random.is_key(leaf) else leaf
 
-        own = jax.tree.map(fold, _worker_state.detach(state))
+        own = jax.tree.map(fold, _worker_state.detach_axis(state))
         updates, own = inner.update(updates, own, params, **extra_args)
-        return updates, _worker_state.attach(own, axis_name)
+        return updates, _worker_state.attach_axis(own, axis_name)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -61,7 +61,7 @@ def state_specs(
 def specs_of(state: Any, axis_name: _collectives.AxisName) -> Any:
     """Return the specs of a state that is there already."""
     _check_wrappers(state)
-    return _worker_state.fill(state, PartitionSpec(axis_name), PartitionSpec())
+    return _worker_state.fill_marked(state, PartitionSpec(axis_name), PartitionSpec())
 
 
 def _specs_by_type(
@@ -96,7 +96,7 @@ def _own_specs(state: Any, names: tuple[str, ...]) -> Any:
     """Return specs for a state whose types are tracked."""
 
     def spec(leaf):
-        axes = [name for name in names if _collectives.varies(leaf, name)]
+        axes = [name for name in names if _collectives.is_varying(leaf, name)]
         return PartitionSpec(axes[0] if len(axes) == 1 else tuple(axes))
 
     marked = _worker_state.map_slices(spec, state)

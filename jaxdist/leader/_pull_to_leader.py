@@ -138,8 +138,8 @@ def _check_arguments(params: Any, value: Any, axis_name: _collectives.AxisName) 
             "pull_to_leader needs this worker's loss as a scalar `value`: call "
             f"tx.update(updates, state, params, value=loss). Got {came}."
         )
-    for name, leaf in zip(*_tree.flatten(params)[:2], strict=True):
-        if not _collectives.varies(leaf, axis_name):
+    for name, leaf in zip(*_tree.flatten_named(params)[:2], strict=True):
+        if not _collectives.is_varying(leaf, axis_name):
             raise ValueError(
                 f"`params` are the same on all workers of {axis_name!r} (leaf "
                 f"{name!r}), so there is nobody to follow: give each worker parameters "
@@ -152,12 +152,14 @@ def _shipments(
     updates: Any, axis_name: _collectives.AxisName, period: int
 ) -> Iterator[_traffic.Shipment]:
     """Yield what travels per step, on average over a period."""
-    num_workers = _collectives.size(axis_name)
+    num_workers = _collectives.axis_size(axis_name)
     transformation = f"pull_to_leader({axis_name!r})"
-    for name, leaf in zip(*_tree.flatten(updates)[:2], strict=True):
-        sent = _tree.like(leaf, _collectives.psum_dtype(leaf.dtype))
-        nbytes = _traffic.all_reduce_bytes(_tree.nbytes(sent), num_workers) / period
-        dense = _traffic.all_reduce_bytes(_tree.nbytes(leaf), num_workers)
+    for name, leaf in zip(*_tree.flatten_named(updates)[:2], strict=True):
+        sent = _tree.like_leaf(leaf, _collectives.psum_dtype(leaf.dtype))
+        nbytes = (
+            _traffic.all_reduce_bytes(_tree.leaf_nbytes(sent), num_workers) / period
+        )
+        dense = _traffic.all_reduce_bytes(_tree.leaf_nbytes(leaf), num_workers)
         yield _traffic.Shipment(
             transformation, name, leaf.shape, "identity()", "psum", nbytes, 0.0, dense
         )

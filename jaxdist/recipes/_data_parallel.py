@@ -151,16 +151,16 @@ def _check_same_everywhere(
 ) -> None:
     """Raise when what must be equal on all workers may differ."""
     if not per_worker_params:
-        for name, leaf in zip(*_tree.flatten(state.params)[:2], strict=True):
-            if _collectives.varies(leaf, axis_name):
+        for name, leaf in zip(*_tree.flatten_named(state.params)[:2], strict=True):
+            if _collectives.is_varying(leaf, axis_name):
                 raise ValueError(
                     f"`tx` gives every worker other updates (leaf {name!r}): put "
                     f"jaxdist.aggregate({axis_name!r}, ...) into the chain, or give "
                     "each worker its own parameters with `per_worker_params=True`."
                 )
     common = _worker_state.map_slices(lambda leaf: None, state.opt_state)
-    for name, leaf in zip(*_tree.flatten(common)[:2], strict=True):
-        if _collectives.varies(leaf, axis_name):
+    for name, leaf in zip(*_tree.flatten_named(common)[:2], strict=True):
+        if _collectives.is_varying(leaf, axis_name):
             raise ValueError(
                 f"`tx` keeps state that differs between workers (leaf {name!r}): wrap "
                 f"what owns it in jaxdist.per_worker({axis_name!r}, ...)."

@@ -77,7 +77,7 @@ def local_step(
         (loss, metrics), grads = differentiate(state.params, batch)
         updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
-        num_workers = _collectives.size(axis_name)
+        num_workers = _collectives.axis_size(axis_name)
         total = _collectives.psum({"loss": loss, **metrics}, axis_name)
         means = jax.tree.map(lambda x: x / num_workers, total)
         return TrainState(params, opt_state), means

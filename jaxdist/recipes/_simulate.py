@@ -63,7 +63,7 @@ def simulate(
 
     def axes_of(opt_state):
         return _local_step.TrainState(
-            param_axis, _worker_state.fill(opt_state, 0, None)
+            param_axis, _worker_state.fill_marked(opt_state, 0, None)
         )
 
     @jax.jit
@@ -75,7 +75,7 @@ def simulate(
         made = jax.vmap(
             make,
             in_axes=None,
-            out_axes=_worker_state.fill(specs, 0, None),
+            out_axes=_worker_state.fill_marked(specs, 0, None),
             axis_size=num_workers,
             axis_name=axis_name,
         )(params)
@@ -96,12 +96,12 @@ def simulate(
     def step(state, batch):
         axes = axes_of(state.opt_state)
         mapped = jax.vmap(worker, (axes, 0), (axes, None), axis_name=axis_name)
-        return mapped(state, _split(batch, num_workers))
+        return mapped(state, _split_batch(batch, num_workers))
 
     return init, step
 
 
-def _split(batch: Any, num_workers: int) -> Any:
+def _split_batch(batch: Any, num_workers: int) -> Any:
     """Cut a batch into one part for each worker."""
 
     def cut(path, leaf):

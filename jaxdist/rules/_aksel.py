@@ -65,7 +65,7 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
         name,
         mix=mix,
         sees=_radii.Radii,
-        contract=_rule.RuleContract(_rule.always(f)),
+        contract=_rule.RuleContract(_rule.constant_count(f)),
         needs_aligned=True,
         anchor=_median.median().reduce,
         requires=requires,

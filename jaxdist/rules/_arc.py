@@ -67,6 +67,8 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         moved = 2 * f / (num_workers - 2 * f)
         return then.contract.robustness(num_workers, f) + moved
 
-    contract = _pre_aggregation.contract(f, then, kappa, translation_equivariant=False)
+    contract = _pre_aggregation.mixture_contract(
+        f, then, kappa, translation_equivariant=False
+    )
     name = f"arc({f})"
-    return _pre_aggregation.before(then, name, premix, contract, sees=_norms.Norms)
+    return _pre_aggregation.mix_before(then, name, premix, contract, sees=_norms.Norms)

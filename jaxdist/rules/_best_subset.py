@@ -32,7 +32,7 @@ def best_subset(
         name,
         mix=mix,
         contract=_rule.RuleContract(
-            _rule.always(num_byzantine),
+            _rule.constant_count(num_byzantine),
             kappa=lambda num_workers, _: kappa(num_workers, num_byzantine),
         ),
         requires=lambda num_workers: _subsets.check_number(

@@ -81,7 +81,7 @@ def bucketing(
 
     inner = rule.contract
     contract = _rule.RuleContract(
-        _rule.always(f),
+        _rule.constant_count(f),
         largest=lambda num_workers: inner.largest(num_workers) // s,
         limit=inner.limit if s == 1 else f"{inner.limit}, with {s}f for f",
         translation_equivariant=inner.translation_equivariant,
@@ -90,4 +90,4 @@ def bucketing(
         in_hull=inner.in_hull,
     )
     name = f"bucketing({s}, {f})"
-    return _pre_aggregation.before(rule, name, premix, contract, sees=_norms.Norms)
+    return _pre_aggregation.mix_before(rule, name, premix, contract, sees=_norms.Norms)

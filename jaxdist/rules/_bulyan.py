@@ -57,7 +57,7 @@ def bulyan(num_byzantine: int) -> _rule.AggregationRule:
         return jnp.where(geometry.finite[None], weights, 0), memory
 
     contract = _rule.RuleContract(
-        _rule.always(f),
+        _rule.constant_count(f),
         largest=lambda num_workers: (num_workers - 3) // 4,
         limit="f <= (W-3)/4",
     )

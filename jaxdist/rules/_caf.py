@@ -55,7 +55,7 @@ def caf(num_byzantine: int) -> _rule.AggregationRule:
         counts = _best_counts(geometry, f)
         return (counts / jnp.maximum(jnp.sum(counts), 1))[None], memory
 
-    contract = _rule.RuleContract(_rule.always(f))
+    contract = _rule.RuleContract(_rule.constant_count(f))
     return _rule.AggregationRule(f"caf({f})", mix=mix, contract=contract)
 
 
@@ -73,7 +73,7 @@ def _best_counts(geometry, num_byzantine):
 
     def look(search):
         counts = search.following
-        found = _spectrum.measure(geometry, counts)
+        found = _spectrum.measure_spectrum(geometry, counts)
         is_better = found.variance < search.variance
         return _Search(
             jnp.where(is_better, counts, search.best),
@@ -87,7 +87,7 @@ def _best_counts(geometry, num_byzantine):
         return jnp.sum(search.following) > num_workers - 2 * num_byzantine
 
     # Beside somebody huge the rounding of a weight would be more than the others.
-    everyone = _far.crowd(geometry).near.astype(geometry.squared_norms.dtype)
+    everyone = _far.find_crowd(geometry).near.astype(geometry.squared_norms.dtype)
     unknown = jnp.full_like(everyone[0], jnp.inf)
     first = look(_Search(everyone, unknown, everyone))
     return jax.lax.while_loop(goes_on, look, first).best

@@ -55,7 +55,7 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
     def mix_once(radii, key, memory):
         del key
         usable = radii.or_inf(radii.squared_distances)
-        share = _shares(usable, jnp.isfinite(usable), radius)
+        share = _clipping_shares(usable, jnp.isfinite(usable), radius)
         rest = jnp.where(radii.finite[-1], 1 - jnp.sum(share), 0)
         return jnp.append(share, rest)[None], memory
 
@@ -75,7 +75,7 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
             squared = jnp.maximum(product - jnp.sum(nearby * product) / 2, 0)
             squared = jnp.where(turn == 0, distances[-1], squared)
             counted = jnp.where(turn == 0, usable, near)
-            share = _shares(squared[:-1], counted[:-1], radius)
+            share = _clipping_shares(squared[:-1], counted[:-1], radius)
             return weights * (1 - jnp.sum(share)) + jnp.append(share, 0)
 
         weights = jnp.zeros_like(distances[-1]).at[-1].set(1)
@@ -96,7 +96,7 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
     )
 
 
-def _shares(squared, counted, radius):
+def _clipping_shares(squared, counted, radius):
     """Return how far to go towards each of the workers, ``[W]``."""
     away = jnp.maximum(jnp.sqrt(squared), radius)
     return jnp.where(counted, radius / away, 0) / squared.size
@@ -106,5 +106,5 @@ def _is_near(from_previous, usable, radius):
     """Whether a distance can be told beside those of most workers, bool ``[W + 1]``."""
     ordered = jnp.sort(jnp.where(usable, from_previous, jnp.inf))
     typical = ordered[jnp.sum(usable) // 2]
-    reach = _far.reach(from_previous.dtype)
+    reach = _far.crowd_reach(from_previous.dtype)
     return from_previous <= reach**2 * jnp.maximum(typical, radius**2)

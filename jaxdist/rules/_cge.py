@@ -47,7 +47,9 @@ def cge(num_byzantine: int) -> _rule.AggregationRule:
         norms = geometry.squared_norms
         return _lowest.mean_weights(geometry.or_inf(norms), norms.shape[0] - f), memory
 
-    contract = _rule.RuleContract(_rule.always(f), translation_equivariant=False)
+    contract = _rule.RuleContract(
+        _rule.constant_count(f), translation_equivariant=False
+    )
     return _rule.AggregationRule(
         f"cge({f})", mix=mix, sees=_norms.Norms, contract=contract
     )

@@ -65,9 +65,9 @@ def clipped_clustering(history: int = 100) -> _rule.AggregationRule:
         del key
         finite = geometry.finite
         lengths = jnp.sqrt(jnp.where(finite, geometry.squared_norms, 0))
-        memory = _remembered(memory, jnp.where(finite, lengths, jnp.nan))
-        radius = _usual(memory).astype(lengths.dtype)
-        chosen = _larger_cluster(_apart(geometry, lengths), finite)
+        memory = _remember_norms(memory, jnp.where(finite, lengths, jnp.nan))
+        radius = _usual_norm(memory).astype(lengths.dtype)
+        chosen = _larger_cluster(_angles_apart(geometry, lengths), finite)
         scales = jnp.where(lengths > radius, radius / lengths, 1)
         number = jnp.maximum(jnp.sum(chosen, dtype=lengths.dtype), 1)
         return jnp.where(chosen, scales / number, 0)[None], memory
@@ -80,7 +80,7 @@ def clipped_clustering(history: int = 100) -> _rule.AggregationRule:
     )
 
 
-def _remembered(memory, lengths):
+def _remember_norms(memory, lengths):
     """Note the median of the norms that are not NaN, if there are any."""
     median = jnp.nanmedian(lengths).astype(jnp.float32)
     place = memory.count % memory.norms.shape[0]
@@ -89,13 +89,13 @@ def _remembered(memory, lengths):
     return jax.tree.map(lambda new, old: jnp.where(is_known, new, old), known, memory)
 
 
-def _usual(memory):
+def _usual_norm(memory):
     """Return the median of what was noted."""
     noted = jnp.arange(memory.norms.shape[0]) < memory.count
     return jnp.nanmedian(jnp.where(noted, memory.norms, jnp.nan))
 
 
-def _apart(geometry, lengths):
+def _angles_apart(geometry, lengths):
     """Return ``1 - cos`` of all angles, without the cancellation of that formula."""
     difference = lengths[:, None] - lengths[None]
     product = 2 * lengths[:, None] * lengths[None]

@@ -63,4 +63,4 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
         in_hull=False,
     )
     name = f"clipping({radius})"
-    return _pre_aggregation.before(then, name, premix, contract, sees=_norms.Norms)
+    return _pre_aggregation.mix_before(then, name, premix, contract, sees=_norms.Norms)

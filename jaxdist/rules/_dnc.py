@@ -63,6 +63,6 @@ def dnc(num_byzantine: int, num_removed: int | None = None) -> _rule.Aggregation
         scores = jnp.where(geometry.finite, vectors[:, -1] ** 2, jnp.inf)
         return _lowest.mean_weights(scores, scores.shape[0] - r), memory
 
-    contract = _rule.RuleContract(_rule.always(f))
+    contract = _rule.RuleContract(_rule.constant_count(f))
     name = f"dnc({f})" if r == f else f"dnc({f}, {r})"
     return _rule.AggregationRule(name, mix=mix, contract=contract, requires=requires)

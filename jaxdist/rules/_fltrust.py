@@ -47,7 +47,7 @@ def fltrust() -> _rule.AggregationRule:
     )
     return _rule.AggregationRule(
         "fltrust()",
-        mix=_mix,
+        mix=_trust_weights,
         sees=_radii.Radii,
         contract=contract,
         anchor="reference",
@@ -58,13 +58,13 @@ def _all_but_one(num_workers):
     return num_workers - 1
 
 
-def _mix(geometry, key, memory):
+def _trust_weights(geometry, key, memory):
     del key
     lengths = jnp.sqrt(jnp.where(geometry.finite, geometry.squared_norms, 0))
     divisor = jnp.where(lengths > 0, lengths, 1)[:-1]
     products = geometry.products()
     # Rounding alone would give a gradient short enough the angle it wishes for.
-    products = jnp.where(products > _rounding(lengths), products, 0)
+    products = jnp.where(products > _rounding_error(lengths), products, 0)
     # All cosines, times the length of the reference.
     trust = jnp.minimum(products / divisor, lengths[-1])
     total = jnp.sum(trust)
@@ -73,7 +73,7 @@ def _mix(geometry, key, memory):
     return jnp.append(weights, jnp.zeros_like(weights[:1]))[None], memory
 
 
-def _rounding(lengths):
+def _rounding_error(lengths):
     """Return how large a product of a worker and the reference may be by chance."""
     squared = lengths**2
     epsilon = jnp.finfo(lengths.dtype).eps

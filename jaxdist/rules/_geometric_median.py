@@ -71,7 +71,7 @@ def geometric_median(
 
     def mix(geometry, key, memory):
         del key
-        return _weiszfeld(geometry, tolerance, max_iterations)[None], memory
+        return _weiszfeld_search(geometry, tolerance, max_iterations)[None], memory
 
     def kappa(num_workers, num_byzantine):
         if max_iterations < _ENOUGH:
@@ -95,13 +95,13 @@ class _Search(NamedTuple):
     pull: jax.Array  # (): length of the sum of all directions before it
 
 
-def _weiszfeld(geometry, tolerance, max_iterations):
+def _weiszfeld_search(geometry, tolerance, max_iterations):
     """Return the weights ``[W]`` of the geometric median of those that are near."""
-    radius, members, near = _far.crowd(geometry)
+    radius, members, near = _far.find_crowd(geometry)
     both = near[:, None] & near[None]
     distances = jnp.where(both, geometry.squared_distances, 0)
     floor = jnp.maximum(tolerance * radius, jnp.finfo(distances.dtype).tiny)
-    optimal = _medians(distances, both, floor)
+    optimal = _start_weights(distances, both, floor)
     is_known = jnp.any(optimal)
 
     def goes_on(search):
@@ -114,7 +114,7 @@ def _weiszfeld(geometry, tolerance, max_iterations):
         weights = jnp.where(near, nearest / away, 0)
         total = jnp.maximum(jnp.sum(weights), 1)
         weights /= total
-        moved = _lengths((weights - search.weights)[None], distances)[0]
+        moved = _distances_to((weights - search.weights)[None], distances)[0]
         return _Search(search.turn + 1, weights, moved, moved * total / nearest)
 
     start = jnp.where(is_known, optimal, members).astype(distances.dtype)
@@ -124,7 +124,7 @@ def _weiszfeld(geometry, tolerance, max_iterations):
     return jax.lax.while_loop(goes_on, step, first).weights
 
 
-def _medians(distances, both, floor):
+def _start_weights(distances, both, floor):
     """Return which workers are a geometric median themselves, bool ``[W]``.
 
     There the directions to the others add up to no more than the copies that are there.
@@ -134,20 +134,20 @@ def _medians(distances, both, floor):
     apart = jnp.sqrt(distances)
     is_other = both & (apart > floor)
     votes = jnp.where(is_other, 1 / jnp.where(is_other, apart, 1), 0)
-    pulls = _lengths(votes - jnp.diag(jnp.sum(votes, axis=1)), distances)
+    pulls = _distances_to(votes - jnp.diag(jnp.sum(votes, axis=1)), distances)
     copies = jnp.sum(both & ~is_other, axis=1, dtype=distances.dtype)
     balanced = jnp.diagonal(both) & (pulls <= copies + _ROUNDING)
     sums = jnp.where(balanced, jnp.sum(apart, axis=1), jnp.inf)
     return balanced & (sums <= (1 + _TIE) * jnp.min(sums))
 
 
-def _lengths(combinations, distances):
+def _distances_to(combinations, distances):
     """Return lengths of ``[m, W]`` combinations of workers, each with sum 0."""
-    products = _geometry.product(combinations, distances)
+    products = _geometry.exact_product(combinations, distances)
     return jnp.sqrt(jnp.maximum(-jnp.sum(products * combinations, axis=1) / 2, 0))
 
 
 def _from_workers(weights, distances):
     """Return how far all workers are from their mean with weights that add up to 1."""
-    to_all = _geometry.product(distances, weights)
+    to_all = _geometry.exact_product(distances, weights)
     return jnp.sqrt(jnp.maximum(to_all - jnp.sum(weights * to_all) / 2, 0))

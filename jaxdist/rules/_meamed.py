@@ -41,12 +41,12 @@ def meamed(num_byzantine: int) -> _rule.AggregationRule:
     f = _checks.integer("num_byzantine", num_byzantine, 0)
 
     def centre_of(ordered, num_bad):
-        return _median(ordered, num_bad, f)
+        return _median_of_sorted(ordered, num_bad, f)
 
     return _mean_around.mean_around(f"meamed({f})", f, centre_of)
 
 
-def _median(ordered, num_bad, most):
+def _median_of_sorted(ordered, num_bad, most):
     """Return the median of what is finite; useless where more than ``most`` is not."""
     num_good = len(ordered) - num_bad
     first = max(len(ordered) - most - 1, 0) // 2

@@ -48,8 +48,8 @@ def mean(
             raise ValueError(
                 f"`max_share` bounds `weights`, and there are none; got {max_share!r}."
             )
-        return _rule.AggregationRule("mean()", _mean, linear=True)
-    shares = _shares(weights, _MAJORITY if max_share is None else max_share)
+        return _rule.AggregationRule("mean()", _mean_of_rows, linear=True)
+    shares = _checked_shares(weights, _MAJORITY if max_share is None else max_share)
 
     def requires(num_workers):
         if len(shares) != num_workers:
@@ -66,11 +66,11 @@ def mean(
     return _rule.AggregationRule("mean(weights)", reduce, requires=requires)
 
 
-def _mean(rows):
+def _mean_of_rows(rows):
     return _collectives.sum_rows(rows) / rows.shape[0]
 
 
-def _shares(weights, max_share):
+def _checked_shares(weights, max_share):
     """Return the weights divided by their sum, or raise."""
     _checks.real("max_share", max_share, 0, 1, above=True)
     shares = []

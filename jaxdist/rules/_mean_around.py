@@ -33,5 +33,5 @@ def mean_around(
         nearest = _sorting.mean_of_nearest(ordered, centre, number)
         return jnp.where(num_bad <= num_byzantine, nearest, 0)
 
-    contract = _rule.RuleContract(_rule.always(num_byzantine))
+    contract = _rule.RuleContract(_rule.constant_count(num_byzantine))
     return _rule.AggregationRule(name, reduce, contract=contract, needs_aligned=True)

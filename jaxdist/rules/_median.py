@@ -49,7 +49,7 @@ def median(middle: str = "mean") -> _rule.AggregationRule:
         return jnp.where(2 * num_bad < rows.shape[0], value, 0)
 
     contract = _rule.RuleContract(
-        lambda num_workers: (num_workers - 1) // 2, kappa=_kappa, in_hull=True
+        lambda num_workers: (num_workers - 1) // 2, kappa=_median_kappa, in_hull=True
     )
     return _rule.AggregationRule(
         "median('lower')" if is_lower else "median()",
@@ -59,6 +59,6 @@ def median(middle: str = "mean") -> _rule.AggregationRule:
     )
 
 
-def _kappa(num_workers, num_byzantine):
+def _median_kappa(num_workers, num_byzantine):
     """Return how many may lie beyond, for each of the honest who do not."""
     return (num_workers // 2) / (-(-num_workers // 2) - num_byzantine)

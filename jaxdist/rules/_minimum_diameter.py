@@ -46,8 +46,8 @@ def minimum_diameter(num_byzantine: int) -> _rule.AggregationRule:
     f = _checks.integer("num_byzantine", num_byzantine, 0)
 
     def best(geometry):
-        score = functools.partial(_diameters, *_farthest_pairs(geometry, f))
-        return jnp.argmin(_subsets.scores(score, geometry, f))
+        score = functools.partial(_subset_diameters, *_farthest_pairs(geometry, f))
+        return jnp.argmin(_subsets.subset_scores(score, geometry, f))
 
     def kappa(num_workers, f):
         return 8 * f**2 / (num_workers - f)
@@ -69,7 +69,7 @@ def _farthest_pairs(geometry, num_byzantine):
     return distances[pair[0], pair[1]], pair
 
 
-def _diameters(distances, pair, kept):
+def _subset_diameters(distances, pair, kept):
     """Return the squared diameter of each subset of ``[n, W]``."""
     workers = jnp.arange(kept.shape[1])[:, None]
     inside = (workers == pair[0][None]) | (workers == pair[1][None])

@@ -52,7 +52,7 @@ def minimum_variance(num_byzantine: int) -> _rule.AggregationRule:
             to_all = jnp.matmul(chosen, distances, precision="highest")
             return jnp.sum(jnp.where(kept, to_all, 0), axis=1)
 
-        return jnp.argmin(_subsets.scores(variances, geometry, f))
+        return jnp.argmin(_subsets.subset_scores(variances, geometry, f))
 
     name = f"minimum_variance({f})"
     return _best_subset.best_subset(name, f, best, _best_subset.kappa_of_spread)

@@ -60,7 +60,7 @@ def monna(num_byzantine: int, trusted: int = 0) -> _rule.AggregationRule:
         _checks.integer("trusted", trusted, 0, num_workers - 1)
 
     name = f"monna({f}, {trusted})"
-    contract = _rule.RuleContract(_rule.always(f), symmetric=False)
+    contract = _rule.RuleContract(_rule.constant_count(f), symmetric=False)
     return _rule.AggregationRule(
         name,
         mix=mix,

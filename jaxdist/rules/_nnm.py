@@ -53,7 +53,7 @@ def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         del key
         distances, finite = geometry.squared_distances, geometry.finite
         num_near = distances.shape[0] - f
-        near = (_lowest.ranks(distances) < num_near) & finite[None]
+        near = (_lowest.score_ranks(distances) < num_near) & finite[None]
         weights = near.astype(distances.dtype) / num_near
         return jnp.where(finite[:, None], weights, jnp.nan)
 
@@ -63,7 +63,7 @@ def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
             return math.inf
         return 8 * f / (num_workers - f) * (of_mixtures + 1)
 
-    contract = _pre_aggregation.contract(
+    contract = _pre_aggregation.mixture_contract(
         f, then, kappa, then.contract.translation_equivariant
     )
-    return _pre_aggregation.before(then, f"nnm({f})", premix, contract)
+    return _pre_aggregation.mix_before(then, f"nnm({f})", premix, contract)

@@ -18,7 +18,7 @@ def _as_many(num_workers: int) -> int:
     return num_workers
 
 
-def contract(
+def mixture_contract(
     num_byzantine: int,
     then: _rule.AggregationRule,
     kappa: Callable[[int, int], float],
@@ -33,7 +33,7 @@ def contract(
       translation_equivariant: Of the whole.
     """
     return _rule.RuleContract(
-        _rule.always(num_byzantine),
+        _rule.constant_count(num_byzantine),
         largest=then.contract.largest,
         limit=then.contract.limit,
         kappa=kappa,
@@ -42,7 +42,7 @@ def contract(
     )
 
 
-def before(
+def mix_before(
     then: _rule.AggregationRule,
     name: str,
     premix: Premix,
@@ -69,14 +69,16 @@ def before(
         keys = [_random.leaf_key(key, turn) for turn in range(2)]
         if then.mix is None:
             first = premix(geometry, keys[0])
-            return _mean(first) if then.linear else first, memory
-        first = _matrix(premix(sees.seen_in(_workers(geometry, then)), keys[0]))
+            return _mean_of_mixtures(first) if then.linear else first, memory
+        first = _as_matrix(
+            premix(sees.seen_in(_without_anchor(geometry, then)), keys[0])
+        )
         first = _with_anchor(first, then.anchor)
         seen = then.sees.seen_in(geometry.mixed(first))
         second, memory = then.mix(seen, keys[1], memory)
         finite = jnp.isfinite(first)
         product = jnp.matmul(
-            _matrix(second), jnp.where(finite, first, 0), precision="highest"
+            _as_matrix(second), jnp.where(finite, first, 0), precision="highest"
         )
         return product, memory
 
@@ -93,12 +95,12 @@ def before(
     )
 
 
-def _matrix(weights):
+def _as_matrix(weights):
     """Return ``[m, W]`` also where ``[W]`` only scales."""
     return jnp.diag(weights) if weights.ndim == 1 else weights
 
 
-def _mean(weights):
+def _mean_of_mixtures(weights):
     """Return the weights ``[1, W]`` of the mean of all mixtures."""
     if weights.ndim == 1:
         return weights[None] / weights.size
@@ -114,7 +116,7 @@ def _with_anchor(weights, anchor):
     return jnp.pad(weights, ((0, 1), (0, 1))).at[-1, -1].set(1)
 
 
-def _workers(geometry, then):
+def _without_anchor(geometry, then):
     """Leave out an anchor that is not mixed."""
     if then.anchor is None or isinstance(then.anchor, int):
         return geometry

@@ -21,13 +21,13 @@ def _less_than_half(num_workers: int) -> int:
     return (num_workers - 1) // 2
 
 
-def _unbounded(num_workers: int, num_byzantine: int) -> float:
+def _unproved_constant(num_workers: int, num_byzantine: int) -> float:
     """A constant of robustness that nobody has proved."""
     del num_workers, num_byzantine
     return math.inf
 
 
-def always(number: int) -> Callable[[int], int]:
+def constant_count(number: int) -> Callable[[int], int]:
     """Return the function of the number of workers that does not depend on it."""
     return lambda num_workers: number
 
@@ -61,7 +61,7 @@ class RuleContract:
     num_byzantine: Callable[[int], int] | None = None
     largest: Callable[[int], int] = _less_than_half
     limit: str = "f < W/2"
-    kappa: Callable[[int, int], float] = _unbounded
+    kappa: Callable[[int, int], float] = _unproved_constant
     translation_equivariant: bool = True
     scale_equivariant: bool = True
     in_hull: bool = False
@@ -79,7 +79,7 @@ class RuleContract:
         return self.kappa(num_workers, num_byzantine)
 
 
-def _first_row(rows: jax.Array) -> jax.Array:
+def _only_row(rows: jax.Array) -> jax.Array:
     """Take the only row that is left after mixing."""
     return rows[0]
 
@@ -90,7 +90,7 @@ def no_memory(num_workers: int) -> Any:
     return ()
 
 
-def _nothing(num_workers: int) -> None:
+def _accept_any(num_workers: int) -> None:
     """Accept every number of workers."""
 
 
@@ -125,7 +125,7 @@ class AggregationRule:
     """
 
     name: str
-    reduce: Callable[[jax.Array], jax.Array] = _first_row
+    reduce: Callable[[jax.Array], jax.Array] = _only_row
     mix: Mix | None = None
     contract: RuleContract = RuleContract()
     sees: type[Sight] = _geometry.Geometry
@@ -133,7 +133,7 @@ class AggregationRule:
     needs_aligned: bool = False
     anchor: str | Callable[[jax.Array], jax.Array] | int | None = None
     init: Callable[[int], Any] = no_memory
-    requires: Callable[[int], None] = _nothing
+    requires: Callable[[int], None] = _accept_any
 
     def __repr__(self):
         return self.name
@@ -184,9 +184,9 @@ class AggregationRule:
             given = joined(parts, 1)[0]
         key = jax.random.key(0) if key is None else key
         whole = {"whole": self.part(rows, given)}
-        verdict = judge(self, whole, _only_value, key, self.init(num_workers))
+        verdict = apply_rule(self, whole, _only_value, key, self.init(num_workers))
         merged = verdict.merged["whole"]
-        parts = _tree.split(merged, (math.prod(leaf.shape[1:]) for leaf in leaves))
+        parts = _tree.split_flat(merged, (math.prod(leaf.shape[1:]) for leaf in leaves))
         return treedef.unflatten(
             part.reshape(leaf.shape[1:]).astype(leaf.dtype)
             for part, leaf in zip(parts, leaves, strict=True)
@@ -205,7 +205,7 @@ class AggregationRule:
             )
         return anchor is not None
 
-    def part(self, rows: jax.Array, anchor: jax.Array | None = None) -> "Part":
+    def part(self, rows: jax.Array, anchor: jax.Array | None = None) -> "Contributions":
         """Return the rows ``[W, s]`` with what the rule compares them with.
 
         Args:
@@ -213,16 +213,16 @@ class AggregationRule:
           anchor: ``[s]``, the reference or the previous result, which is 0 when None.
         """
         if callable(self.anchor):
-            return Part(rows, _columns.each(self.anchor, rows))
+            return Contributions(rows, _columns.map_columns(self.anchor, rows))
         if isinstance(self.anchor, int):
-            return Part(rows, rows[self.anchor])
+            return Contributions(rows, rows[self.anchor])
         if self.anchor is not None and anchor is None:
-            return Part(rows, jnp.zeros_like(rows[0]))
-        return Part(rows, anchor)
+            return Contributions(rows, jnp.zeros_like(rows[0]))
+        return Contributions(rows, anchor)
 
     def combine(
         self,
-        part: "Part",
+        part: "Contributions",
         weights: jax.Array | None,
         all_finite: jax.Array | bool = False,
     ) -> jax.Array:
@@ -239,7 +239,7 @@ class AggregationRule:
             alike = jnp.ones_like(rows, shape=rows.shape[:1])
             return _at_once(alike, part) / alike.size
         if weights is None:
-            return _columns.each(self.reduce, rows)
+            return _columns.map_columns(self.reduce, rows)
         weights = weights.astype(rows.dtype)
         if weights.ndim == 2 and weights.shape[0] == 1:
             return _weighted_sum(weights[0], part, all_finite)
@@ -256,14 +256,14 @@ class AggregationRule:
         return num_nonfinite <= self.contract.num_byzantine(num_workers)
 
 
-class Part(NamedTuple):
+class Contributions(NamedTuple):
     """All contributions to a part of the gradient, at least float32."""
 
     rows: jax.Array  # [W, s]
     anchor: jax.Array | None = None  # [s]
 
 
-class Verdict(NamedTuple):
+class Applied(NamedTuple):
     """What a rule made of the rows, and what it knows of the workers."""
 
     merged: dict[Any, jax.Array]  # of each part [s]
@@ -272,13 +272,13 @@ class Verdict(NamedTuple):
     num_nonfinite: jax.Array  # int32, shape (): workers that are not finite
 
 
-def judge(
+def apply_rule(
     rule: AggregationRule,
-    parts: Mapping[Any, Part],
+    parts: Mapping[Any, Contributions],
     sum_of_parts: Callable[[Mapping[Any, jax.Array]], jax.Array],
     key: jax.Array,
     memory: Any,
-) -> Verdict:
+) -> Applied:
     """Apply a rule to the parts of one gradient, of which there is at least one.
 
     Args:
@@ -297,7 +297,7 @@ def judge(
         finite, all_finite = sight.finite[:num_workers], jnp.all(sight.finite)
         merged = {k: rule.combine(p, weights, all_finite) for k, p in parts.items()}
     elif rule.contract.num_byzantine is not None:
-        reduced = {k: _reduced(rule, part.rows) for k, part in parts.items()}
+        reduced = {k: _reduced_rows(rule, part.rows) for k, part in parts.items()}
         bad = {k: (~good).astype(row.dtype) for k, (row, good) in reduced.items()}
         finite = sum_of_parts(bad) == 0
         merged = {k: row for k, (row, _) in reduced.items()}
@@ -306,7 +306,7 @@ def judge(
     num_nonfinite = jnp.sum(~finite, dtype=jnp.int32)
     trusted = rule.trusts(num_nonfinite, num_workers)
     merged = {k: jnp.where(trusted, row, 0) for k, row in merged.items()}
-    return Verdict(merged, weights, memory, num_nonfinite)
+    return Applied(merged, weights, memory, num_nonfinite)
 
 
 def _only_value(values: Mapping[Any, jax.Array]) -> jax.Array:
@@ -315,14 +315,16 @@ def _only_value(values: Mapping[Any, jax.Array]) -> jax.Array:
     return value
 
 
-def _reduced(rule: AggregationRule, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _reduced_rows(
+    rule: AggregationRule, rows: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Return the rows reduced without mixing, and which of them are finite, ``[W]``."""
 
     def reduce(columns):
         good = functools.reduce(operator.and_, [jnp.isfinite(row) for row in columns])
         return rule.reduce(columns), jnp.all(good)
 
-    reduced, all_finite = _columns.each_and_all(reduce, rows)
+    reduced, all_finite = _columns.map_columns_and_all(reduce, rows)
 
     def find_out(carry):
         done, _ = carry
@@ -348,7 +350,7 @@ def _weighted_sum(weights, part, all_finite):
 def _at_once(weights, part):
     """Multiply: this reads few rows at a time, three times faster than a sum of 64."""
     rows, anchor = part
-    total = _geometry.product(weights[: rows.shape[0]], rows)
+    total = _geometry.exact_product(weights[: rows.shape[0]], rows)
     return total if anchor is None else total + weights[-1] * anchor
 
 
@@ -366,12 +368,14 @@ def _mixed_and_reduced(weights, rows, reduce):
     """Mix and reduce few columns at a time: all mixed rows at once need not exist."""
 
     def mixed_and_reduced(columns):
-        return reduce(_mixed(weights, jnp.where(jnp.isfinite(columns), columns, 0)))
+        return reduce(
+            _mixed_rows(weights, jnp.where(jnp.isfinite(columns), columns, 0))
+        )
 
-    return _columns.each(mixed_and_reduced, rows)
+    return _columns.map_columns(mixed_and_reduced, rows)
 
 
-def _mixed(weights, rows):
+def _mixed_rows(weights, rows):
     """Return ``weights [m, W] @ rows [W, s]``, or the rows scaled by ``[W]``."""
     if weights.ndim == 1:
         return weights[:, None] * rows

@@ -41,27 +41,27 @@ def sign_majority() -> _rule.AggregationRule:
         scale_equivariant=False,
     )
     return _rule.AggregationRule(
-        "sign_majority()", _vote, contract=contract, needs_aligned=True
+        "sign_majority()", _vote_of_rows, contract=contract, needs_aligned=True
     )
 
 
 @jax.custom_jvp
-def _vote(rows):
-    return jnp.sign(functools.reduce(operator.add, map(_ballot, rows)))
+def _vote_of_rows(rows):
+    return jnp.sign(functools.reduce(operator.add, map(_cast_ballot, rows)))
 
 
-@_vote.defjvp
-def _agreement(primals, tangents):
+@_vote_of_rows.defjvp
+def _vote_agreement(primals, tangents):
     """Return the share of those who voted for the result: a sign's derivative is 0.
 
     Metrics ask for it, to know who has influence.
     """
     (rows,), (moved,) = primals, tangents
-    result = _vote(rows)
-    voted = [(_ballot(row) == result) & (result != 0) for row in rows]
+    result = _vote_of_rows(rows)
+    voted = [(_cast_ballot(row) == result) & (result != 0) for row in rows]
     agreed = (jnp.where(mine, row, 0) for mine, row in zip(voted, moved, strict=True))
     return result, functools.reduce(operator.add, agreed) / len(voted)
 
 
-def _ballot(row):
+def _cast_ballot(row):
     return jnp.where(jnp.isfinite(row), jnp.sign(row), 0)

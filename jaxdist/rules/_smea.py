@@ -76,7 +76,7 @@ def _find_smallest(geometry: _geometry.Geometry, num_byzantine: int) -> jax.Arra
     def lower_bounds(kept):
         return _rayleigh_quotients(distances, kept)
 
-    bounds = _subsets.scores(lower_bounds, geometry, num_byzantine)
+    bounds = _subsets.subset_scores(lower_bounds, geometry, num_byzantine)
     order = jnp.argsort(bounds, stable=True).astype(jnp.int32)
     bounds = bounds[order] * (1 - _MARGIN)
     together = min(_SOLVED, order.shape[0])
@@ -87,7 +87,7 @@ def _find_smallest(geometry: _geometry.Geometry, num_byzantine: int) -> jax.Arra
 
     def solve(search):
         numbers = jax.lax.dynamic_slice_in_dim(order, search.solved, together)
-        kept = _subsets.members(numbers, num_byzantine, distances.shape[0])
+        kept = _subsets.subset_members(numbers, num_byzantine, distances.shape[0])
         values = _largest_eigenvalues(distances, kept)
         without = jnp.all(~kept | geometry.finite[None], axis=1)
         values = jnp.where(without & jnp.isfinite(values), values, jnp.inf)

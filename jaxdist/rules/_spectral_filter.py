@@ -78,21 +78,21 @@ def spectral_filter(
 
     def mix(geometry, key, memory):
         del key
-        measure = _spectrum.measure
+        measure = _spectrum.measure_spectrum
         if saddle_point:
-            most = _most(f, geometry.finite.shape[0])
-            measure = functools.partial(_saddle_point.measure, most=most)
-        counts = _filtered(geometry, measure, f, deviation**2, tight)
+            most = _largest_removal(f, geometry.finite.shape[0])
+            measure = functools.partial(_saddle_point.measure_saddle_point, most=most)
+        counts = _filter_rounds(geometry, measure, f, deviation**2, tight)
         counts = counts if tight else (counts > 0).astype(counts.dtype)
         return (counts / jnp.maximum(jnp.sum(counts), 1))[None], memory
 
-    contract = _rule.RuleContract(_rule.always(f), scale_equivariant=False)
+    contract = _rule.RuleContract(_rule.constant_count(f), scale_equivariant=False)
     options = ", tight" * tight + ", saddle_point" * saddle_point
     name = f"spectral_filter({f}, {deviation}{options})"
     return _rule.AggregationRule(name, mix=mix, contract=contract)
 
 
-def _most(num_byzantine, num_workers):
+def _largest_removal(num_byzantine, num_workers):
     """Return what one worker may weigh in the prediction of another."""
     honest = 1 - num_byzantine / num_workers
     return (4 - honest) / (honest * (2 + honest) * num_workers)
@@ -106,7 +106,7 @@ class _Round(NamedTuple):
     following: jax.Array  # [W]
 
 
-def _filtered(geometry, measure, num_byzantine, limit, tight):
+def _filter_rounds(geometry, measure, num_byzantine, limit, tight):
     """Return how much each worker counts in the end, ``[W]``."""
     num_workers = geometry.finite.shape[0]
 

@@ -50,7 +50,7 @@ def trimmed_mean(
       Allouah et al., `Fixing by Mixing <https://arxiv.org/abs/2302.01772>`_, 2023, with
       the lower bound on all rules.
     """
-    name, num_trimmed = _trimming(num_byzantine, fraction)
+    name, num_trimmed = _trimmed_count(num_byzantine, fraction)
 
     def reduce(rows):
         f = num_trimmed(rows.shape[0])
@@ -67,7 +67,7 @@ def trimmed_mean(
     return _rule.AggregationRule(name, reduce, contract=contract, needs_aligned=True)
 
 
-def _trimming(num_byzantine, fraction):
+def _trimmed_count(num_byzantine, fraction):
     """Return the rule's name, and how many it trims of W."""
     if (num_byzantine is None) == (fraction is None):
         raise ValueError(
@@ -76,7 +76,7 @@ def _trimming(num_byzantine, fraction):
         )
     if fraction is None:
         count = _checks.integer("num_byzantine", num_byzantine, 0)
-        return f"trimmed_mean({count})", _rule.always(count)
+        return f"trimmed_mean({count})", _rule.constant_count(count)
     _checks.real("fraction", fraction, 0, 0.5, below=True)
     share = float(fraction)
 

@@ -67,7 +67,7 @@ def zeno(
         return jnp.pad(weights, ((0, 0), (0, 1))), memory
 
     contract = _rule.RuleContract(
-        _rule.always(f),
+        _rule.constant_count(f),
         largest=lambda num_workers: num_workers - 1,
         limit="f < W",
         translation_equivariant=False,

@@ -38,12 +38,12 @@ def assert_replicas_equal(tree: Any) -> None:
       >>> replicated = jax.NamedSharding(mesh, jax.P())
       >>> jaxdist.assert_replicas_equal(jax.device_put(jnp.ones(3), replicated))
     """
-    names, leaves, _ = _tree.flatten(tree)
+    names, leaves, _ = _tree.flatten_named(tree)
     if not leaves:
         return
     mesh = _mesh_of(names, leaves)
     specs = tuple(leaf.sharding.spec for leaf in leaves)
-    found = np.asarray(_fingerprints(tuple(leaves), mesh, specs))
+    found = np.asarray(_leaf_fingerprints(tuple(leaves), mesh, specs))
     complaints = [
         f"leaf {name!r} on {', '.join(odd)}"
         for i, (name, leaf) in enumerate(zip(names, leaves, strict=True))
@@ -78,7 +78,7 @@ def _mesh_of(names: Sequence[str], leaves: Sequence[Any]) -> Mesh:
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _fingerprints(
+def _leaf_fingerprints(
     leaves: tuple[jax.Array, ...], mesh: Mesh, specs: tuple[PartitionSpec, ...]
 ) -> jax.Array:
     """Return ``uint32 [devices, leaves, 2]``, the same on all devices."""

@@ -41,23 +41,25 @@ def replica_fingerprint(tree: Any) -> jax.Array:
     """
     total = jnp.zeros(2, jnp.uint32)
     for i, leaf in enumerate(jax.tree.leaves(tree)):
-        total += _mix(fingerprint_leaf(leaf) + jnp.uint32(i))
+        total += _mix_words(fingerprint_leaf(leaf) + jnp.uint32(i))
     return total
 
 
 def fingerprint_leaf(leaf: Any) -> jax.Array:
     """Return ``uint32 [2]`` for the bits of one leaf."""
-    words = _words(jnp.asarray(leaf))
+    words = _leaf_words(jnp.asarray(leaf))
     places = lax.iota(jnp.uint32, words.size)
 
     def total(seed):
-        terms = _mix(words + _mix(places * jnp.uint32(seed) + jnp.uint32(seed)))
+        terms = _mix_words(
+            words + _mix_words(places * jnp.uint32(seed) + jnp.uint32(seed))
+        )
         return jnp.sum(terms, dtype=jnp.uint32)
 
     return jnp.stack([total(seed) for seed in _SEEDS])
 
 
-def _words(leaf: jax.Array) -> jax.Array:
+def _leaf_words(leaf: jax.Array) -> jax.Array:
     """View the bits of a leaf as ``uint32 [n]``, one word or two per element."""
     if _random.is_key(leaf):
         leaf = jax.random.key_data(leaf)
@@ -70,7 +72,7 @@ def _words(leaf: jax.Array) -> jax.Array:
     return words.reshape(-1).astype(jnp.uint32)
 
 
-def _mix(words: jax.Array) -> jax.Array:
+def _mix_words(words: jax.Array) -> jax.Array:
     """Return the words, each through the finalizer of MurmurHash3."""
     words = (words ^ (words >> 16)) * jnp.uint32(0x85EBCA6B)
     words = (words ^ (words >> 13)) * jnp.uint32(0xC2B2AE35)

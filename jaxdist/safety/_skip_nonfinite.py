@@ -91,7 +91,7 @@ def _finite_everywhere(updates: Any, axis_name: _collectives.AxisName) -> jax.Ar
 
 def _shipments(axis_name: _collectives.AxisName) -> Iterator[_traffic.Shipment]:
     """Yield what travels per step."""
-    nbytes = _traffic.all_reduce_bytes(4, _collectives.size(axis_name))
+    nbytes = _traffic.all_reduce_bytes(4, _collectives.axis_size(axis_name))
     yield _traffic.Shipment(
         f"skip_nonfinite({axis_name!r})", "(finite)", (), "-", "psum", nbytes, 0.0, 0.0
     )

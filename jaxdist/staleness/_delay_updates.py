@@ -69,7 +69,7 @@ def delay_updates(
       Chen et al., `Stochastic Gradient MCMC with Stale Gradients
       <https://arxiv.org/abs/1610.06664>`_, 2016, for bounded staleness of this kind.
     """
-    probabilities = _probabilities(delay)
+    probabilities = _delay_probabilities(delay)
     _checks.one_of("warm_up", warm_up, ("zeros", "oldest"))
     longest = len(probabilities) - 1
     is_fixed = probabilities[longest] == 1
@@ -117,7 +117,7 @@ def delay_updates(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _probabilities(delay: int | Sequence[float]) -> tuple[float, ...]:
+def _delay_probabilities(delay: int | Sequence[float]) -> tuple[float, ...]:
     """Return the probability of each delay from 0 to the longest possible."""
     if not isinstance(delay, Sequence):
         return (0.0,) * _checks.integer("delay", delay, 0) + (1.0,)

@@ -151,15 +151,15 @@ def check_compressor(
       probability for sums of non-negative random variables
       <https://www.emis.de/journals/JIPAM/article251.html>`_, 2003.
     """
-    _per_leaf.check("compressor", compressor)
-    names, contract = chosen(properties, PROPERTIES), compressor.contract
+    _per_leaf.check_compressor("compressor", compressor)
+    names, contract = chosen_properties(properties, PROPERTIES), compressor.contract
     num_draws = _checks.integer("num_draws", num_draws, 1000)
     setting = _run.Setting(
         compressor,
-        _shape(shape),
+        _checked_shape(shape),
         num_draws if contract.stochastic else 1000,
         _checks.integer("seed", seed, 0),
-        variance=_bound(contract, variance, contraction),
+        variance=_bound_sentence(contract, variance, contraction),
         independent=not (shared_randomness or contract.linear),
         nbytes=dict(nbytes or {}),
     )
@@ -173,7 +173,7 @@ def check_compressor(
     return CompressorReport(compressor.name, tuple(rows), false_alarm)
 
 
-def chosen(properties: Iterable[str], allowed: tuple[str, ...]) -> list[str]:
+def chosen_properties(properties: Iterable[str], allowed: tuple[str, ...]) -> list[str]:
     """Return the properties in the order in which they are checked."""
     asked = [properties] if isinstance(properties, str) else list(properties)
     for name in asked:
@@ -181,13 +181,13 @@ def chosen(properties: Iterable[str], allowed: tuple[str, ...]) -> list[str]:
     return [name for name in allowed if name in asked]
 
 
-def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _checked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return a shape that is large enough for the inputs to differ."""
     _checks.integer("shape", math.prod(shape), 8)
     return tuple(shape)
 
 
-def _bound(
+def _bound_sentence(
     contract: _compressor.Contract,
     variance: float | Callable[[int], float] | None,
     contraction: float | Callable[[int], float] | None,
@@ -237,7 +237,7 @@ def _exact_details(
             try:
                 yield name, _EXACT[name](setting)
             except AssertionError as error:
-                raise _broken(setting, name, str(error)) from error.__cause__
+                raise _broken_message(setting, name, str(error)) from error.__cause__
 
 
 def _statistical_details(
@@ -250,19 +250,19 @@ def _statistical_details(
             try:
                 means[name] = list(_STATISTICAL[name].means(setting))
             except AssertionError as error:
-                raise _broken(setting, name, str(error)) from error.__cause__
+                raise _broken_message(setting, name, str(error)) from error.__cause__
     taken = [group for groups in means.values() for group in groups]
-    log = _mean_test.level(false_alarm, sum(len(group.labels) for group in taken))
+    log = _mean_test.alarm_level(false_alarm, sum(len(group.labels) for group in taken))
     details = {}
     for name, groups in means.items():
-        verdicts = [_mean_test.worst(group, log) for group in groups]
+        verdicts = [_mean_test.worst_verdict(group, log) for group in groups]
         worst = max(verdicts, key=lambda verdict: verdict.ratio)
         if worst.ratio > 1:
-            raise _broken(
+            raise _broken_message(
                 setting,
                 name,
                 _STATISTICAL[name].sentence(worst)
-                + _assurance(worst, log, false_alarm),
+                + _assurance_sentence(worst, log, false_alarm),
             )
         count = sum(len(group.labels) for group in groups)
         details[name] = (
@@ -272,7 +272,9 @@ def _statistical_details(
     return details
 
 
-def _assurance(verdict: _mean_test.Verdict, log: float, false_alarm: float) -> str:
+def _assurance_sentence(
+    verdict: _mean_test.Verdict, log: float, false_alarm: float
+) -> str:
     """Say how sure an alarm is."""
     rarest = _mean_test.largest_kurtosis(verdict.means.num_draws, log)
     return (
@@ -282,6 +284,6 @@ def _assurance(verdict: _mean_test.Verdict, log: float, false_alarm: float) -> s
     )
 
 
-def _broken(setting: _run.Setting, name: str, sentence: str) -> AssertionError:
+def _broken_message(setting: _run.Setting, name: str, sentence: str) -> AssertionError:
     """Return the error of a broken promise."""
     return AssertionError(f"{setting.compressor.name} breaks {name!r}: {sentence}")

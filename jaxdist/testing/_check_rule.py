@@ -124,8 +124,8 @@ def check_rule(
         _possible_attacks(rule, num_workers) if attacks is None else tuple(attacks),
         _optimal_attacks(rule) if attacks is None else (),
     )
-    names = _check_compressor.chosen(properties, RULE_PROPERTIES)
-    return RuleReport(rule.name, tuple(_report(setting, name) for name in names))
+    names = _check_compressor.chosen_properties(properties, RULE_PROPERTIES)
+    return RuleReport(rule.name, tuple(_rule_report(setting, name) for name in names))
 
 
 def _possible_attacks(
@@ -175,7 +175,7 @@ def _optimal_attacks(rule: _rule.AggregationRule) -> tuple[_attack.Attack, ...]:
     )
 
 
-def _report(
+def _rule_report(
     setting: _rule_properties.RuleSetting, name: str
 ) -> _check_compressor.PropertyReport:
     """Try one property, where it is promised."""

@@ -61,7 +61,7 @@ def compressor_cases(
     """
     chosen = list(properties)
     for compressor in (compressors := list(compressors)):
-        _per_leaf.check("compressors", compressor)
+        _per_leaf.check_compressor("compressors", compressor)
     return [
         CompressorCase(compressor, name, options)
         for compressor in compressors

@@ -40,24 +40,24 @@ def _root_mean_square(leaves: np.ndarray) -> np.ndarray:
     return np.sqrt(np.mean(leaves**2, axis=1, keepdims=True))
 
 
-def _largest(leaves: np.ndarray) -> np.ndarray:
+def _largest_elements(leaves: np.ndarray) -> np.ndarray:
     magnitudes = np.abs(leaves)
     return magnitudes == magnitudes.max(axis=1, keepdims=True)
 
 
-def _outward(where: Callable[[np.ndarray], np.ndarray]):
+def _outward_error(where: Callable[[np.ndarray], np.ndarray]):
     """Count errors that enlarge an element as positive."""
     return lambda leaves: np.sign(leaves) * where(leaves)
 
 
-def _quarter(which: int):
+def _quarter_mask(which: int):
     """Return the elements of one quarter of the leaf, outward."""
 
     def where(leaves):
         index = np.arange(leaves.shape[1]) * 4 // leaves.shape[1]
         return np.broadcast_to(index == which, leaves.shape)
 
-    return _outward(where)
+    return _outward_error(where)
 
 
 def _fixed_signs(leaves: np.ndarray) -> np.ndarray:
@@ -78,59 +78,59 @@ _BY_SIGN: _Weights = {
     "of the negative elements": lambda leaves: leaves < 0,
     "of the positive elements": lambda leaves: leaves > 0,
     "of the elements that are zero": lambda leaves: leaves == 0,
-    "of the largest element, outward": _outward(_largest),
+    "of the largest element, outward": _outward_error(_largest_elements),
 }
 _BY_SIZE_AND_PLACE: _Weights = {
-    "of the elements above twice the root mean square, outward": _outward(
+    "of the elements above twice the root mean square, outward": _outward_error(
         lambda leaves: np.abs(leaves) > 2 * _root_mean_square(leaves)
     ),
-    "of the elements below half the root mean square, outward": _outward(
+    "of the elements below half the root mean square, outward": _outward_error(
         lambda leaves: np.abs(leaves) < 0.5 * _root_mean_square(leaves)
     ),
-    "of the first quarter of the elements, outward": _quarter(0),
-    "of the second quarter of the elements, outward": _quarter(1),
-    "of the third quarter of the elements, outward": _quarter(2),
-    "of the last quarter of the elements, outward": _quarter(3),
+    "of the first quarter of the elements, outward": _quarter_mask(0),
+    "of the second quarter of the elements, outward": _quarter_mask(1),
+    "of the third quarter of the elements, outward": _quarter_mask(2),
+    "of the last quarter of the elements, outward": _quarter_mask(3),
 }
 
 
-def pooled(kind: str) -> _Weights:
+def pool_classes(kind: str) -> _Weights:
     """Return the weights with which errors are pooled."""
     # Few of the leaves that are nearly all zero have an element in every class.
     return _BY_SIGN if kind in _inputs.MOSTLY_ZERO else _BY_SIGN | _BY_SIZE_AND_PLACE
 
 
-def labels(size: int, kind: str) -> list[str]:
+def class_labels(size: int, kind: str) -> list[str]:
     """Return what the statistics of a kind of leaf are taken of."""
     alone = kind in _inputs.PER_ELEMENT
     names = [f"of element {i}" for i in range(size)] if alone else []
-    return [*pooled(kind), *names, *[f"{name}, outward" for name in names]]
+    return [*pool_classes(kind), *names, *[f"{name}, outward" for name in names]]
 
 
-def normed(leaves: np.ndarray, seen: np.ndarray) -> Errors:
+def normed_leaf(leaves: np.ndarray, seen: np.ndarray) -> Errors:
     """Divide by the norm of each leaf, which may be 1e30."""
-    flat, decoded = (_run.exactly(x).reshape(len(x), -1) for x in (leaves, seen))
+    flat, decoded = (_run.exact_array(x).reshape(len(x), -1) for x in (leaves, seen))
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
     unit = np.where(norms > 0, norms, 1.0)
     return Errors(flat / unit, decoded / unit - flat / unit)
 
 
-def chunks(
+def draw_chunks(
     setting: _run.Setting, kind: str, num: int
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Yield leaves ``[n, ...]``, chunk after chunk, and the number of the chunk."""
     length = _run.batch_size(setting.size)
-    rng = setting.rng(1, place(kind))
+    rng = setting.rng(1, place_of(kind))
     for chunk in range(math.ceil(num / length)):
-        yield _inputs.draw(kind, rng, length, setting.shape), chunk
+        yield _inputs.draw_leaf(kind, rng, length, setting.shape), chunk
 
 
-def place(kind: str) -> int:
+def place_of(kind: str) -> int:
     """Return the number of a kind, of which its randomness is made."""
     return list(_inputs.EXTREME).index(kind)
 
 
-def _pool(weigh: _Weights, drawn: Errors) -> tuple[np.ndarray, ...]:
+def _pool_errors(weigh: _Weights, drawn: Errors) -> tuple[np.ndarray, ...]:
     """Return ``[m]`` totals, totals of squares, and weights of what is pooled."""
     leaves, errors = drawn
     weights = [weight(leaves).astype(np.float64) for weight in weigh.values()]
@@ -139,7 +139,7 @@ def _pool(weigh: _Weights, drawn: Errors) -> tuple[np.ndarray, ...]:
     return samples.sum(axis=1), np.sum(samples**2, axis=1), magnitudes
 
 
-def _alone(drawn: Errors) -> tuple[np.ndarray, ...]:
+def _errors_alone(drawn: Errors) -> tuple[np.ndarray, ...]:
     """Return the same of each element, and of each element outward."""
     leaves, errors = drawn
     totals = [errors.sum(axis=0), np.sum(np.sign(leaves) * errors, axis=0)]
@@ -152,11 +152,11 @@ def _sums_of(drawn: Errors, kind: str, blocks: int, *, bias: bool) -> Sums:
     """Sum up one chunk; the statistics of the errors only where bias is asked for."""
     groups = [(np.zeros(0),) * 3]
     if bias:
-        groups.append(_pool(pooled(kind), drawn))
+        groups.append(_pool_errors(pool_classes(kind), drawn))
     if bias and kind in _inputs.PER_ELEMENT:
-        groups.append(_alone(drawn))
+        groups.append(_errors_alone(drawn))
     totals, squares, weights = (np.concatenate(x) for x in zip(*groups, strict=True))
-    ratios = _ratios(drawn, blocks)
+    ratios = _error_ratios(drawn, blocks)
     finite = np.where(np.isfinite(ratios), ratios, 0)
     return Sums(
         len(ratios),
@@ -169,7 +169,7 @@ def _sums_of(drawn: Errors, kind: str, blocks: int, *, bias: bool) -> Sums:
     )
 
 
-def _ratios(drawn: Errors, blocks: int) -> np.ndarray:
+def _error_ratios(drawn: Errors, blocks: int) -> np.ndarray:
     """Return ``[n, blocks]``: the squared error of each block over its square."""
     wanted, made = (
         np.sum(_run.block_rows(x, blocks) ** 2, axis=-1)
@@ -180,13 +180,13 @@ def _ratios(drawn: Errors, blocks: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=128)
-def sums(setting: _run.Setting, kind: str, blocks: int) -> Sums:
+def error_sums(setting: _run.Setting, kind: str, blocks: int) -> Sums:
     """Draw leaves of a kind and keys, each used once, and sum up the errors."""
     bias = setting.compressor.contract.unbiased and kind in _inputs.SMOOTH
-    step, parts = setting.keys(1, place(kind)), []
-    with _run.on(_run.describe(kind, setting.like(), blocks)):
-        for leaves, chunk in chunks(setting, kind, setting.num_draws):
+    step, parts = setting.keys(1, place_of(kind)), []
+    with _run.on_inputs(_run.describe_leaf(kind, setting.like(), blocks)):
+        for leaves, chunk in draw_chunks(setting, kind, setting.num_draws):
             keys = _run.many_steps(step, len(leaves), chunk)
-            seen = _run.seen(setting.compressor, leaves, keys, blocks)
-            parts.append(_sums_of(normed(leaves, seen), kind, blocks, bias=bias))
+            seen = _run.seen_leaves(setting.compressor, leaves, keys, blocks)
+            parts.append(_sums_of(normed_leaf(leaves, seen), kind, blocks, bias=bias))
     return functools.reduce(Sums.plus, parts)

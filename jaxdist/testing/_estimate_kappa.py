@@ -83,12 +83,12 @@ def estimate_kappa(
     num_honest = num_workers - f
 
     def ratio(rows):
-        return _ratio(rule, rows, num_honest)
+        return _error_ratio(rule, rows, num_honest)
 
     def search(key):
         start, climb = jax.random.split(key)
-        rows = _start(start, num_workers, num_honest, size)
-        return _climb(ratio, rows, jax.random.split(climb, num_steps))
+        rows = _start_rows(start, num_workers, num_honest, size)
+        return _climb_ratio(ratio, rows, jax.random.split(climb, num_steps))
 
     keys = jax.random.split(jax.random.key(key), num_starts)
     ratios, rows = jax.jit(jax.vmap(search))(keys)
@@ -96,7 +96,7 @@ def estimate_kappa(
     return KappaEstimate(float(ratios[worst]), rows[worst])
 
 
-def _ratio(rule, rows, num_honest):
+def _error_ratio(rule, rows, num_honest):
     """Return the squared error beside the spread of the honest."""
     honest = rows[:num_honest]
     mean = jnp.mean(honest, axis=0)
@@ -109,7 +109,7 @@ def _ratio(rule, rows, num_honest):
     return jnp.where(is_spread, error / jnp.maximum(spread, 1e-30), 0)
 
 
-def _start(key, num_workers, num_honest, size):
+def _start_rows(key, num_workers, num_honest, size):
     """Draw honest workers around a common offset, and attackers near or far."""
     keys = jax.random.split(key, 6)
     scales = 10 ** jax.random.uniform(keys[0], (2,), minval=-1, maxval=_LARGEST)
@@ -124,7 +124,7 @@ def _start(key, num_workers, num_honest, size):
     return rows + attack + offset
 
 
-def _climb(ratio, rows, keys):
+def _climb_ratio(ratio, rows, keys):
     """Perturb some rows again and again, and keep what is worse."""
 
     def step(best, key):

@@ -75,7 +75,7 @@ def estimate_bias(
       >>> print(jaxdist.testing.estimate_bias(halved, jnp.ones(8)))
       0.5 (0.4864 to 0.5137 with confidence 0.99, 10000 draws)
     """
-    drawn = _draw(compressor, leaf, blocks, num_draws, confidence, seed)
+    drawn = _draw_errors(compressor, leaf, blocks, num_draws, confidence, seed)
     chunks = [(chunk.mean(axis=0), len(chunk)) for chunk in drawn]
     groups = np.stack([mean for mean, _ in chunks])
     centre = groups.mean(axis=0)
@@ -137,7 +137,7 @@ def estimate_variance(
       >>> print(jaxdist.testing.estimate_variance(rand_k, jnp.ones(8)))
       1 (1 to 1 with confidence 0.99, 10000 draws)
     """
-    drawn = _draw(compressor, leaf, blocks, num_draws, confidence, seed)
+    drawn = _draw_errors(compressor, leaf, blocks, num_draws, confidence, seed)
     squared = np.concatenate([np.sum(chunk**2, axis=1) for chunk in drawn])
     mean, deviation = float(squared.mean()), float(squared.std(ddof=1))
     quantile = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
@@ -199,7 +199,7 @@ def estimate_contraction(
     )
 
 
-def _draw(
+def _draw_errors(
     compressor: _compressor.Compressor,
     leaf: jax.Array,
     blocks: int,
@@ -208,44 +208,46 @@ def _draw(
     seed: int,
 ) -> Iterator[np.ndarray]:
     """Check the arguments; yield groups of errors of one leaf, over its norm."""
-    _per_leaf.check("compressor", compressor)
+    _per_leaf.check_compressor("compressor", compressor)
     blocks = _checks.integer("blocks", blocks, 1)
     _checks.integer("num_draws", num_draws, 2 * _GROUPS)
     _checks.real("confidence", confidence, 0.5, math.nextafter(1, 0))
     leaf = jnp.asarray(leaf)
-    exact = _run.exactly(leaf)
+    exact = _run.exact_array(leaf)
     if not np.isfinite(exact).all() or not exact.any():
         raise ValueError("`leaf` must be finite and not all zero.")
 
-    return _groups(
-        _repeated(compressor, blocks),
+    return _group_means(
+        _repeated_draws(compressor, blocks),
         leaf,
         math.ceil(num_draws / _GROUPS),
         jax.random.key(_checks.integer("seed", seed, 0)),
     )
 
 
-def _groups(
+def _group_means(
     encode: Callable[..., jax.Array], leaf: jax.Array, length: int, key: jax.Array
 ) -> Iterator[np.ndarray]:
     """Yield the errors of ``length`` draws at a time, ``[length, size]``."""
-    exact = _run.exactly(leaf)
+    exact = _run.exact_array(leaf)
     most = _ELEMENTS // (leaf.size * length)
     at_once = max(
         n for n in range(1, _GROUPS + 1) if n <= max(1, most) and not _GROUPS % n
     )
     for step in range(_GROUPS // at_once):
         keys = jax.random.split(jax.random.fold_in(key, step), at_once * length)
-        errors = (_run.exactly(encode(leaf, keys)) - exact) / np.linalg.norm(exact)
+        errors = (_run.exact_array(encode(leaf, keys)) - exact) / np.linalg.norm(exact)
         yield from errors.reshape(at_once, length, -1)
 
 
 @functools.lru_cache(maxsize=32)
-def _repeated(compressor: _compressor.Compressor, blocks: int):
+def _repeated_draws(compressor: _compressor.Compressor, blocks: int):
     """Return what is seen of one leaf with ``keys [n]``, compiled."""
 
     def seen(leaf, key):
         keys = _random.keys_of(key, 0)
-        return _run.trip(compressor, leaf, compressor.init(leaf), keys, blocks).seen
+        return _run.round_trip(
+            compressor, leaf, compressor.init(leaf), keys, blocks
+        ).seen
 
     return jax.jit(jax.vmap(seen, in_axes=(None, 0)))

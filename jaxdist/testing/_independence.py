@@ -16,18 +16,22 @@ def _of_kind(setting: _run.Setting, kind: str) -> _mean_test.Means:
     """
     compressor = setting.compressor
     total, square, num_draws = 0.0, 0.0, 0
-    what = _run.describe(kind, setting.like())
-    steps = [setting.keys(2, _draws.place(kind), step) for step in range(2)]
-    for leaves, chunk in _draws.chunks(setting, kind, setting.num_draws):
+    what = _run.describe_leaf(kind, setting.like())
+    steps = [setting.keys(2, _draws.place_of(kind), step) for step in range(2)]
+    for leaves, chunk in _draws.draw_chunks(setting, kind, setting.num_draws):
         num = len(leaves)
         senders = [(steps[0], 0), (steps[0], 1), (steps[1], 1)]
-        with _run.on(what):
+        with _run.on_inputs(what):
             one, two, later = (
-                _run.seen(compressor, leaves, _run.many_steps(key, num, chunk, worker))
+                _run.seen_leaves(
+                    compressor, leaves, _run.many_steps(key, num, chunk, worker)
+                )
                 for key, worker in senders
             )
-        first, second = (_draws.normed(leaves, x).errors for x in (one, two))
-        samples = np.sum(first * (second - _draws.normed(leaves, later).errors), axis=1)
+        first, second = (_draws.normed_leaf(leaves, x).errors for x in (one, two))
+        samples = np.sum(
+            first * (second - _draws.normed_leaf(leaves, later).errors), axis=1
+        )
         total += samples.sum()
         square += np.sum(samples**2)
         num_draws += num
@@ -37,13 +41,13 @@ def _of_kind(setting: _run.Setting, kind: str) -> _mean_test.Means:
     )
 
 
-def means(setting: _run.Setting) -> Iterator[_mean_test.Means]:
+def product_means(setting: _run.Setting) -> Iterator[_mean_test.Means]:
     """Yield what must have the mean zero."""
     for kind in _KINDS:
         yield _of_kind(setting, kind)
 
 
-def sentence(verdict: _mean_test.Verdict) -> str:
+def alarm_sentence(verdict: _mean_test.Verdict) -> str:
     """Say that the workers share what they should draw for themselves."""
     means = verdict.means
     return (

@@ -63,7 +63,7 @@ class Verdict(NamedTuple):
         return self.means.labels[self.index]
 
 
-def level(false_alarm: float, num_statistics: int) -> float:
+def alarm_level(false_alarm: float, num_statistics: int) -> float:
     """Return L, with which all the statistics together alarm falsely that rarely."""
     return math.log(_EVENTS * max(1, num_statistics) / false_alarm)
 
@@ -73,7 +73,7 @@ def largest_kurtosis(num_draws: int, log: float) -> float:
     return num_draws / (8 * log)
 
 
-def worst(means: Means, log: float) -> Verdict:
+def worst_verdict(means: Means, log: float) -> Verdict:
     """Return the statistic that comes closest to its bound, or exceeds it most."""
     observed = means.totals / means.num_draws
     if not means.one_sided:

@@ -16,10 +16,10 @@ def payload(setting: _run.Setting) -> str:
     for blocks in setting.blocks:
         _require_bytes(setting, blocks)
     leaf = setting.leaf("normal")
-    what = _run.describe("normal", leaf)
-    with _run.on(what):
-        made = _run.first(setting.compressor, leaf, setting.keys())
-        arrived = _travelled(setting, made.payload)
+    what = _run.describe_leaf("normal", leaf)
+    with _run.on_inputs(what):
+        made = _run.first_encoding(setting.compressor, leaf, setting.keys())
+        arrived = _travelled_arrays(setting, made.payload)
     _require_close(
         arrived,
         made.seen,
@@ -28,9 +28,9 @@ def payload(setting: _run.Setting) -> str:
     )
     for size, expected in setting.nbytes.items():
         like = jax.ShapeDtypeStruct((size,), jnp.float32)
-        with _run.on(_run.describe("normal", like)):
+        with _run.on_inputs(_run.describe_leaf("normal", like)):
             actual = _per_leaf.payload_nbytes(setting.compressor, like)
-        _run.require(
+        _run.require_true(
             actual == expected,
             f"the payload of {size} float32 has {actual} bytes, not {expected}.",
         )
@@ -41,29 +41,31 @@ def payload(setting: _run.Setting) -> str:
 def _require_bytes(setting: _run.Setting, blocks: int) -> None:
     """Raise unless the payload has rows of blocks, and the bytes that shapes say."""
     leaf = setting.leaf("normal")
-    what = _run.describe("normal", leaf, blocks)
-    with _run.on(what):
-        made = _run.first(setting.compressor, leaf, setting.keys(), blocks)
+    what = _run.describe_leaf("normal", leaf, blocks)
+    with _run.on_inputs(what):
+        made = _run.first_encoding(setting.compressor, leaf, setting.keys(), blocks)
         declared = _per_leaf.payload_nbytes(setting.compressor, leaf, blocks)
     arrays = jax.tree.leaves(made.payload)
-    _run.require(arrays, f"on {what} the payload holds no array.")
+    _run.require_true(arrays, f"on {what} the payload holds no array.")
     for array in arrays:
-        _run.require(
+        _run.require_true(
             array.ndim >= 1 and array.shape[0] == blocks,
             f"on {what} the payload holds {array.dtype}{list(array.shape)}, whose "
             f"leading axis is not `blocks`, {blocks}.",
         )
     actual = sum(array.nbytes for array in arrays)
-    _run.require(
+    _run.require_true(
         actual == declared,
         f"on {what} the payload has {actual} bytes, but shapes alone say {declared}.",
     )
 
 
-def _travelled(setting: _run.Setting, sent: _compressor.Payload) -> jax.Array:
+def _travelled_arrays(setting: _run.Setting, sent: _compressor.Payload) -> jax.Array:
     """Decode the payload in another program, from its bytes."""
     arrays, treedef = jax.tree.flatten(sent)
-    arrived = treedef.unflatten(_wire.unpack(_wire.pack(arrays), arrays))
+    arrived = treedef.unflatten(
+        _wire.unpack_message(_wire.pack_message(arrays), arrays)
+    )
 
     def decode(payload, keys):
         return setting.compressor.decode(payload, setting.like(), keys)
@@ -75,9 +77,9 @@ def blocks(setting: _run.Setting) -> str:
     """Check that each block decodes alone, to its part of the whole."""
     cases = [(setting.leaf("normal"), _run.BLOCKS), (jnp.arange(1.0, 6), 8)]
     for leaf, num in cases:
-        what = _run.describe("normal", leaf, num)
-        with _run.on(what):
-            whole = _run.first(setting.compressor, leaf, setting.keys(), num)
+        what = _run.describe_leaf("normal", leaf, num)
+        with _run.on_inputs(what):
+            whole = _run.first_encoding(setting.compressor, leaf, setting.keys(), num)
             parts = _decoded_alone(setting, whole.payload, leaf, num)
         _require_close(
             parts.reshape(-1)[: leaf.size],
@@ -85,7 +87,7 @@ def blocks(setting: _run.Setting) -> str:
             f"on {what} the blocks, each decoded alone, do not join to the whole",
         )
         finite = _run.is_finite(parts)
-        _run.require(finite, f"on {what} the padding of a block is not finite.")
+        _run.require_true(finite, f"on {what} the padding of a block is not finite.")
     return " and ".join(f"{num} blocks of {leaf.size}" for leaf, num in cases)
 
 
@@ -106,23 +108,23 @@ def accumulate(setting: _run.Setting) -> str:
     add = setting.compressor.accumulate
     assert add is not None
     leaf, total, keys = setting.leaf("normal"), setting.leaf("flat"), setting.keys()
-    what = _run.describe("normal", leaf)
-    with _run.on(what):
-        made = _run.first(setting.compressor, leaf, keys)
+    what = _run.describe_leaf("normal", leaf)
+    with _run.on_inputs(what):
+        made = _run.first_encoding(setting.compressor, leaf, keys)
         added = _run.compiled_quickly(add)(total, made.payload, keys)
     _require_close(
         added,
-        _run.exactly(total) + _run.exactly(made.seen),
+        _run.exact_array(total) + _run.exact_array(made.seen),
         f"on {what} `accumulate` does not add what `decode` gives",
     )
     narrow = setting.like(jnp.bfloat16)
-    what = _run.describe("normal", narrow)
-    with _run.on(what):
+    what = _run.describe_leaf("normal", narrow)
+    with _run.on_inputs(what):
         sent = _per_leaf.payload_like(
             setting.compressor, setting.shape, jnp.bfloat16, 1
         )
         added = jax.eval_shape(add, total, sent, keys)
-    _run.require(
+    _run.require_true(
         (added.shape, added.dtype) == (total.shape, total.dtype),
         f"on {what} `accumulate` turns a total of {total.dtype}{list(total.shape)} "
         f"into {added.dtype}{list(added.shape)}.",
@@ -132,9 +134,9 @@ def accumulate(setting: _run.Setting) -> str:
 
 def _require_close(made, wanted, sentence: str) -> None:
     """Raise unless two arrays agree up to the rounding of float32."""
-    made, wanted = _run.exactly(made), _run.exactly(wanted)
+    made, wanted = _run.exact_array(made), _run.exact_array(wanted)
     difference = float(np.max(np.abs(made - wanted), initial=0.0))
     limit = _TOLERANCE * float(np.max(np.abs(wanted), initial=0.0))
-    _run.require(
+    _run.require_true(
         difference <= limit, f"{sentence}: they differ by up to {difference:.3g}."
     )

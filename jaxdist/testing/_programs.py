@@ -16,11 +16,11 @@ _TOLERANCE = 1e-5  # of float32, in units of the norm of the leaf
 def transformations(setting: _run.Setting) -> str:
     """Check that jit, vmap and scan change nothing."""
     compressor, leaves = setting.compressor, setting.leaves("normal", _LEAVES)
-    what = _run.describe("normal", setting.like())
+    what = _run.describe_leaf("normal", setting.like())
     steps = [setting.keys(step) for step in range(_LEAVES)]
     keys = jax.tree.map(lambda *x: jnp.stack(x), *steps)
-    one = _run.compiled(compressor)
-    with _run.on(f"{what} under jit"):
+    one = _run.compile_function(compressor)
+    with _run.on_inputs(f"{what} under jit"):
         start = compressor.init(leaves[0])
         jitted = [
             one(leaf, start, k).seen for leaf, k in zip(leaves, steps, strict=True)
@@ -29,15 +29,15 @@ def transformations(setting: _run.Setting) -> str:
         for leaf, step in zip(leaves, steps, strict=True):
             _, seen, state = one(leaf, state, step)
             looped.append(seen)
-    with _run.on(f"{what} without jit"):
+    with _run.on_inputs(f"{what} without jit"):
         eager = [
-            _run.trip(compressor, leaf, start, k).seen
+            _run.round_trip(compressor, leaf, start, k).seen
             for leaf, k in zip(leaves, steps, strict=True)
         ]
-    with _run.on(f"{what} under vmap"):
-        mapped = _run.seen(compressor, leaves, keys)
-    with _run.on(f"{what} under scan"):
-        scanned = _scanned(setting, start, leaves, keys)
+    with _run.on_inputs(f"{what} under vmap"):
+        mapped = _run.seen_leaves(compressor, leaves, keys)
+    with _run.on_inputs(f"{what} under scan"):
+        scanned = _scan_steps(setting, start, leaves, keys)
     _require_same(jitted, eager, f"on {what} jit changes what arrives")
     _require_same(mapped, jitted, f"on {what} vmap changes what arrives")
     _require_same(
@@ -46,12 +46,12 @@ def transformations(setting: _run.Setting) -> str:
     return "jit, vmap and scan"
 
 
-def _scanned(setting: _run.Setting, start, leaves, keys) -> jax.Array:
+def _scan_steps(setting: _run.Setting, start, leaves, keys) -> jax.Array:
     """Return what arrives over the steps of one program."""
 
     def step(state, inputs):
         leaf, key = inputs
-        _, seen, state = _run.trip(setting.compressor, leaf, state, key)
+        _, seen, state = _run.round_trip(setting.compressor, leaf, state, key)
         return state, seen
 
     def steps(*inputs):
@@ -67,13 +67,13 @@ def _require_same(made, wanted, sentence: str) -> None:
     levels the last bit decides: that is rare, and no defect.
     """
     made, wanted = (
-        np.stack([_run.exactly(x) for x in y]).reshape(_LEAVES, -1)
+        np.stack([_run.exact_array(x) for x in y]).reshape(_LEAVES, -1)
         for y in (made, wanted)
     )
     differences = np.linalg.norm(made - wanted, axis=1)
     limits = _TOLERANCE * np.linalg.norm(wanted, axis=1)
     differ = np.flatnonzero(~(differences <= limits))
-    _run.require(
+    _run.require_true(
         len(differ) <= 1,
         f"{sentence}: {len(differ)} of {_LEAVES} leaves differ, by up to "
         f"{differences.max():.3g}.",
@@ -83,16 +83,16 @@ def _require_same(made, wanted, sentence: str) -> None:
 def determinism(setting: _run.Setting) -> str:
     """Check that the keys decide everything, and that a step's keys are used."""
     leaf = setting.leaf("normal")
-    what = _run.describe("normal", leaf)
-    with _run.on(what):
+    what = _run.describe_leaf("normal", leaf)
+    with _run.on_inputs(what):
         start = setting.compressor.init(leaf)
         seen = [
-            _result(_run.first(setting.compressor, leaf, setting.keys(i)))
+            _step_result(_run.first_encoding(setting.compressor, leaf, setting.keys(i)))
             for i in range(_KEYS)
         ]
         again = _traced_again(setting.compressor, leaf, start, setting.keys(0))
-    _run.require(
-        again is None or np.array_equal(seen[0], _result(again), equal_nan=True),
+    _run.require_true(
+        again is None or np.array_equal(seen[0], _step_result(again), equal_nan=True),
         f"on {what} the same keys give another result when it is traced again: "
         "something random does not come from the keys.",
     )
@@ -102,26 +102,26 @@ def determinism(setting: _run.Setting) -> str:
             f"on {what} the keys of {_KEYS} steps all give the same: the contract says "
             "`stochastic`, so either it is not, or it reuses a key of its own."
         )
-        _run.require(varies, sentence)
+        _run.require_true(varies, sentence)
     else:
         sentence = (
             f"on {what} other keys give another result, but the contract does not say "
             "`stochastic`; without it, it gets no key of its own."
         )
-        _run.require(not varies, sentence)
+        _run.require_true(not varies, sentence)
     return f"{_KEYS} steps"
 
 
 def _traced_again(compressor, *inputs) -> _run.Trip | None:
     """Return what another trace gives; None when it is the same program."""
-    fresh = jax.jit(functools.partial(_run.trip, compressor))
+    fresh = jax.jit(functools.partial(_run.round_trip, compressor))
     # The same text gives the same result, and need not be compiled to see that.
-    programs = (fresh, _run.compiled(compressor))
+    programs = (fresh, _run.compile_function(compressor))
     texts = {program.lower(*inputs).as_text() for program in programs}
     return fresh(*inputs) if len(texts) > 1 else None
 
 
-def _result(trip: _run.Trip) -> np.ndarray:
+def _step_result(trip: _run.Trip) -> np.ndarray:
     """Return all numbers that came of a leaf: what is seen, and the state."""
     arrays = jax.tree.leaves((trip.seen, trip.state))
     return np.concatenate([np.asarray(x, np.float64).ravel() for x in arrays])

@@ -48,11 +48,11 @@ class RuleSetting(NamedTuple):
         anchor = self.anchor
         if anchor is not None:
             anchor = scale * anchor + shift
-        return _compiled(self.rule)(rows, anchor)
+        return _compiled_rule(self.rule)(rows, anchor)
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(rule: _rule.AggregationRule) -> Callable[..., Any]:
+def _compiled_rule(rule: _rule.AggregationRule) -> Callable[..., Any]:
     """Return the rule as one program, the same for all properties."""
     return jax.jit(lambda rows, anchor: rule(rows, anchor=anchor))
 
@@ -86,14 +86,18 @@ def permutation(setting: RuleSetting) -> str:
     """The order of the workers does not matter."""
     rows = setting.rows()
     order = np.random.default_rng(setting.seed).permutation(setting.num_workers)
-    return _close(setting.apply(rows[order]), setting.apply(rows), "in another order")
+    return _assert_close(
+        setting.apply(rows[order]), setting.apply(rows), "in another order"
+    )
 
 
 def translation(setting: RuleSetting) -> str:
     """A vector added to all is added to the result."""
     rows, shift = setting.rows(), 10 * setting.rows(2)[0]
     moved = setting.apply(rows + shift[None], shift=shift)
-    return _close(moved, setting.apply(rows) + shift, "with a vector added to all")
+    return _assert_close(
+        moved, setting.apply(rows) + shift, "with a vector added to all"
+    )
 
 
 def scale(setting: RuleSetting) -> str:
@@ -101,14 +105,14 @@ def scale(setting: RuleSetting) -> str:
     rows = setting.rows()
     for factor in (1e-3, 1e3):
         found = setting.apply(factor * rows, scale=factor) / factor
-        _close(found, setting.apply(rows), f"with all workers times {factor:g}")
+        _assert_close(found, setting.apply(rows), f"with all workers times {factor:g}")
     return "times 0.001 and 1000"
 
 
 def unanimity(setting: RuleSetting) -> str:
     """What all workers send is the result."""
     rows = jnp.broadcast_to(setting.rows()[:1], (setting.num_workers, setting.size))
-    return _close(setting.apply(rows), rows[0], "when all workers send the same")
+    return _assert_close(setting.apply(rows), rows[0], "when all workers send the same")
 
 
 def float64(setting: RuleSetting) -> str:
@@ -120,7 +124,7 @@ def float64(setting: RuleSetting) -> str:
         ("a common mean of 10000 deviations", 100 + 0.01 * setting.rows()),
     ):
         expected = oracle(np.asarray(rows, np.float64))
-        _close(setting.apply(rows), expected, f"for {name}, beside the oracle")
+        _assert_close(setting.apply(rows), expected, f"for {name}, beside the oracle")
     return "ordinary workers, and a common mean of 10000 deviations"
 
 
@@ -137,15 +141,17 @@ def sharded(setting: RuleSetting) -> str:
     anchor = setting.anchor if setting.rule.anchor == "reference" else None
     stacked = setting.rule(rows, anchor=anchor)
     if setting.rule.contract.symmetric:
-        _close(merged[0], stacked, "on the route scatter, beside stacked gradients")
-    _close(merged[1], merged[0], "on another worker")
+        _assert_close(
+            merged[0], stacked, "on the route scatter, beside stacked gradients"
+        )
+    _assert_close(merged[1], merged[0], "on another worker")
     return f"{setting.num_workers} workers on the route scatter"
 
 
 def hull(setting: RuleSetting) -> str:
     """Each coordinate stays between those of the honest."""
     honest = setting.num_workers - setting.num_byzantine
-    for rows in _attacked(setting):
+    for rows in _attacked_rows(setting):
         low, high = jnp.min(rows[:honest], axis=0), jnp.max(rows[:honest], axis=0)
         found = setting.apply(rows)
         outside = jnp.maximum(low - found, found - high)
@@ -161,8 +167,8 @@ def bounded(setting: RuleSetting) -> str:
     """However far the attackers go, the result stays near the honest workers."""
     honest = setting.num_workers - setting.num_byzantine
     worst = 0.0
-    sent = [_send(setting, attack) for attack in setting.attacks]
-    for rows in (*_attacked(setting), *sent):
+    sent = [_send_rows(setting, attack) for attack in setting.attacks]
+    for rows in (*_attacked_rows(setting), *sent):
         mean = jnp.mean(rows[:honest], axis=0)
         # A single honest worker spreads nothing: compare with its length then.
         spread = jnp.max(jnp.linalg.norm(rows[:honest] - mean[None], axis=1))
@@ -202,7 +208,7 @@ def resilience(setting: RuleSetting) -> str:
     mean = jnp.mean(honest, axis=0)
     spread = jnp.mean(jnp.sum((honest - mean[None]) ** 2, axis=1))
     for attack in attacks:
-        error = jnp.sum((setting.apply(_send(setting, attack)) - mean) ** 2)
+        error = jnp.sum((setting.apply(_send_rows(setting, attack)) - mean) ** 2)
         worst = max(worst, (float(error / spread), attack.name))
     bound = setting.rule.contract.robustness(setting.num_workers, f)
     if not worst[0] <= bound * (1 + 1e-4) + 1e-6:
@@ -227,12 +233,12 @@ def kappa(setting: RuleSetting) -> str:
     return f"at least {found.kappa:.3g} of the {bound:.3g} proved"
 
 
-def _send(setting: RuleSetting, attack: _attack.Attack) -> jax.Array:
+def _send_rows(setting: RuleSetting, attack: _attack.Attack) -> jax.Array:
     """Return the rows with what attackers make of the last of them."""
     return jax.jit(attack, static_argnums=1)(setting.rows(), setting.num_byzantine)
 
 
-def _attacked(setting: RuleSetting):
+def _attacked_rows(setting: RuleSetting):
     """Yield rows whose last f are attackers, from near to very far."""
     rows, direction = setting.rows(), setting.rows(3)[:1]
     is_byzantine = jnp.arange(setting.num_workers) >= (
@@ -252,7 +258,7 @@ def _bad_rows(count, size):
         yield jnp.zeros((count, size)).at[:, size // 2].set(column)
 
 
-def _close(found, expected, where):
+def _assert_close(found, expected, where):
     """Return how near two results are, or raise."""
     expected = np.asarray(expected, np.float64)
     distance = float(np.max(np.abs(np.asarray(found, np.float64) - expected)))

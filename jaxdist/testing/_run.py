@@ -59,7 +59,7 @@ class Setting:
 
     def leaves(self, kind: str, num: int, dtype: Any = np.float32) -> jax.Array:
         """Return ``[num, *shape]`` leaves of a kind."""
-        drawn = _inputs.draw(kind, self.rng(num), num, self.shape)
+        drawn = _inputs.draw_leaf(kind, self.rng(num), num, self.shape)
         return jnp.asarray(drawn).astype(dtype)
 
     def like(self, dtype: Any = np.float32) -> jax.ShapeDtypeStruct:
@@ -75,7 +75,7 @@ class Trip(NamedTuple):
     state: Any
 
 
-def trip(
+def round_trip(
     compressor: _compressor.Compressor,
     leaf: jax.Array,
     state: _compressor.CompressorState,
@@ -84,14 +84,14 @@ def trip(
 ) -> Trip:
     """Encode a leaf, and decode it."""
     payload, state = compressor.encode(leaf, state, keys, blocks)
-    return Trip(payload, compressor.decode(payload, _tree.like(leaf), keys), state)
+    return Trip(payload, compressor.decode(payload, _tree.like_leaf(leaf), keys), state)
 
 
 # Compiling takes longer than anything else here: all properties share few programs.
 @functools.lru_cache(maxsize=32)
-def compiled(compressor: _compressor.Compressor) -> jax.stages.Wrapped:
-    """Return :func:`trip` of a leaf, a state and keys, compiled as users do."""
-    return jax.jit(functools.partial(trip, compressor))
+def compile_function(compressor: _compressor.Compressor) -> jax.stages.Wrapped:
+    """Return :func:`round_trip` of a leaf, a state and keys, compiled as users do."""
+    return jax.jit(functools.partial(round_trip, compressor))
 
 
 def compiled_quickly(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,11 +105,13 @@ def compiled_quickly(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.lru_cache(maxsize=32)
-def _variant(compressor: _compressor.Compressor, blocks: int) -> Callable[..., Trip]:
-    return compiled_quickly(functools.partial(trip, compressor, blocks=blocks))
+def _named_variant(
+    compressor: _compressor.Compressor, blocks: int
+) -> Callable[..., Trip]:
+    return compiled_quickly(functools.partial(round_trip, compressor, blocks=blocks))
 
 
-def first(
+def first_encoding(
     compressor: _compressor.Compressor,
     leaf: jax.Array,
     keys: _random.Keys,
@@ -128,18 +130,20 @@ def first(
         in several blocks, it is compiled quickly.
     """
     quickly = variant or blocks != 1
-    program = _variant(compressor, blocks) if quickly else compiled(compressor)
+    program = (
+        _named_variant(compressor, blocks) if quickly else compile_function(compressor)
+    )
     return program(leaf, compressor.init(leaf), keys)
 
 
 @functools.lru_cache(maxsize=32)
-def _batched(
+def _batched_keys(
     compressor: _compressor.Compressor, blocks: int
 ) -> Callable[..., jax.Array]:
     """Return what is seen of ``leaves [n, ...]`` with ``keys [n]``, compiled."""
 
     def seen(leaf, keys):
-        return trip(compressor, leaf, compressor.init(leaf), keys, blocks).seen
+        return round_trip(compressor, leaf, compressor.init(leaf), keys, blocks).seen
 
     return jax.jit(jax.vmap(seen))
 
@@ -149,14 +153,14 @@ def batch_size(size: int) -> int:
     return min(1024, max(16, _ELEMENTS // size))
 
 
-def seen(
+def seen_leaves(
     compressor: _compressor.Compressor, leaves: Any, keys: _random.Keys, blocks: int = 1
 ) -> np.ndarray:
     """Return what is seen of ``leaves [n, ...]``, each with its own keys.
 
     All batches have the same length, so that they share one program.
     """
-    encode, num = _batched(compressor, blocks), len(leaves)
+    encode, num = _batched_keys(compressor, blocks), len(leaves)
     length = batch_size(leaves[0].size)
     if num == length:
         return np.asarray(encode(leaves, keys))
@@ -186,7 +190,7 @@ def many_workers(keys: _random.Keys, num: int) -> _random.Keys:
 
 
 @contextlib.contextmanager
-def on(inputs: str) -> Iterator[None]:
+def on_inputs(inputs: str) -> Iterator[None]:
     """Name the input on which the compressor raised."""
     try:
         yield
@@ -195,19 +199,19 @@ def on(inputs: str) -> Iterator[None]:
         raise AssertionError(f"on {inputs} it raised {kind}: {error}") from error
 
 
-def require(condition: Any, sentence: str) -> None:
+def require_true(condition: Any, sentence: str) -> None:
     """Raise the sentence unless the condition holds."""
     if not condition:
         raise AssertionError(sentence)
 
 
-def describe(kind: str, leaf: Any, blocks: int = 1) -> str:
+def describe_leaf(kind: str, leaf: Any, blocks: int = 1) -> str:
     """Return how a sentence names a leaf."""
     cut = "" if blocks == 1 else f" in {blocks} blocks"
     return f"a {kind} leaf of {leaf.dtype}{list(leaf.shape)}{cut}"
 
 
-def exactly(array: Any) -> np.ndarray:
+def exact_array(array: Any) -> np.ndarray:
     """Return the values in float64."""
     return np.asarray(array).astype(np.float64)
 
@@ -215,7 +219,7 @@ def exactly(array: Any) -> np.ndarray:
 def is_finite(tree: Any) -> bool:
     """Whether all numbers of the tree are finite."""
     return all(
-        np.isfinite(exactly(array)).all()
+        np.isfinite(exact_array(array)).all()
         for array in jax.tree.leaves(tree)
         if jnp.issubdtype(array.dtype, jnp.inexact)
     )

@@ -31,17 +31,17 @@ def shape_and_dtype(setting: _run.Setting) -> str:
 def _require_closed(setting: _run.Setting, leaf: Any, blocks: int) -> None:
     """Raise unless a leaf comes back in its shape, and in its dtype or a wider one."""
     compressor, keys = setting.compressor, setting.keys()
-    wide = _tree.like(leaf, _tree.accumulator_dtype(leaf.dtype))
+    wide = _tree.like_leaf(leaf, _tree.accumulator_dtype(leaf.dtype))
 
     def decoded(leaf, keys):
         payload, _ = compressor.encode(leaf, compressor.init(leaf), keys, blocks)
         return [compressor.decode(payload, like, keys) for like in (leaf, wide)]
 
-    what = _run.describe("normal", leaf, blocks)
-    with _run.on(what):
+    what = _run.describe_leaf("normal", leaf, blocks)
+    with _run.on_inputs(what):
         made = jax.eval_shape(decoded, leaf, keys)
     for seen, like in zip(made, (leaf, wide), strict=True):
-        _run.require(
+        _run.require_true(
             (seen.shape, seen.dtype) == (like.shape, like.dtype),
             f"on {what} `decode` returns {seen.dtype}{list(seen.shape)} for `like` "
             f"{like.dtype}{list(like.shape)}.",
@@ -50,15 +50,15 @@ def _require_closed(setting: _run.Setting, leaf: Any, blocks: int) -> None:
 
 def _require_finite(setting: _run.Setting, shape: tuple[int, ...], dtype: Any) -> None:
     """Raise unless what comes back of an ordinary leaf is finite."""
-    leaf = jnp.asarray(_inputs.draw("normal", setting.rng(0), 1, shape)[0], dtype)
-    what = _run.describe("normal", leaf)
-    with _run.on(what):
+    leaf = jnp.asarray(_inputs.draw_leaf("normal", setting.rng(0), 1, shape)[0], dtype)
+    what = _run.describe_leaf("normal", leaf)
+    with _run.on_inputs(what):
         variant = (shape, dtype) != (setting.shape, jnp.float32)
-        seen = _run.first(
+        seen = _run.first_encoding(
             setting.compressor, leaf, setting.keys(), variant=variant
         ).seen
     finite = _run.is_finite(seen)
-    _run.require(finite, f"on {what} `decode` returns values that are not finite.")
+    _run.require_true(finite, f"on {what} `decode` returns values that are not finite.")
 
 
 def state(setting: _run.Setting) -> str:
@@ -70,8 +70,8 @@ def state(setting: _run.Setting) -> str:
         def step(leaf, state, keys, blocks=blocks):
             return compressor.encode(leaf, state, keys, blocks)[1]
 
-        what = _run.describe("normal", leaf, blocks)
-        with _run.on(what):
+        what = _run.describe_leaf("normal", leaf, blocks)
+        with _run.on_inputs(what):
             start = jax.eval_shape(compressor.init, leaf)
             after = jax.eval_shape(step, leaf, start, setting.keys())
         _require_same(start, after, what)
@@ -82,21 +82,25 @@ def state(setting: _run.Setting) -> str:
 def _require_steps(setting: _run.Setting) -> None:
     """Raise unless the state that is made stays what it is, and finite."""
     leaf = setting.leaf("normal")
-    what = _run.describe("normal", leaf)
-    with _run.on(what):
+    what = _run.describe_leaf("normal", leaf)
+    with _run.on_inputs(what):
         start = current = setting.compressor.init(leaf)
         for count in range(_STEPS):
             keys = setting.keys(count)
-            current = _run.compiled(setting.compressor)(leaf, current, keys).state
+            current = _run.compile_function(setting.compressor)(
+                leaf, current, keys
+            ).state
     _require_same(start, current, what)
     finite = _run.is_finite(current)
-    _run.require(finite, f"on {what} the state is not finite after {_STEPS} steps.")
+    _run.require_true(
+        finite, f"on {what} the state is not finite after {_STEPS} steps."
+    )
 
 
 def _require_same(start: Any, after: Any, what: str) -> None:
     """Raise unless two states agree in structure, shapes and dtypes."""
     structures = [jax.tree.structure(tree) for tree in (start, after)]
-    _run.require(
+    _run.require_true(
         structures[0] == structures[1],
         f"on {what} `init` makes a state {structures[0]}, but `encode` returns "
         f"{structures[1]}.",
@@ -104,7 +108,7 @@ def _require_same(start: Any, after: Any, what: str) -> None:
     before = jax.tree.leaves_with_path(start)
     for (path, old), new in zip(before, jax.tree.leaves(after), strict=True):
         shapes = [f"{x.dtype}{list(x.shape)}" for x in (old, new)]
-        _run.require(
+        _run.require_true(
             shapes[0] == shapes[1],
             f"on {what} the state{jax.tree_util.keystr(path)} is {shapes[0]} from "
             f"`init`, but {shapes[1]} from `encode`.",

@@ -58,9 +58,9 @@ def leaves(
       >>> test_identity()
     """
     max_size = _checks.integer("max_size", max_size, 1)
-    shape = _shapes(max_size) if shapes is None else st.sampled_from(list(shapes))
+    shape = _drawn_shapes(max_size) if shapes is None else st.sampled_from(list(shapes))
     return st.tuples(shape, st.sampled_from(list(dtypes))).flatmap(
-        lambda drawn: _arrays(*drawn, finite)
+        lambda drawn: _drawn_arrays(*drawn, finite)
     )
 
 
@@ -106,7 +106,7 @@ def gradient_trees(
     return nested(st.recursive(leaf, nested, max_leaves=max_leaves))
 
 
-def _shapes(max_size: int) -> st.SearchStrategy[tuple[int, ...]]:
+def _drawn_shapes(max_size: int) -> st.SearchStrategy[tuple[int, ...]]:
     """Draw shapes of up to four axes."""
 
     def of_rank(rank: int) -> st.SearchStrategy[tuple[int, ...]]:
@@ -116,7 +116,7 @@ def _shapes(max_size: int) -> st.SearchStrategy[tuple[int, ...]]:
     return st.integers(0, 4).flatmap(of_rank)
 
 
-def _arrays(
+def _drawn_arrays(
     shape: tuple[int, ...], dtype: Any, finite: bool
 ) -> st.SearchStrategy[jax.Array]:
     """Draw arrays of one shape and dtype."""
@@ -126,8 +126,8 @@ def _arrays(
     def scaled(values, power):
         return values * np.float32(10.0**power)
 
-    ordinary = hnp.arrays(np.float32, shape, elements=_elements(finite))
-    mixed = hnp.arrays(np.float32, shape, elements=_magnitudes(exponent))
+    ordinary = hnp.arrays(np.float32, shape, elements=_drawn_elements(finite))
+    mixed = hnp.arrays(np.float32, shape, elements=_drawn_magnitudes(exponent))
     one_hot = st.integers(0, size - 1).map(
         lambda i: np.eye(1, size, i, dtype=np.float32).reshape(shape)
     )
@@ -141,7 +141,7 @@ def _arrays(
     return drawn.map(lambda array: jnp.asarray(array.astype(jnp.dtype(dtype))))
 
 
-def _elements(finite: bool) -> st.SearchStrategy[float]:
+def _drawn_elements(finite: bool) -> st.SearchStrategy[float]:
     """Draw ordinary numbers, or some that are not finite."""
     ordinary = st.integers(-1000, 1000).map(lambda number: number / 100)
     if finite:
@@ -149,7 +149,7 @@ def _elements(finite: bool) -> st.SearchStrategy[float]:
     return ordinary | st.sampled_from([np.nan, np.inf, -np.inf])
 
 
-def _magnitudes(exponent: int) -> st.SearchStrategy[float]:
+def _drawn_magnitudes(exponent: int) -> st.SearchStrategy[float]:
     """Draw zero, or numbers of any magnitude in the range."""
     return st.builds(
         lambda sign, digits, power: float(np.float32(sign * digits * 10.0**power)),

@@ -11,8 +11,8 @@ _EPSILON = float(np.finfo(np.float32).eps)
 
 def _of_kind(setting: _run.Setting, kind: str, blocks: int) -> _mean_test.Means:
     """Return the statistics of one kind of leaf."""
-    drawn = _draws.sums(setting, kind, blocks)
-    labels = _draws.labels(setting.size, kind)
+    drawn = _draws.error_sums(setting, kind, blocks)
+    labels = _draws.class_labels(setting.size, kind)
     arrives = 1 + drawn.totals[labels.index(_draws.ALONG)] / drawn.num_draws
     # Sums over a norm lose a few units in the last place; so does every level of it.
     unit = 4 * _EPSILON * np.sqrt(setting.size)
@@ -22,19 +22,19 @@ def _of_kind(setting: _run.Setting, kind: str, blocks: int) -> _mean_test.Means:
         drawn.squares,
         unit * drawn.weights / drawn.num_draws,
         drawn.num_draws,
-        _run.describe(kind, setting.like(), blocks),
+        _run.describe_leaf(kind, setting.like(), blocks),
         hint=f"On average {arrives:.4g} of the leaf arrives. ",
     )
 
 
-def means(setting: _run.Setting) -> Iterator[_mean_test.Means]:
+def error_means(setting: _run.Setting) -> Iterator[_mean_test.Means]:
     """Yield what must have the mean zero."""
     for blocks in setting.blocks:
         for kind in _inputs.SMOOTH:
             yield _of_kind(setting, kind, blocks)
 
 
-def sentence(verdict: _mean_test.Verdict) -> str:
+def alarm_sentence(verdict: _mean_test.Verdict) -> str:
     """Say what is biased."""
     means = verdict.means
     signed = means.totals[verdict.index] / means.num_draws

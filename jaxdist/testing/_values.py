@@ -13,29 +13,31 @@ def zeros(setting: _run.Setting) -> str:
     """Check that leaves, and where promised elements, of zeros come back as zeros."""
     for blocks in setting.blocks:
         leaf = jnp.zeros(setting.shape, jnp.float32)
-        what = _run.describe("zero", leaf, blocks)
-        with _run.on(what):
+        what = _run.describe_leaf("zero", leaf, blocks)
+        with _run.on_inputs(what):
             seen = _of_several_keys(setting, leaf, blocks)
-        _run.require(not seen.any(), f"on {what} not all that arrives is zero.")
+        _run.require_true(not seen.any(), f"on {what} not all that arrives is zero.")
         if setting.compressor.contract.keeps_zeros:
             _require_zeros_kept(setting, blocks)
     narrow = jnp.zeros(setting.shape, jnp.bfloat16)
-    what = _run.describe("zero", narrow)
-    with _run.on(what):
-        seen = _run.first(setting.compressor, narrow, setting.keys(), variant=True).seen
-    arrives = _run.exactly(seen).any()
-    _run.require(not arrives, f"on {what} not all that arrives is zero.")
+    what = _run.describe_leaf("zero", narrow)
+    with _run.on_inputs(what):
+        seen = _run.first_encoding(
+            setting.compressor, narrow, setting.keys(), variant=True
+        ).seen
+    arrives = _run.exact_array(seen).any()
+    _run.require_true(not arrives, f"on {what} not all that arrives is zero.")
     return f"{_KEYS} keys"
 
 
 def _require_zeros_kept(setting: _run.Setting, blocks: int) -> None:
     """Raise unless the elements of a sparse leaf that are zero arrive as zero."""
     leaf = setting.leaf("sparse")
-    what = _run.describe("sparse", leaf, blocks)
-    with _run.on(what):
+    what = _run.describe_leaf("sparse", leaf, blocks)
+    with _run.on_inputs(what):
         seen = _of_several_keys(setting, leaf, blocks)
     zero = np.asarray(leaf).reshape(1, -1) == 0
-    _run.require(
+    _run.require_true(
         not seen[np.broadcast_to(zero, seen.shape)].any(),
         f"on {what} not all elements that are zero arrive as zero, but the contract "
         "says `keeps_zeros`.",
@@ -47,11 +49,11 @@ def extremes(setting: _run.Setting) -> str:
     for blocks in setting.blocks:
         for kind in _inputs.EXTREME:
             leaf = setting.leaf(kind)
-            what = _run.describe(kind, leaf, blocks)
-            with _run.on(what):
+            what = _run.describe_leaf(kind, leaf, blocks)
+            with _run.on_inputs(what):
                 seen = _of_several_keys(setting, leaf, blocks)
             finite = np.isfinite(seen).all()
-            _run.require(finite, f"on {what} not all that arrives is finite.")
+            _run.require_true(finite, f"on {what} not all that arrives is finite.")
     return f"{len(_inputs.EXTREME)} kinds of leaves"
 
 
@@ -63,18 +65,22 @@ def not_finite(setting: _run.Setting) -> str:
         for value in values:
             flat = setting.leaf("normal").reshape(-1).at[place].set(value)
             leaf = flat.reshape(setting.shape)
-            what = f"{_run.describe('normal', leaf, blocks)} with {value} at {place}"
-            with _run.on(what):
+            what = (
+                f"{_run.describe_leaf('normal', leaf, blocks)} with {value} at {place}"
+            )
+            with _run.on_inputs(what):
                 seen = _of_several_keys(setting, leaf, blocks)[:, place]
-                made = _run.first(setting.compressor, leaf, setting.keys(), blocks)
+                made = _run.first_encoding(
+                    setting.compressor, leaf, setting.keys(), blocks
+                )
             looks_finite = np.isfinite(seen) & (seen != 0)
-            _run.require(
+            _run.require_true(
                 not looks_finite.any(),
                 f"on {what} that element arrives as {seen[looks_finite][:1]}; it must "
                 "not look finite: send it as it is, or not at all.",
             )
             finite = _run.is_finite(made.state)
-            _run.require(finite, f"on {what} the new state is not finite.")
+            _run.require_true(finite, f"on {what} the new state is not finite.")
     return "NaN, inf and -inf"
 
 
@@ -82,4 +88,4 @@ def _of_several_keys(setting: _run.Setting, leaf: jax.Array, blocks: int) -> np.
     """Return ``[keys, size]``, what arrives of one leaf."""
     leaves = np.repeat(np.asarray(leaf)[None], _KEYS, axis=0)
     keys = _run.many_steps(setting.keys(), _KEYS)
-    return _run.seen(setting.compressor, leaves, keys, blocks).reshape(_KEYS, -1)
+    return _run.seen_leaves(setting.compressor, leaves, keys, blocks).reshape(_KEYS, -1)

@@ -20,13 +20,13 @@ def _of_kind(setting: _run.Setting, kind: str, blocks: int) -> _mean_test.Means:
     """Return the squared errors of one kind of leaf, less their bound."""
     size = _tree.block_size(setting.size, blocks)
     bound, limit = setting.variance(size), _with_rounding(setting.variance(size))
-    what = _run.describe(kind, setting.like(), blocks)
-    drawn = _draws.sums(setting, kind, blocks)
-    _run.require(
+    what = _run.describe_leaf(kind, setting.like(), blocks)
+    drawn = _draws.error_sums(setting, kind, blocks)
+    _run.require_true(
         drawn.largest < math.inf,
         f"on {what} the error is not finite, or a block of zeros does not stay zero.",
     )
-    _run.require(
+    _run.require_true(
         setting.compressor.contract.stochastic or drawn.largest <= limit,
         f"on {what} the squared error is {drawn.largest:.6g} times the square of the "
         f"block, above its bound {bound:.6g} (contraction {1 - bound:.6g}), for the "
@@ -45,14 +45,14 @@ def _of_kind(setting: _run.Setting, kind: str, blocks: int) -> _mean_test.Means:
     )
 
 
-def means(setting: _run.Setting) -> Iterator[_mean_test.Means]:
+def excess_means(setting: _run.Setting) -> Iterator[_mean_test.Means]:
     """Yield what must have a mean of at most zero."""
     for blocks in setting.blocks:
         for kind in _inputs.FINITE:
             yield _of_kind(setting, kind, blocks)
 
 
-def sentence(verdict: _mean_test.Verdict) -> str:
+def alarm_sentence(verdict: _mean_test.Verdict) -> str:
     """Say which bound is exceeded."""
     means, bound = verdict.means, verdict.means.offset
     return (

@@ -25,7 +25,7 @@ from tests.attacks import cases
     ],
 )
 def test_table_of_the_formula(num_workers, num_byzantine, shift):
-    actual = _a_little_is_enough.deviations(num_workers, num_byzantine)
+    actual = _a_little_is_enough.hidden_deviations(num_workers, num_byzantine)
     assert actual == pytest.approx(shift, abs=6e-4)
 
 
@@ -37,7 +37,7 @@ def test_shifts_by_deviations(shift):
 
 def test_shifts_by_the_formula():
     honest, bad = cases.attacked(jd.attacks.a_little_is_enough(), num_byzantine=3)
-    shift = _a_little_is_enough.deviations(9, 3)
+    shift = _a_little_is_enough.hidden_deviations(9, 3)
     cases.assert_all_send(bad, honest.mean(axis=0) - shift * honest.std(axis=0))
 
 

@@ -36,15 +36,15 @@ RULES = [
 def test_is_what_the_rule_suffers(rule, common, spread):
     noise = jax.random.normal(jax.random.key(1), (NUM_HONEST, SIZE))
     honest = common + spread * noise
-    along = -_moments.deviation(honest)
+    along = -_moments.deviation_row(honest)
     key = jax.random.key(3)
 
     def suffered(shift):
-        mean = _moments.mean(honest)
+        mean = _moments.mean_row(honest)
         crafted = jnp.broadcast_to(mean + shift * along, (NUM_BYZANTINE, SIZE))
         return jnp.linalg.norm(rule(jnp.concatenate([honest, crafted]), key) - mean)
 
-    damage = _damage.of_shifts(rule, key, honest, along, NUM_BYZANTINE)
+    damage = _damage.shift_damages(rule, key, honest, along, NUM_BYZANTINE)
     found = jax.jit(lambda shifts: jax.lax.map(damage, shifts, batch_size=4))(SHIFTS)
     expected = jax.lax.map(suffered, SHIFTS)
     # A square is rounded, so less than its root of a deviation's length is not seen.
@@ -58,9 +58,9 @@ def test_takes_no_memory_beyond_the_honest():
     rule = jd.rules.nnm(2, then=jd.rules.trimmed_mean(2))
 
     def worst(honest):
-        along = _moments.mean(honest)
+        along = _moments.mean_row(honest)
         key = jax.random.key(0)
-        damage = _damage.of_shifts(rule, key, honest, along, NUM_BYZANTINE)
+        damage = _damage.shift_damages(rule, key, honest, along, NUM_BYZANTINE)
         return jax.lax.map(damage, SHIFTS, batch_size=4)
 
     program = jax.jit(worst).lower(honest).compile()

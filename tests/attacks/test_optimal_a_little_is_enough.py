@@ -21,10 +21,13 @@ RULES = [
     jd.rules.nnm(2, then=jd.rules.trimmed_mean(2)),
 ]
 CASES = [
-    (jd.attacks.optimal_a_little_is_enough, lambda honest: -_moments.deviation(honest)),
+    (
+        jd.attacks.optimal_a_little_is_enough,
+        lambda honest: -_moments.deviation_row(honest),
+    ),
     (
         jd.attacks.optimal_inner_product_manipulation,
-        lambda honest: -_moments.mean(honest),
+        lambda honest: -_moments.mean_row(honest),
     ),
 ]
 
@@ -52,7 +55,7 @@ def test_at_least_as_harmful_as_a_dense_signed_grid(make, rule):
 
     def compare(rows):
         honest = rows[:-NUM_BYZANTINE]
-        mean, direction = _moments.mean(honest), direction_of(honest)
+        mean, direction = _moments.mean_row(honest), direction_of(honest)
 
         def damage(row):
             bad = jnp.broadcast_to(row, (NUM_BYZANTINE, row.size))

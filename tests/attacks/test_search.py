@@ -11,7 +11,7 @@ from jaxdist.attacks import _search
 def found(damage, num_refinements=10, num_magnitudes=16):
     grid = jnp.asarray(_search.signed_grid(10.0, num_magnitudes), jnp.float32)
     return float(
-        jax.jit(lambda grid: _search.worst(damage, grid, num_refinements))(grid)
+        jax.jit(lambda grid: _search.worst_shift(damage, grid, num_refinements))(grid)
     )
 
 

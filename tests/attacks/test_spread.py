@@ -22,15 +22,15 @@ def squared_distances(rows, others):
 @pytest.mark.parametrize(("mean", "scale"), [(0.3, 1.0), (100.0, 0.01), (0.0, 1e-6)])
 def test_constraints_hold_for_what_is_sent_and_are_used_up(name, mean, scale):
     rows = jnp.array(rows_around(mean, scale))
-    direction = _spread.direction(rows, name)
+    direction = _spread.shift_direction(rows, name)
     exact = np.asarray(rows, np.float64)
     among = squared_distances(exact, exact)
 
     def from_all(shift):
-        sent = _moments.mean(rows) + shift * direction
+        sent = _moments.mean_row(rows) + shift * direction
         return squared_distances(exact, np.asarray(sent, np.float64)[None])[:, 0]
 
-    reached = from_all(_spread.farthest(rows, direction)).max()
+    reached = from_all(_spread.farthest_shift(rows, direction)).max()
     assert 0.998 * among.max() < reached <= among.max()
     for budget, allowed in (("max", max), ("min", min)):
         reached = from_all(_spread.farthest_in_sum(rows, direction, budget)).sum()
@@ -41,16 +41,16 @@ def test_constraints_hold_for_what_is_sent_and_are_used_up(name, mean, scale):
 @DIRECTIONS
 def test_workers_that_agree_leave_no_room(name):
     rows = jnp.ones((4, 3))
-    direction = _spread.direction(rows, name)
-    assert float(_spread.farthest(rows, direction)) == 0
+    direction = _spread.shift_direction(rows, name)
+    assert float(_spread.farthest_shift(rows, direction)) == 0
     assert float(_spread.farthest_in_sum(rows, direction, "max")) == 0
 
 
 def test_no_direction_no_shift():
     rows = jnp.array([[1.0], [-1.0]])
     zero = jnp.zeros(1)
-    np.testing.assert_array_equal(_spread.direction(rows, "mean"), zero)
-    assert float(_spread.farthest(rows, zero)) == 0
+    np.testing.assert_array_equal(_spread.shift_direction(rows, "mean"), zero)
+    assert float(_spread.farthest_shift(rows, zero)) == 0
     assert float(_spread.farthest_in_sum(rows, zero, "max")) == 0
 
 
@@ -63,5 +63,5 @@ def test_directions_lead_against_the_mean():
         "deviation": -rows.std(axis=0),
     }
     for name, direction in expected.items():
-        actual = _spread.direction(jnp.array(rows, jnp.float32), name)
+        actual = _spread.shift_direction(jnp.array(rows, jnp.float32), name)
         np.testing.assert_allclose(actual, direction, rtol=1e-4, atol=1e-6)

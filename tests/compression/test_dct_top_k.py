@@ -15,7 +15,7 @@ def test_residual_of_the_reference_vector():
     """Ratio of squared norms measured on default_rng(0).normal(64) with k = 8."""
     leaf = jnp.asarray(NORMAL, jnp.float32)
     seen, _ = jd.roundtrip(jd.compression.dct_top_k(8 / 64), leaf)
-    basis = _cosine.basis(64).astype(np.float64)
+    basis = _cosine.cosine_basis(64).astype(np.float64)
     coefficients = np.sort((basis @ NORMAL) ** 2)
     error = float(jnp.sum((seen - leaf) ** 2) / jnp.sum(leaf**2))
     assert error == pytest.approx(

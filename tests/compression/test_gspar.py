@@ -15,9 +15,9 @@ SKEWED = np.random.default_rng(0).standard_t(1.5, 300).astype(np.float32)
 
 def of_variance(vector, variance):
     """Return the probabilities for a variance budget."""
-    sizes = _sampling.magnitudes(jnp.asarray(vector))
+    sizes = _sampling.relative_magnitudes(jnp.asarray(vector))
     level = _gspar.variance_level(sizes, variance)
-    return np.asarray(_sampling.probabilities(sizes, level), np.float64)
+    return np.asarray(_sampling.keep_probabilities(sizes, level), np.float64)
 
 
 def closed_form(vector, variance):
@@ -62,16 +62,18 @@ def test_newton_finds_the_closed_form(variance):
 @pytest.mark.parametrize("variance", [0.3, 5.0])
 def test_is_atomo_for_the_sum_of_its_probabilities(variance):
     seen = of_variance(SKEWED, variance)
-    sizes = _sampling.magnitudes(jnp.asarray(SKEWED))
+    sizes = _sampling.relative_magnitudes(jnp.asarray(SKEWED))
     level = _sampling.water_level(sizes, float(seen.sum()))
-    np.testing.assert_allclose(_sampling.probabilities(sizes, level), seen, rtol=1e-5)
+    np.testing.assert_allclose(
+        _sampling.keep_probabilities(sizes, level), seen, rtol=1e-5
+    )
     np.testing.assert_allclose(of_variance(1e-30 * SKEWED, variance), seen, rtol=1e-5)
 
 
 def test_greedy_steps_of_the_reference_vector():
-    sizes = _sampling.magnitudes(REFERENCE)
+    sizes = _sampling.relative_magnitudes(REFERENCE)
     chances = [
-        _sampling.probabilities(sizes, _sampling.greedy_level(sizes, 3.0, steps))
+        _sampling.keep_probabilities(sizes, _sampling.greedy_level(sizes, 3.0, steps))
         for steps in (0, 1, 2)
     ]
     np.testing.assert_allclose(
@@ -90,7 +92,7 @@ def test_no_greedy_step_is_worse_than_uniform_sampling(budget):
     vectors = rng.choice([1e-3, 0.1, 0.3, 1.0], (500, 40), p=[0.3, 0.3, 0.3, 0.1])
     sizes = jnp.asarray(vectors, jnp.float32)
     level = _sampling.greedy_level(sizes, 40 * budget, 0)
-    chances = np.asarray(_sampling.probabilities(sizes, level), np.float64)
+    chances = np.asarray(_sampling.keep_probabilities(sizes, level), np.float64)
     moments = (vectors**2 / chances).sum(axis=1)
     assert (moments <= (vectors**2).sum(axis=1) / budget * (1 + 1e-5)).all()
 

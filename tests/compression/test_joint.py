@@ -19,7 +19,7 @@ WHOLE = jd.compression.by_leaf(
 
 
 def test_apart_it_is_what_it_was():
-    bundled, unbundle, _ = _joint.bundle(WHOLE, TREE)
+    bundled, unbundle, _ = _joint.join_leaves(WHOLE, TREE)
     assert bundled["joint"].shape == (11,) and bundled["joint"].dtype == jnp.float32
     assert [x.shape for x in jax.tree.leaves(bundled["separate"])] == [(0, 2)]
     back = unbundle(bundled)
@@ -35,7 +35,7 @@ def test_other_policies_change_nothing():
         jd.compression.by_leaf(jd.compression.top_k(0.5)),
         None,
     ):
-        bundled, unbundle, policy_of = _joint.bundle(policy, TREE)
+        bundled, unbundle, policy_of = _joint.join_leaves(policy, TREE)
         assert bundled is TREE and unbundle(TREE) is TREE
         assert policy_of(policy) is policy
 
@@ -48,7 +48,7 @@ def test_leaves_of_patterns_and_small_ones_stay_alone():
         min_size=0,
         joint=True,
     )
-    bundled, _, policy_of = _joint.bundle(policy, TREE)
+    bundled, _, policy_of = _joint.join_leaves(policy, TREE)
     assert bundled["joint"].dtype == jnp.bfloat16
     assert set(bundled["separate"]) == {"a", "b", "c"}
     inside = policy_of(policy)
@@ -60,7 +60,7 @@ def test_nothing_to_join_is_no_bundle():
     policy = jd.compression.by_leaf(
         jd.compression.top_k(0.5), min_size=1000, joint=True
     )
-    assert _joint.bundle(policy, TREE)[0] is TREE
+    assert _joint.join_leaves(policy, TREE)[0] is TREE
 
 
 def test_a_small_parameter_called_joint_is_no_bundle():

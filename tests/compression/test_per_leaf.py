@@ -9,30 +9,30 @@ from jaxdist.compression import _per_leaf
 
 
 def test_check():
-    _per_leaf.check("compressor", jd.compression.identity())
-    _per_leaf.check(
+    _per_leaf.check_compressor("compressor", jd.compression.identity())
+    _per_leaf.check_compressor(
         "compressor", jd.compression.by_leaf(jd.compression.identity()), policies=True
     )
     with pytest.raises(TypeError, match="`compressor` must be a compressor.*got 3"):
-        _per_leaf.check("compressor", 3)
+        _per_leaf.check_compressor("compressor", 3)
     with pytest.raises(TypeError, match="wrapper inside"):
         jd.compression.error_feedback(jd.compression.by_leaf(jd.compression.top_k(0.1)))
 
 
 def test_leaves_without_elements_travel_as_they_are():
     assert (
-        _per_leaf.select(jd.compression.top_k(0.1), "", jnp.zeros((0, 3)))
+        _per_leaf.select_compressor(jd.compression.top_k(0.1), "", jnp.zeros((0, 3)))
         is jd.compression.identity()
     )
     assert (
-        _per_leaf.select(jd.compression.top_k(0.1), "", jnp.zeros(3))
+        _per_leaf.select_compressor(jd.compression.top_k(0.1), "", jnp.zeros(3))
         is not jd.compression.identity()
     )
 
 
 def test_init_keeps_the_tree():
     params = {"a": jnp.zeros(3), "b": {"c": jnp.zeros((0,))}}
-    states = _per_leaf.init(
+    states = _per_leaf.init_states(
         jd.compression.error_feedback(jd.compression.top_k(0.5)), params
     )
     assert states["b"]["c"] == ()
@@ -57,9 +57,9 @@ def test_states_are_found_by_name_in_any_container():
     ]
     leaves = [jnp.zeros(3), jnp.zeros(2)]
     mangled = {"a": {"residual": jnp.ones(3)}}
-    states = _per_leaf.states_of(compressors, ["a", "b"], leaves, mangled)
+    states = _per_leaf.find_states(compressors, ["a", "b"], leaves, mangled)
     assert isinstance(states[0], jd.compression.ErrorFeedbackState)
     assert states[0].residual is mangled["a"]["residual"]
     assert states[1] == ()
     with pytest.raises(ValueError, match="`state` has no 'c/residual'.*error_feedback"):
-        _per_leaf.states_of(compressors[:1], ["c"], leaves[:1], mangled)
+        _per_leaf.find_states(compressors[:1], ["c"], leaves[:1], mangled)

@@ -12,11 +12,13 @@ KEY = jax.random.key(3)
 
 @pytest.mark.parametrize(("dtype", "nbytes"), [("float32", 4), ("bfloat16", 2)])
 def test_bytes_per_element(dtype, nbytes):
-    assert _stored_residual.zeros(jnp.zeros((5, 7)), dtype).nbytes == 35 * nbytes
+    assert (
+        _stored_residual.zero_residual(jnp.zeros((5, 7)), dtype).nbytes == 35 * nbytes
+    )
 
 
 def test_int8_has_one_scale_per_row():
-    stored = _stored_residual.zeros(jnp.zeros((5, 7)), "int8")
+    stored = _stored_residual.zero_residual(jnp.zeros((5, 7)), "int8")
     assert (stored.values.shape, stored.values.dtype) == ((5, 7), jnp.int8)
     assert (stored.scale.shape, stored.scale.dtype) == ((5, 1), jnp.float32)
 
@@ -28,8 +30,8 @@ def test_rounding_is_unbiased_and_within_one_step(dtype, shape):
     keys = jax.random.split(KEY, 20_000)
 
     def once(key):
-        return _stored_residual.load(
-            _stored_residual.store(residual, dtype, key), jnp.float32
+        return _stored_residual.load_residual(
+            _stored_residual.store_residual(residual, dtype, key), jnp.float32
         )
 
     seen = jax.vmap(once)(keys)
@@ -43,13 +45,13 @@ def test_rounding_is_unbiased_and_within_one_step(dtype, shape):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_zero_and_what_was_stored_are_kept_exactly(dtype):
     residual = jnp.asarray([[0.0, 0.0], [3.0, -127.0]])
-    once = _stored_residual.load(
-        _stored_residual.store(residual, dtype, KEY), jnp.float32
+    once = _stored_residual.load_residual(
+        _stored_residual.store_residual(residual, dtype, KEY), jnp.float32
     )
     np.testing.assert_array_equal(once, residual)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_large_residuals_stay_finite(dtype):
-    stored = _stored_residual.store(jnp.full(1000, 3.38e38), dtype, KEY)
-    assert jnp.isfinite(_stored_residual.load(stored, jnp.float32)).all()
+    stored = _stored_residual.store_residual(jnp.full(1000, 3.38e38), dtype, KEY)
+    assert jnp.isfinite(_stored_residual.load_residual(stored, jnp.float32)).all()

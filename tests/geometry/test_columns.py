@@ -12,11 +12,13 @@ ROWS = np.random.default_rng(0).standard_normal((4, 40_001)).astype(np.float32)
 
 
 def largest(rows):
-    return _columns.each(lambda columns: jnp.max(columns, axis=0), rows)
+    return _columns.map_columns(lambda columns: jnp.max(columns, axis=0), rows)
 
 
 def total(rows):
-    return _columns.fold(lambda columns: jnp.sum(columns, axis=1), jnp.add, rows)
+    return _columns.fold_columns(
+        lambda columns: jnp.sum(columns, axis=1), jnp.add, rows
+    )
 
 
 @pytest.fixture(params=[None, 2**12], ids=["on a CPU", "elsewhere"])

@@ -78,7 +78,7 @@ def test_angles_of_almost_equal_gradients_are_not_rounded_away():
     unit = rows / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
     expected = ((unit[:, None] - unit[None]) ** 2).sum(axis=-1) / 2
     geometry = jd.rules.Geometry.of(jnp.asarray(rows))
-    got = _clipped_clustering._apart(geometry, jnp.sqrt(geometry.squared_norms))
+    got = _clipped_clustering._angles_apart(geometry, jnp.sqrt(geometry.squared_norms))
     np.testing.assert_allclose(got, expected, rtol=1e-2, atol=1e-12)
 
 

@@ -29,7 +29,7 @@ THEN = jd.AggregationRule(
     anchor="reference",
     init=lambda num_workers: jnp.full((), num_workers),
 )
-RULE = _pre_aggregation.before(
+RULE = _pre_aggregation.mix_before(
     THEN, "pairs", pairs, _rule.RuleContract(), lambda n: n // 2
 )
 
@@ -48,7 +48,7 @@ def test_memory_is_that_of_the_next_rule():
 
 
 def test_the_mean_of_mixtures_is_one_row():
-    rule = _pre_aggregation.before(
+    rule = _pre_aggregation.mix_before(
         jd.rules.mean(), "pairs", pairs, _rule.RuleContract()
     )
     geometry = jd.rules.Geometry.of(jnp.array([[1.0], [3.0], [10.0], [14.0]]))
@@ -57,7 +57,7 @@ def test_the_mean_of_mixtures_is_one_row():
 
 
 def test_the_next_rule_needs_enough_mixtures():
-    rule = _pre_aggregation.before(
+    rule = _pre_aggregation.mix_before(
         jd.rules.krum(1), "pairs", pairs, _rule.RuleContract(), lambda n: 2
     )
     with pytest.raises(ValueError, match=r"krum\(1\).* more workers than the 2"):

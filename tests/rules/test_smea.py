@@ -26,7 +26,7 @@ def test_exact_when_attackers_are_near(size):
 def test_bounds_are_below_the_eigenvalues_and_not_far():
     rows = np.random.default_rng(0).standard_normal((10, 6)).astype(np.float32)
     distances = jd.rules.Geometry.of(jnp.asarray(rows)).squared_distances
-    kept = _subsets.members(jnp.arange(120), 3, 10)
+    kept = _subsets.subset_members(jnp.arange(120), 3, 10)
     bounds = np.asarray(_smea._rayleigh_quotients(distances, kept))
     values = np.asarray(_smea._largest_eigenvalues(distances, kept))
     assert (bounds <= values * (1 + 1e-5)).all()

@@ -8,9 +8,9 @@ import pytest
 
 import jaxdist as jd
 from jaxdist import testing
-from jaxdist.rules._rule import RuleContract, always
+from jaxdist.rules._rule import RuleContract
 
-TWO = RuleContract(always(2))
+TWO = RuleContract(constant_count(2))
 
 
 def coordinate_wise(reduce, **promises):

@@ -11,7 +11,7 @@ REPETITIONS = 4000
 
 def alarms(samples, false_alarm, **kwargs):
     """Return for each column ``[n, m]`` whether it alone would alarm."""
-    log = _mean_test.level(false_alarm, 1)
+    log = _mean_test.alarm_level(false_alarm, 1)
     found = []
     for column in samples.T:
         means = _mean_test.Means(
@@ -23,7 +23,7 @@ def alarms(samples, false_alarm, **kwargs):
             "some input",
             **kwargs,
         )
-        found.append(_mean_test.worst(means, log).ratio > 1)
+        found.append(_mean_test.worst_verdict(means, log).ratio > 1)
     return np.array(found)
 
 
@@ -44,7 +44,7 @@ def test_the_constant_covers_every_ratio_of_square_and_variance():
 
 def centred(name, rng, shape):
     """Return samples with mean zero; the rarest event is the rarest allowed."""
-    kurtosis = _mean_test.largest_kurtosis(NUM_DRAWS, _mean_test.level(0.05, 1))
+    kurtosis = _mean_test.largest_kurtosis(NUM_DRAWS, _mean_test.alarm_level(0.05, 1))
     rare = 1 / kurtosis
     return {
         "normal": rng.standard_normal(shape),
@@ -81,11 +81,11 @@ def test_what_is_always_the_same_is_a_bias_unless_it_is_rounding():
         1000,
         "some input",
     )
-    verdict = _mean_test.worst(means, _mean_test.level(1e-6, 3))
+    verdict = _mean_test.worst_verdict(means, _mean_test.alarm_level(1e-6, 3))
     assert verdict.label == "a" and verdict.ratio > 1
 
 
 def test_more_statistics_raise_the_bound_a_little():
-    one, thousand = (_mean_test.level(1e-6, num) for num in (1, 1000))
+    one, thousand = (_mean_test.alarm_level(1e-6, num) for num in (1, 1000))
     assert one < thousand < 1.5 * one
     assert _mean_test.largest_kurtosis(10_000, thousand) == pytest.approx(53, abs=1)

@@ -17,7 +17,7 @@ def test_attackers_are_the_last_and_go_far():
     tried = setting(jd.rules.trimmed_mean(2))
     honest = tried.rows()[:7]
     farthest = 0.0
-    for rows in _rule_properties._attacked(tried):
+    for rows in _rule_properties._attacked_rows(tried):
         np.testing.assert_array_equal(rows[:7], honest)
         farthest = max(farthest, float(jnp.max(jnp.abs(rows[7:]))))
     assert farthest > 1e8

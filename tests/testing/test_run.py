@@ -40,10 +40,12 @@ def test_keys_differ_by_purpose_and_worker():
 def test_batches_of_any_number_are_what_single_leaves_give(num):
     leaves = np.random.default_rng(0).standard_normal((num, 61)).astype(np.float32)
     keys = _run.many_steps(setting(jd.compression.identity()).keys(), num)
-    seen = _run.seen(jd.compression.random_k(0.3), leaves, keys)
+    seen = _run.seen_leaves(jd.compression.random_k(0.3), leaves, keys)
     assert seen.shape == leaves.shape
     last = jax.tree.map(lambda key: key[-1], keys)
-    alone = _run.first(jd.compression.random_k(0.3), jnp.asarray(leaves[-1]), last).seen
+    alone = _run.first_encoding(
+        jd.compression.random_k(0.3), jnp.asarray(leaves[-1]), last
+    ).seen
     np.testing.assert_array_equal(seen[-1], alone)
 
 
@@ -54,7 +56,7 @@ def test_batches_of_large_leaves_are_small():
 
 def test_what_a_compressor_raises_names_the_input():
     with pytest.raises(AssertionError, match="on this leaf it raised KeyError: 'x'"):
-        with _run.on("this leaf"):
+        with _run.on_inputs("this leaf"):
             raise KeyError("x")
 
 

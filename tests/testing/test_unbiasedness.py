@@ -35,11 +35,11 @@ def test_unbiased_compressors_pass_with_every_seed(compressor):
 def test_statistics_are_standard_normal_without_bias():
     """So nothing of the power is lost but what the bound of the tail costs."""
     compressor, scores = defects.rounding(), []
-    labels = _draws.labels(16, "normal")
+    labels = _draws.class_labels(16, "normal")
     exact = labels.index("of the largest element, outward")
     for seed in range(300):
         chosen = setting(compressor, shape=(16,), seed=seed)
-        sums = _draws.sums(chosen, "normal", 1)
+        sums = _draws.error_sums(chosen, "normal", 1)
         random = (sums.squares > 0) & (np.arange(len(labels)) != exact)
         scores.append(sums.totals[random] / np.sqrt(sums.squares[random]))
     scores = np.concatenate(scores)
@@ -57,12 +57,12 @@ def test_statistics_are_standard_normal_without_bias():
 def test_what_is_assumed_of_the_draws_is_so(compressor, kind):
     """For compressors that keep 5 % of the elements, or round to 3 levels."""
     chosen = setting(compressor, num_draws=10_000)
-    log = _mean_test.level(1e-6, 500)
+    log = _mean_test.alarm_level(1e-6, 500)
     fourth, second, number = 0.0, 0.0, 0
-    for leaves, chunk in _draws.chunks(chosen, kind, chosen.num_draws):
+    for leaves, chunk in _draws.draw_chunks(chosen, kind, chosen.num_draws):
         keys = _run.many_steps(chosen.keys(7), len(leaves), chunk)
-        drawn = _draws.normed(leaves, _run.seen(compressor, leaves, keys))
-        weights = [weigh(drawn.leaves) for weigh in _draws.pooled(kind).values()]
+        drawn = _draws.normed_leaf(leaves, _run.seen_leaves(compressor, leaves, keys))
+        weights = [weigh(drawn.leaves) for weigh in _draws.pool_classes(kind).values()]
         samples = [np.sum(weight * drawn.errors, axis=1) for weight in weights]
         samples = np.stack(samples, axis=1)
         if kind in _inputs.PER_ELEMENT:

@@ -31,27 +31,27 @@ def in_frequencies(
 
     def encode(leaf, state, keys, blocks):
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
-        length, padded = _lengths(rows.shape[1], limit)
+        length, padded = _transform_lengths(rows.shape[1], limit)
         runs = jnp.pad(rows, ((0, 0), (0, padded - rows.shape[1])))
         coefficients = jnp.matmul(
-            runs.reshape(-1, length), basis(length).T, precision="highest"
+            runs.reshape(-1, length), cosine_basis(length).T, precision="highest"
         )
-        flat = _sampling.narrowed(coefficients.reshape(-1), leaf.dtype)
+        flat = _sampling.narrowed_values(coefficients.reshape(-1), leaf.dtype)
         return inner.encode(flat, state, keys, blocks)
 
     def decode(payload, like, keys):
         blocks = payload[0].shape[0]
         size = _tree.block_size(math.prod(like.shape), blocks)
-        length, padded = _lengths(size, limit)
+        length, padded = _transform_lengths(size, limit)
         flat = jax.ShapeDtypeStruct((blocks * padded,), jnp.float32)
         coefficients = inner.decode(payload, flat, keys)
         runs = jnp.matmul(
-            coefficients.reshape(-1, length), basis(length), precision="highest"
+            coefficients.reshape(-1, length), cosine_basis(length), precision="highest"
         )
         return _tree.from_blocks(runs.reshape(blocks, padded)[:, :size], like)
 
     def variance(size):
-        return inner.contract.variance(_lengths(size, limit)[1])
+        return inner.contract.variance(_transform_lengths(size, limit)[1])
 
     contract = dataclasses.replace(
         inner.contract, variance=variance, aligned=False, keeps_zeros=False
@@ -76,31 +76,35 @@ def in_square_frequencies(
     limit = _checks.integer("transform_size", transform_size, 1, _LARGEST)
 
     def encode(leaf, state, keys, blocks):
-        (rows, height), (columns, width) = _tiling(leaf.shape, limit)
-        matrix = _matrix.of(leaf, jnp.float32)
+        (rows, height), (columns, width) = _tile_shapes(leaf.shape, limit)
+        matrix = _matrix.as_matrix(leaf, jnp.float32)
         missing = (rows * height, columns * width) - np.array(matrix.shape)
         padded = jnp.pad(matrix, [(0, int(count)) for count in missing])
         tiles = padded.reshape(rows, height, columns, width)
         coefficients = jnp.einsum(
-            "ia,racb,jb->rcij", basis(height), tiles, basis(width), precision="highest"
+            "ia,racb,jb->rcij",
+            cosine_basis(height),
+            tiles,
+            cosine_basis(width),
+            precision="highest",
         )
-        flat = _sampling.narrowed(coefficients.reshape(-1), leaf.dtype)
+        flat = _sampling.narrowed_values(coefficients.reshape(-1), leaf.dtype)
         return inner.encode(flat, state, keys, blocks)
 
     def decode(payload, like, keys):
-        (rows, height), (columns, width) = _tiling(like.shape, limit)
+        (rows, height), (columns, width) = _tile_shapes(like.shape, limit)
         shape = (rows, columns, height, width)
         flat = jax.ShapeDtypeStruct((math.prod(shape),), jnp.float32)
         coefficients = inner.decode(payload, flat, keys).reshape(shape)
         tiles = jnp.einsum(
             "ia,rcij,jb->racb",
-            basis(height),
+            cosine_basis(height),
             coefficients,
-            basis(width),
+            cosine_basis(width),
             precision="highest",
         )
         padded = tiles.reshape(rows * height, columns * width)
-        height, width = _matrix.shape_of(like.shape)
+        height, width = _matrix.matrix_shape(like.shape)
         return padded[:height, :width].reshape(like.shape).astype(like.dtype)
 
     contract = dataclasses.replace(
@@ -113,18 +117,18 @@ def in_square_frequencies(
     return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)
 
 
-def _tiling(shape: tuple[int, ...], limit: int) -> list[tuple[int, int]]:
+def _tile_shapes(shape: tuple[int, ...], limit: int) -> list[tuple[int, int]]:
     """Return how many tiles of which side hold the rows, and the columns."""
-    return [_tree.chunk_shape(side, limit) for side in _matrix.shape_of(shape)]
+    return [_tree.chunk_shape(side, limit) for side in _matrix.matrix_shape(shape)]
 
 
-def _lengths(size: int, limit: int) -> tuple[int, int]:
+def _transform_lengths(size: int, limit: int) -> tuple[int, int]:
     """Return the length of a transform, and of all in a block of ``size`` elements."""
     length = min(size, limit)
     return length, math.ceil(size / length) * length
 
 
-def basis(length: int) -> np.ndarray:
+def cosine_basis(length: int) -> np.ndarray:
     """Return the orthonormal DCT-II as a float32 matrix whose rows are frequencies."""
     frequency, place = np.ogrid[:length, :length]
     waves = np.cos(np.pi * frequency * (2 * place + 1) / (2 * length))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def rotate(chunks: jax.Array, key: jax.Array) -> jax.Array:
+def rotate_blocks(chunks: jax.Array, key: jax.Array) -> jax.Array:
     """Rotate ``[blocks, chunks, length]``, the same way in every block.
 
     Args:
@@ -19,22 +19,22 @@ def rotate(chunks: jax.Array, key: jax.Array) -> jax.Array:
     # the Kronecker product of those of a and b. Left transposed, which costs nothing
     # and is undone on the way back.
     flipped = _with_signs(chunks, key)
-    long, short = _factors(chunks.shape[-1])
+    long, short = _size_factors(chunks.shape[-1])
     grid = _times_hadamard(flipped.reshape(-1, long, short))
     grid = _times_hadamard(grid.swapaxes(1, 2))
     return grid.reshape(chunks.shape) / math.sqrt(chunks.shape[-1])
 
 
 def rotate_back(chunks: jax.Array, key: jax.Array) -> jax.Array:
-    """Invert :func:`rotate`."""
-    long, short = _factors(chunks.shape[-1])
+    """Invert :func:`rotate_blocks`."""
+    long, short = _size_factors(chunks.shape[-1])
     grid = _times_hadamard(chunks.reshape(-1, short, long))
     grid = _times_hadamard(grid.swapaxes(1, 2))
     flipped = grid.reshape(chunks.shape) / math.sqrt(chunks.shape[-1])
     return _with_signs(flipped, key)
 
 
-def _factors(length: int) -> tuple[int, int]:
+def _size_factors(length: int) -> tuple[int, int]:
     """Return two powers of two, as equal as they can be, with this product."""
     short = 2 ** ((length.bit_length() - 1) // 2)
     return length // short, short
@@ -42,12 +42,12 @@ def _factors(length: int) -> tuple[int, int]:
 
 def _times_hadamard(rows: jax.Array) -> jax.Array:
     """Multiply the last axis by a Hadamard matrix, in full precision."""
-    matrix = jnp.asarray(_matrix(rows.shape[-1]))
+    matrix = jnp.asarray(_hadamard_matrix(rows.shape[-1]))
     return jnp.matmul(rows, matrix, precision="highest")
 
 
 @functools.cache
-def _matrix(length: int) -> np.ndarray:
+def _hadamard_matrix(length: int) -> np.ndarray:
     """Return Sylvester's symmetric Hadamard matrix of 1 and -1."""
     index = np.arange(length)
     ones_in_common = np.bitwise_count(index[:, None] & index)

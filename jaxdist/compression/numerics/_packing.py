@@ -8,24 +8,24 @@ import jax.numpy as jnp
 _TRITS = 5  # in a byte: 3^5 = 243
 
 
-def pack(codes: jax.Array, bits: int) -> jax.Array:
+def pack_bits(codes: jax.Array, bits: int) -> jax.Array:
     """Pack ``uint8 [blocks, size]`` below ``2**bits`` into ``uint8 [blocks, n]``.
 
     Each binary digit of ``bits`` packs its part: codes of 7 bits travel as 4 + 2 + 1,
     each in ``ceil(size * part / 8)`` bytes.
     """
     packed, start = [], 0
-    for part in _parts(bits):
+    for part in _bit_parts(bits):
         digits = (codes >> start) & (2**part - 1)
         packed.append(_pack_digits(digits, 2**part, 8 // part))
         start += part
     return jnp.concatenate(packed, axis=-1)
 
 
-def unpack(packed: jax.Array, bits: int, size: int) -> jax.Array:
-    """Invert :func:`pack`."""
+def unpack_bits(packed: jax.Array, bits: int, size: int) -> jax.Array:
+    """Invert :func:`pack_bits`."""
     codes, start, first = jnp.zeros((), jnp.uint8), 0, 0
-    for part in _parts(bits):
+    for part in _bit_parts(bits):
         stop = first + math.ceil(size * part / 8)
         digits = _unpack_digits(packed[:, first:stop], 2**part, 8 // part, size)
         codes = codes | (digits << start)
@@ -43,7 +43,7 @@ def unpack_trits(packed: jax.Array, size: int) -> jax.Array:
     return _unpack_digits(packed, 3, _TRITS, size)
 
 
-def _parts(bits: int) -> list[int]:
+def _bit_parts(bits: int) -> list[int]:
     """Return the powers of two that sum to ``bits``, the largest first."""
     return [part for part in (8, 4, 2, 1) if bits & part]
 

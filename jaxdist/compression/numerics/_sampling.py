@@ -33,7 +33,7 @@ class Sampler(NamedTuple):
     def of(cls, size: int, density: float, block_size: int) -> "Sampler":
         """Return the sampler of the chunks of a block of ``size`` elements."""
         _, length = _tree.chunk_shape(size, block_size)
-        return cls(length, _tree.kept(density, length))
+        return cls(length, _tree.kept_count(density, length))
 
     @property
     def bits(self) -> int:
@@ -63,7 +63,7 @@ class Sampler(NamedTuple):
         return scale - 1.0 + rare * max(scale - 2.0, 0.0)
 
 
-def compressor(
+def sampled_compressor(
     name: str,
     density: float,
     block_size: int,
@@ -86,10 +86,12 @@ def compressor(
         rows = _tree.to_blocks(leaf, blocks)
         sampler = Sampler.of(rows.shape[1], density, block_size)
         chunks = _tree.to_chunks(rows, block_size)
-        sizes = magnitudes(chunks)
-        chances = probabilities(sizes, level(sizes, sampler))
-        drawn = draw(keys.own, chunks, units(chances, chunks, sampler), sampler)
-        return _sparse.payload(*drawn, sampler.length), state
+        sizes = relative_magnitudes(chunks)
+        chances = keep_probabilities(sizes, level(sizes, sampler))
+        drawn = draw_elements(
+            keys.own, chunks, probability_units(chances, chunks, sampler), sampler
+        )
+        return _sparse.sparse_payload(*drawn, sampler.length), state
 
     def bound(size):
         return max(variance, Sampler.of(size, density, block_size).variance())
@@ -100,14 +102,14 @@ def compressor(
     return _compressor.Compressor(
         lambda leaf: (),
         encode,
-        _sparse.decode,
+        _sparse.decode_sparse,
         contract,
         name,
-        _sparse.accumulate,
+        _sparse.accumulate_sparse,
     )
 
 
-def magnitudes(chunks: jax.Array) -> jax.Array:
+def relative_magnitudes(chunks: jax.Array) -> jax.Array:
     """Return the float32 magnitudes over the largest of their chunk.
 
     What is not finite counts as the largest; a zero chunk stays zero.
@@ -131,10 +133,10 @@ def water_level(sizes: jax.Array, budget: jax.Array | float) -> jax.Array:
     Returns:
       ``[...]``.
     """
-    return settled(lambda level: _newton(sizes, budget, level), sizes)
+    return settled_level(lambda level: _newton_step(sizes, budget, level), sizes)
 
 
-def settled(
+def settled_level(
     newton: Callable[[jax.Array], tuple[jax.Array, jax.Array]], sizes: jax.Array
 ) -> jax.Array:
     """Raise the level from zero until no more elements reach 1.
@@ -160,28 +162,30 @@ def greedy_level(sizes: jax.Array, budget: jax.Array | float, steps: int) -> jax
     """Return the level after the first estimate and ``steps`` Newton steps."""
     level = jnp.zeros_like(sizes[..., 0])
     for _ in range(1 + steps):
-        level, _ = _newton(sizes, budget, level)
+        level, _ = _newton_step(sizes, budget, level)
     return level
 
 
-def _newton(sizes, budget, level):
+def _newton_step(sizes, budget, level):
     """Return the next level, and how many elements reached 1 at this one."""
-    count = jnp.sum(full(sizes, level), axis=-1)
-    rest = jnp.sum(sizes - sizes * full(sizes, apart(level, count)), axis=-1)
-    return raised(level, budget - count, rest), count
+    count = jnp.sum(full_elements(sizes, level), axis=-1)
+    rest = jnp.sum(
+        sizes - sizes * full_elements(sizes, level_after(level, count)), axis=-1
+    )
+    return raised_level(level, budget - count, rest), count
 
 
-def full(sizes: jax.Array, level: jax.Array) -> jax.Array:
+def full_elements(sizes: jax.Array, level: jax.Array) -> jax.Array:
     """Return 1.0 where an element reached 1, else 0.0; selects are 8 times slower."""
-    return jnp.floor(probabilities(sizes, level))
+    return jnp.floor(keep_probabilities(sizes, level))
 
 
-def apart(level: jax.Array, done: jax.Array) -> jax.Array:
+def level_after(level: jax.Array, done: jax.Array) -> jax.Array:
     """Return the level, after ``done``: two sums in one loop do not vectorise."""
     return jax.lax.optimization_barrier((level, done))[0]
 
 
-def raised(level: jax.Array, left: jax.Array, rest: jax.Array) -> jax.Array:
+def raised_level(level: jax.Array, left: jax.Array, rest: jax.Array) -> jax.Array:
     """Return ``left / rest``, or the level where nothing is left or it is lower."""
     possible = (rest > 0) & (left > 0)
     ratio = left / jnp.where(possible, rest, 1.0)
@@ -189,12 +193,14 @@ def raised(level: jax.Array, left: jax.Array, rest: jax.Array) -> jax.Array:
     return jnp.where(possible, jnp.maximum(ratio, level), level)
 
 
-def probabilities(sizes: jax.Array, level: jax.Array) -> jax.Array:
+def keep_probabilities(sizes: jax.Array, level: jax.Array) -> jax.Array:
     r"""Return :math:`\min(\lambda a_i, 1)`."""
     return jnp.minimum(level[..., None] * sizes, 1.0)
 
 
-def units(probability: jax.Array, chunks: jax.Array, sampler: Sampler) -> jax.Array:
+def probability_units(
+    probability: jax.Array, chunks: jax.Array, sampler: Sampler
+) -> jax.Array:
     """Round probabilities up to uint32 multiples of ``2**-bits``.
 
     Everything that is not zero gets one at least, so that nothing is lost for good,
@@ -209,7 +215,7 @@ def units(probability: jax.Array, chunks: jax.Array, sampler: Sampler) -> jax.Ar
     return jnp.where(there, rounded, jnp.uint32(0))
 
 
-def draw(
+def draw_elements(
     key: jax.Array, chunks: jax.Array, units: jax.Array, sampler: Sampler
 ) -> tuple[jax.Array, jax.Array]:
     """Draw from each chunk, and divide what is drawn by its probability.
@@ -217,7 +223,7 @@ def draw(
     Args:
       key: Of the draw; chunks draw independently.
       chunks: ``[..., length]``.
-      units: The probabilities as :func:`units` returns them.
+      units: The probabilities as :func:`probability_units` returns them.
       sampler: Of the chunks.
 
     Returns:
@@ -226,24 +232,24 @@ def draw(
     whole = jnp.uint32(2**sampler.bits)
     bits = jax.random.bits(key, units.shape[:-1], jnp.uint32)
     offset = bits >> (32 - sampler.bits)
-    indices = _crossings(units, offset, whole, sampler.capacity)
+    indices = _crossed_targets(units, offset, whole, sampler.capacity)
     found = indices < sampler.length
     safe = jnp.where(found, indices, 0)
-    chance = jnp.where(found, _sparse.gather(units, safe), whole)
+    chance = jnp.where(found, _sparse.gather_elements(units, safe), whole)
     factor = whole.astype(jnp.float32) / chance.astype(jnp.float32)
-    values = _sparse.gather(chunks, safe)
-    scaled = narrowed(values.astype(jnp.float32) * factor, chunks.dtype)
+    values = _sparse.gather_elements(chunks, safe)
+    scaled = narrowed_values(values.astype(jnp.float32) * factor, chunks.dtype)
     return jnp.where(found, scaled, jnp.zeros_like(scaled)), safe
 
 
-def narrowed(values: jax.Array, dtype) -> jax.Array:
+def narrowed_values(values: jax.Array, dtype) -> jax.Array:
     """Cast; finite values beyond the range of the dtype become its largest."""
     limit = float(jnp.finfo(dtype).max)
     inside = jnp.clip(values, -limit, limit)
     return jnp.where(jnp.isfinite(values), inside, values).astype(dtype)
 
 
-def _crossings(units, offset, whole, count):
+def _crossed_targets(units, offset, whole, count):
     """Return where ``offset + cumsum(units)`` first reaches 1, 2, ... times ``whole``.
 
     ``[..., count]``, at least the length where it never does. Sums of short runs find
@@ -258,11 +264,11 @@ def _crossings(units, offset, whole, count):
     sums = jnp.sum(runs, axis=-1, dtype=jnp.uint32)
     ends = jnp.cumsum(sums, axis=-1, dtype=jnp.uint32) + offset[..., None]
     targets = whole * jnp.arange(1, count + 1, dtype=jnp.uint32)
-    run = _sparse.search(ends, targets)
+    run = _sparse.search_sorted(ends, targets)
     if width == 1:
         return run
     inside = jnp.take_along_axis(runs, run[..., None], axis=-2, mode="clip")
-    starts = _sparse.gather(ends - sums, run)[..., None]
+    starts = _sparse.gather_elements(ends - sums, run)[..., None]
     reached = starts + jnp.cumsum(inside, axis=-1, dtype=jnp.uint32)
     beyond = jnp.broadcast_to(targets, run.shape)[..., None]
     place = jnp.sum(reached < beyond, axis=-1, dtype=jnp.int32)

@@ -11,7 +11,7 @@ _SMALL = 2.0**-3  # brings every finite number into the range that has reciproca
 
 def max_norms(chunks: jax.Array) -> jax.Array:
     """Return the largest magnitudes over the last axis; NaN if not finite."""
-    return _tree.largest(chunks)
+    return _tree.largest_magnitude(chunks)
 
 
 def l2_norms(chunks: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from jaxdist.compression.numerics import _sparse
 _RUN = 16  # elements whose maximum decides whether they are looked at
 
 
-def largest(chunks: jax.Array, kept: int) -> jax.Array:
+def largest_elements(chunks: jax.Array, kept: int) -> jax.Array:
     """Return where the elements largest in magnitude stand along the last axis.
 
     Args:
@@ -37,24 +37,24 @@ def largest(chunks: jax.Array, kept: int) -> jax.Array:
         return jnp.minimum(magnitudes, infinity + 1)
 
     if 2 * kept * _RUN > length:
-        return _largest(ranks(bits), kept)
+        return _largest_in_row(ranks(bits), kept)
     padding = [(0, 0)] * (chunks.ndim - 1) + [(0, -length % _RUN)]
     runs = jnp.pad(bits, padding).reshape(*chunks.shape[:-1], -1, _RUN)
     # A run that holds one of the largest has its own largest among them.
-    chosen = _largest(jnp.max(ranks(runs), axis=-1), kept)
+    chosen = _largest_in_row(jnp.max(ranks(runs), axis=-1), kept)
     # Ranks are made twice: they are never written to memory for the whole leaf.
     candidates = jnp.take_along_axis(runs, chosen[..., None], axis=-2, mode="clip")
-    place = _largest(ranks(candidates.reshape(*chunks.shape[:-1], -1)), kept)
-    return _sparse.gather(chosen, place // _RUN) * _RUN + place % _RUN
+    place = _largest_in_row(ranks(candidates.reshape(*chunks.shape[:-1], -1)), kept)
+    return _sparse.gather_elements(chosen, place // _RUN) * _RUN + place % _RUN
 
 
-def _largest(ranks, kept):
+def _largest_in_row(ranks, kept):
     """Return the ascending places of the ``kept`` largest along the last axis."""
     least = _least_kept(ranks, kept)[..., None]
     above, equal = _running_counts(ranks > least, ranks == least)
     # The first of those that are equal fill what room is left.
     counts = above + jnp.minimum(equal, kept - above[..., -1:])
-    return _sparse.search(counts, jnp.arange(1, kept + 1, dtype=jnp.int32))
+    return _sparse.search_sorted(counts, jnp.arange(1, kept + 1, dtype=jnp.int32))
 
 
 def _running_counts(*masks):

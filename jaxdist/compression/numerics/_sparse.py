@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxdist import _tree
 
 
-def payload(
+def sparse_payload(
     values: jax.Array, indices: jax.Array, length: int
 ) -> tuple[jax.Array, jax.Array]:
     """Return what travels of ``[blocks, chunks, kept]`` values and their indices.
@@ -19,10 +19,10 @@ def payload(
       indices: Where they stand in their chunks; equal ones add up.
       length: Of the chunks.
     """
-    return values, pack(indices.reshape(indices.shape[0], -1), length)
+    return values, pack_indices(indices.reshape(indices.shape[0], -1), length)
 
 
-def accumulate(
+def accumulate_sparse(
     total: jax.Array, payload: tuple[jax.Array, jax.Array], keys: Any = None
 ) -> jax.Array:
     """Add a payload whose chunks have as few elements as its shape allows."""
@@ -32,7 +32,7 @@ def accumulate(
     rows = _tree.to_blocks(total, blocks)
     size = rows.shape[1]
     length = math.ceil(size / chunks)
-    indices = unpack(packed, chunks * kept, length).astype(jnp.uint32)
+    indices = unpack_indices(packed, chunks * kept, length).astype(jnp.uint32)
     starts = jnp.repeat(jnp.arange(chunks, dtype=jnp.uint32) * length, kept)
     # The padding of the last chunk is dropped here rather than cut off afterwards,
     # which would copy the leaf.
@@ -43,27 +43,27 @@ def accumulate(
     return _tree.from_blocks(added, total)
 
 
-def decode(
+def decode_sparse(
     payload: tuple[jax.Array, jax.Array], like: Any, keys: Any = None
 ) -> jax.Array:
     """Return the leaf of a payload."""
     zeros = jnp.zeros_like(payload[0], shape=like.shape, dtype=like.dtype)
-    return accumulate(zeros, payload, keys)
+    return accumulate_sparse(zeros, payload, keys)
 
 
-def gather(chunks: jax.Array, indices: jax.Array) -> jax.Array:
+def gather_elements(chunks: jax.Array, indices: jax.Array) -> jax.Array:
     """Return the elements at the indices along the last axis."""
     return jnp.take_along_axis(chunks, indices, axis=-1, mode="clip")
 
 
-def search(ascending: jax.Array, targets: jax.Array) -> jax.Array:
+def search_sorted(ascending: jax.Array, targets: jax.Array) -> jax.Array:
     """Return where each row ``[..., n]`` first reaches each target; n if never."""
     rows = ascending.reshape(-1, ascending.shape[-1])
     found = jax.vmap(lambda row: jnp.searchsorted(row, targets))(rows)
     return found.astype(jnp.int32).reshape(*ascending.shape[:-1], -1)
 
 
-def pack(indices: jax.Array, length: int) -> jax.Array:
+def pack_indices(indices: jax.Array, length: int) -> jax.Array:
     """Pack ``[blocks, count]`` numbers below ``length`` into few bytes.
 
     One byte for each up to a length of 256, three bytes for two up to 4096, two bytes
@@ -81,8 +81,8 @@ def pack(indices: jax.Array, length: int) -> jax.Array:
     return packed.reshape(blocks, -1)[:, : math.ceil(1.5 * count)]
 
 
-def unpack(packed: jax.Array, count: int, length: int) -> jax.Array:
-    """Invert :func:`pack`; int32."""
+def unpack_indices(packed: jax.Array, count: int, length: int) -> jax.Array:
+    """Invert :func:`pack_indices`; int32."""
     if length <= 2**8 or length > 2**12:
         return packed.astype(jnp.int32)
     padded = jnp.pad(packed, ((0, 0), (0, -packed.shape[1] % 3))).astype(jnp.int32)

@@ -11,7 +11,7 @@ from jaxdist.compression import _compressor
 from jaxdist.compression.numerics import _matrix, _sampling
 
 
-def compressor(name: str, density: float) -> _compressor.Compressor:
+def spectral_compressor(name: str, density: float) -> _compressor.Compressor:
     """Return the compressor that sends a random few of a matrix's singular triples.
 
     Args:
@@ -21,26 +21,26 @@ def compressor(name: str, density: float) -> _compressor.Compressor:
 
     def encode(leaf, state, keys, blocks):
         del blocks  # is 1: a matrix cannot be split
-        rank = _rank(leaf.shape, density)
+        rank = _payload_rank(leaf.shape, density)
         if not rank:
             return leaf[None], state
         # In units of the largest element no square overflows or vanishes.
-        matrix = _matrix.of(leaf, jnp.float32)
-        largest = _tree.largest(matrix, axis=None)
+        matrix = _matrix.as_matrix(leaf, jnp.float32)
+        largest = _tree.largest_magnitude(matrix, axis=None)
         unit = jnp.where(largest > 0, largest, 1.0)
         # LAPACK may never return from a matrix with NaN, so it gets none.
         finite = jnp.isfinite(largest)
         safe = jnp.where(finite, matrix / unit, 0)
         left, values, right = jnp.linalg.svd(safe, full_matrices=False)
-        drawn, indices = _draw(keys.own, values, rank)
+        drawn, indices = _draw_values(keys.own, values, rank)
         weighted = left[:, indices] * (drawn * unit)[None]
         weighted = jnp.where(finite, weighted, jnp.nan)
-        pair = (_sampling.narrowed(weighted, leaf.dtype), right[indices])
+        pair = (_sampling.narrowed_values(weighted, leaf.dtype), right[indices])
         return tuple(factor[None].astype(leaf.dtype) for factor in pair), state
 
     def decode(payload, like, keys):
         del keys
-        if not _rank(like.shape, density):
+        if not _payload_rank(like.shape, density):
             return payload[0].astype(like.dtype)
         left, right = (factor[0].astype(jnp.float32) for factor in payload)
         product = jnp.matmul(left, right, precision="highest")
@@ -55,24 +55,28 @@ def compressor(name: str, density: float) -> _compressor.Compressor:
     return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)
 
 
-def _draw(key: jax.Array, values: jax.Array, rank: int) -> tuple[jax.Array, jax.Array]:
+def _draw_values(
+    key: jax.Array, values: jax.Array, rank: int
+) -> tuple[jax.Array, jax.Array]:
     """Return ``rank`` of the singular values over their probabilities, and which."""
     chunks = values[None, None]
     sampler = _sampling.Sampler(values.shape[0], rank)
-    sizes = _sampling.magnitudes(chunks)
+    sizes = _sampling.relative_magnitudes(chunks)
     level = _sampling.water_level(sizes, sampler.budget)
-    units = _sampling.units(_sampling.probabilities(sizes, level), chunks, sampler)
-    drawn, indices = _sampling.draw(key, chunks, units, sampler)
+    units = _sampling.probability_units(
+        _sampling.keep_probabilities(sizes, level), chunks, sampler
+    )
+    drawn, indices = _sampling.draw_elements(key, chunks, units, sampler)
     return drawn[0, 0], indices[0, 0]
 
 
-def _rank(shape: tuple[int, ...], density: float) -> int:
+def _payload_rank(shape: tuple[int, ...], density: float) -> int:
     """Return how many triples travel; 0 where the leaf itself takes no more."""
-    rows, columns = _matrix.shape_of(shape)
+    rows, columns = _matrix.matrix_shape(shape)
     fits = int(density * rows * columns / (rows + columns)) if rows * columns else 0
     rank = max(1, fits)
     within = min(rows, columns) <= _sampling.LARGEST_BLOCK
-    return rank if within and _matrix.shrinks(shape, rank) else 0
+    return rank if within and _matrix.low_rank_shrinks(shape, rank) else 0
 
 
 @functools.lru_cache(maxsize=4096)
@@ -86,7 +90,7 @@ def _worst_variance(density: float, size: int) -> float:
         for rows in range(1, math.isqrt(size) + 1)
         if size % rows == 0
     ]
-    ranks = [(min(shape), _rank(shape, density)) for shape in shapes]
+    ranks = [(min(shape), _payload_rank(shape, density)) for shape in shapes]
     return max(
         (_sampling.Sampler(*pair).variance() for pair in ranks if pair[1]), default=0.0
     )

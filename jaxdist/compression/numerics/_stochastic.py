@@ -8,7 +8,7 @@ import jax.numpy as jnp
 _SHARED = 4  # elements that share one random word
 
 
-def words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def shared_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Draw a uniform 32-bit word for every element, four from each word drawn.
 
     The four are rotations of one word by whole bytes: each is exactly uniform, which is
@@ -33,7 +33,7 @@ def to_integers(values: jax.Array, key: jax.Array) -> jax.Array:
     The odd multiples of 2^-24 make the probabilities symmetric and exact to 2^-24;
     integers stay what they are.
     """
-    odd = ((words(key, values.shape) >> 8) | 1).astype(jnp.int32)
+    odd = ((shared_words(key, values.shape) >> 8) | 1).astype(jnp.int32)
     below = jnp.floor(values)
     up = odd.astype(jnp.float32) * 2.0**-24 < values - below
     return below + up.astype(jnp.float32)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxdist.geometry import _geometry
 
 
-def reach(dtype: jnp.dtype) -> float:
+def crowd_reach(dtype: jnp.dtype) -> float:
     """Return how many times farther than others a worker may be.
 
     At the square root of the inverse rounding unit, the rounding of a distance's square
@@ -25,14 +25,14 @@ class Crowd(NamedTuple):
     near: jax.Array  # bool, [W]: the others can be told apart beside them
 
 
-def crowd(geometry: _geometry.Geometry) -> Crowd:
+def find_crowd(geometry: _geometry.Geometry) -> Crowd:
     """Return where most of the finite workers are."""
     distances = geometry.squared_distances
     middle = jnp.sum(geometry.finite) // 2
     radii = jnp.sort(distances, axis=1)[:, jnp.minimum(middle, distances.shape[0] - 1)]
     central = jnp.argmin(radii)
     squared_radius = jnp.where(geometry.finite[central], radii[central], 0)
-    limit = reach(distances.dtype) ** 2 * squared_radius
+    limit = crowd_reach(distances.dtype) ** 2 * squared_radius
     return Crowd(
         jnp.sqrt(squared_radius),
         geometry.finite & (distances[central] <= squared_radius),

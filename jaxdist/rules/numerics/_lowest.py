@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def ranks(scores: jax.Array) -> jax.Array:
+def score_ranks(scores: jax.Array) -> jax.Array:
     """Return the place of each score in its row, from 0; ties by index."""
     return jnp.argsort(jnp.argsort(scores, axis=-1, stable=True), axis=-1)
 
@@ -14,5 +14,5 @@ def mean_weights(scores: jax.Array, number: int) -> jax.Array:
 
     Ties go to the lowest index. Who has an infinite score is never chosen.
     """
-    chosen = (ranks(scores) < number) & jnp.isfinite(scores)
+    chosen = (score_ranks(scores) < number) & jnp.isfinite(scores)
     return chosen[None].astype(scores.dtype) / number

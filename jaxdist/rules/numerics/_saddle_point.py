@@ -47,7 +47,7 @@ class _Descent(NamedTuple):
     width: jax.Array  # (): within which eigenvalues are as good as equal
 
 
-def measure(
+def measure_saddle_point(
     geometry: _geometry.Geometry, counts: jax.Array, most: float
 ) -> _spectrum.Spectrum:
     """Measure the workers, each counted ``counts [W]`` times, from 0 to 1.
@@ -60,70 +60,72 @@ def measure(
     counted, total = counts > 0, jnp.sum(counts)
     products, scale = _spectrum.products_around(geometry, counts / total)
     allowed = jnp.where(counted, jnp.maximum(most, 1 / jnp.sum(counted)), 0)
-    errors = _errors(_Problem(products, counts, allowed))
+    errors = _spectral_errors(_Problem(products, counts, allowed))
     errors = jnp.where(counted, jnp.maximum(errors, 0), 0)
     largest = jnp.max(errors)
     blame = jnp.minimum(errors / jnp.where(largest > 0, largest, 1), 1)
     return _spectrum.Spectrum(jnp.sum(counts * errors) / total * scale, blame)
 
 
-def _errors(problem: _Problem) -> jax.Array:
+def _spectral_errors(problem: _Problem) -> jax.Array:
     """Return the squared error ``[W]`` of each prediction at the saddle point."""
     size = problem.counts.size
     start = jnp.broadcast_to(problem.counts[:, None], (size, size))
     start = _into_simplex(start / jnp.sum(problem.counts), problem.allowed)
     one = jnp.ones_like(problem.counts, shape=())
     sharp = jnp.full_like(one, jnp.finfo(one.dtype).tiny)
-    width = _width(problem, _look(problem, start, sharp).value)
+    width = _smoothing_width(problem, _look_at(problem, start, sharp).value)
     first = _Descent(start, start, one, one, width)
-    last = jax.lax.fori_loop(0, _STEPS, lambda _, at: _advance(problem, at), first)
-    directions = _look(problem, last.mixtures, last.width).directions
-    left = _left(last.mixtures)
-    return jnp.sum(left * _geometry.product(directions, left), axis=0)
+    last = jax.lax.fori_loop(
+        0, _STEPS, lambda _, at: _advance_descent(problem, at), first
+    )
+    directions = _look_at(problem, last.mixtures, last.width).directions
+    left = _weight_left(last.mixtures)
+    return jnp.sum(left * _geometry.exact_product(directions, left), axis=0)
 
 
-def _left(mixtures):
+def _weight_left(mixtures):
     """Return what is left of each worker, as columns of weights."""
     return jnp.eye(mixtures.shape[0], dtype=mixtures.dtype) - mixtures
 
 
-def _width(problem, value):
+def _smoothing_width(problem, value):
     """Return how wide the smooth maximum may be, where it is this high."""
     width = _SMOOTHNESS / math.log(problem.counts.size + 1) * value
     return jnp.maximum(width, jnp.finfo(value.dtype).tiny)
 
 
-def _look(problem: _Problem, mixtures: jax.Array, width: jax.Array) -> _View:
+def _look_at(problem: _Problem, mixtures: jax.Array, width: jax.Array) -> _View:
     """Look at what the mixtures leave over."""
-    left = _left(mixtures) * jnp.sqrt(problem.counts)[None]
-    seen = _geometry.product(problem.products, left)
-    variances, vectors = jnp.linalg.eigh(_geometry.product(left.T, seen))
+    left = _weight_left(mixtures) * jnp.sqrt(problem.counts)[None]
+    seen = _geometry.exact_product(problem.products, left)
+    variances, vectors = jnp.linalg.eigh(_geometry.exact_product(left.T, seen))
     shares = jnp.exp((variances - variances[-1]) / width)
     value = variances[-1] + width * jnp.log(jnp.sum(shares))
     shares /= jnp.sum(shares) * jnp.maximum(variances, jnp.finfo(value.dtype).tiny)
-    places = _geometry.product(seen, vectors)
-    return _View(value, _geometry.product(places * shares[None], places.T))
+    places = _geometry.exact_product(seen, vectors)
+    return _View(value, _geometry.exact_product(places * shares[None], places.T))
 
 
-def _advance(problem: _Problem, at: _Descent) -> _Descent:
+def _advance_descent(problem: _Problem, at: _Descent) -> _Descent:
     """Take a step, or find out that it was too long."""
-    here = _look(problem, at.ahead, at.width)
-    pulls = _geometry.product(here.directions, _left(at.ahead))
+    here = _look_at(problem, at.ahead, at.width)
+    pulls = _geometry.exact_product(here.directions, _weight_left(at.ahead))
     slope = -2 * pulls * problem.counts[None]
     reached = _into_simplex(at.ahead - slope / at.steepness, problem.allowed)
     way = reached - at.ahead
     promised = here.value + jnp.sum(slope * way) + at.steepness / 2 * jnp.sum(way**2)
-    value = _look(problem, reached, at.width).value
-    onward = _onward(at, reached)._replace(
+    value = _look_at(problem, reached, at.width).value
+    onward = _extrapolate(at, reached)._replace(
         steepness=0.9 * at.steepness,
-        width=jnp.minimum(at.width, _width(problem, value)),
+        width=jnp.minimum(at.width, _smoothing_width(problem, value)),
     )
     again = at._replace(steepness=2 * at.steepness)
     is_kept = value <= promised + _ROUNDING * here.value
     return optax.tree.where(is_kept, onward, again)
 
 
-def _onward(at: _Descent, reached: jax.Array) -> _Descent:
+def _extrapolate(at: _Descent, reached: jax.Array) -> _Descent:
     """Go on with momentum, or from rest where it would lead back."""
     following = (1 + jnp.sqrt(1 + 4 * at.momentum**2)) / 2
     progress = reached - at.mixtures

@@ -16,20 +16,20 @@ import jax.numpy as jnp
 _FUSED = 64  # rows whose network is one loop; it grows with W log² W
 
 
-def comparators(num_rows: int) -> list[tuple[int, int]]:
+def network_comparators(num_rows: int) -> list[tuple[int, int]]:
     """Return the pairs ``(low, high)`` of Batcher's odd-even merge sort, in order."""
     pairs = []
     merged = 1
     while merged < num_rows:
         distance = merged
         while distance:
-            pairs += _stage(num_rows, merged, distance)
+            pairs += _sort_stage(num_rows, merged, distance)
             distance //= 2
         merged *= 2
     return pairs
 
 
-def _stage(num_rows: int, merged: int, distance: int) -> list[tuple[int, int]]:
+def _sort_stage(num_rows: int, merged: int, distance: int) -> list[tuple[int, int]]:
     """Return the pairs that one stage compares; runs of ``merged`` rows are sorted."""
     pairs = []
     for start in range(distance % merged, num_rows - distance, 2 * distance):
@@ -45,7 +45,7 @@ def sort_rows(rows: list[jax.Array]) -> list[jax.Array]:
     if len(rows) > _FUSED:
         return list(_sort_by_stages(jnp.stack(rows))[: len(rows)])
     rows = list(rows)
-    for low, high in comparators(len(rows)):
+    for low, high in network_comparators(len(rows)):
         rows[low], rows[high] = _in_order(rows[low], rows[high])
     return rows
 
@@ -74,13 +74,13 @@ def _sort_by_stages(rows: jax.Array) -> jax.Array:
         distance = merged
         while distance:
             # Fused with others, a stage would be computed anew for each of its readers.
-            rows = jax.lax.optimization_barrier(_compared(rows, merged, distance))
+            rows = jax.lax.optimization_barrier(_compared_rows(rows, merged, distance))
             distance //= 2
         merged *= 2
     return rows
 
 
-def _compared(rows: jax.Array, merged: int, distance: int) -> jax.Array:
+def _compared_rows(rows: jax.Array, merged: int, distance: int) -> jax.Array:
     """Compare rows at this distance within runs of ``2 * merged`` rows."""
     runs = rows.reshape(-1, 2 * merged, rows.shape[1])
     edge = distance % merged
@@ -105,7 +105,7 @@ def sort_finite(rows: jax.Array, most: int) -> tuple[list[jax.Array], jax.Array]
       there are more.
     """
     ordered = sort_rows(_or_infinity(rows))
-    return ordered, _count_infinities(_last(ordered, most + 1))
+    return ordered, _count_infinities(_last_rows(ordered, most + 1))
 
 
 class Middles(NamedTuple):
@@ -124,19 +124,21 @@ def middles_of_finite(rows: jax.Array) -> Middles:
     of one stands beside the k-th last of the other; the middles are the largest of
     those that are the smaller of two, and the smallest of the larger ones.
     """
-    balanced, num_bad = _balanced(rows)
+    balanced, num_bad = _balanced_pairs(rows)
     half = len(balanced) // 2
     if len(balanced) > _FUSED:
         lower, upper = sort_rows(balanced)[half - 1 : half + 1]
     else:
-        below, above = _pair(sort_rows(balanced[:half]), sort_rows(balanced[half:]))
+        below, above = _compare_pair(
+            sort_rows(balanced[:half]), sort_rows(balanced[half:])
+        )
         lower = functools.reduce(lambda a, b: _in_order(a, b)[1], below)
         upper = functools.reduce(lambda a, b: _in_order(a, b)[0], above)
     is_single = (rows.shape[0] - num_bad) % 2 == 1
     return Middles(lower, jnp.where(is_single, lower, upper), num_bad)
 
 
-def _balanced(rows):
+def _balanced_pairs(rows):
     """Put what is not finite at either end in turn; return an even number of rows."""
     balanced, num_bad = [], jnp.zeros_like(rows[0], dtype=jnp.int32)
     end = jnp.full_like(rows[0], jnp.inf)
@@ -169,40 +171,47 @@ def cut_finite(rows: jax.Array, num_cut: int) -> Cut:
         return cut_sorted(*sort_finite(rows, num_cut), num_cut)
     cleaned, half = _or_infinity(rows), len(rows) // 2
     left, right = sort_rows(cleaned[:half]), sort_rows(cleaned[half:])
-    lowest, others = _pair(left[:num_cut], right[:num_cut])
-    more_others, _ = _pair(_last(left, num_cut), _last(right, num_cut))
-    kept = _middle(left, num_cut) + _middle(right, num_cut) + others + more_others
-    ends = _last(left, num_cut + 1) + _last(right, num_cut + 1)
-    return Cut(_fall(lowest), kept, _count_infinities(ends))
+    lowest, others = _compare_pair(left[:num_cut], right[:num_cut])
+    more_others, _ = _compare_pair(
+        _last_rows(left, num_cut), _last_rows(right, num_cut)
+    )
+    kept = (
+        _middle_rows(left, num_cut)
+        + _middle_rows(right, num_cut)
+        + others
+        + more_others
+    )
+    ends = _last_rows(left, num_cut + 1) + _last_rows(right, num_cut + 1)
+    return Cut(_fall_of_bad(lowest), kept, _count_infinities(ends))
 
 
 def cut_sorted(ordered: list[jax.Array], num_bad: jax.Array, num_cut: int) -> Cut:
     """Do the same to rows that are sorted already."""
-    return Cut(ordered[:num_cut][::-1], _middle(ordered, num_cut), num_bad)
+    return Cut(ordered[:num_cut][::-1], _middle_rows(ordered, num_cut), num_bad)
 
 
-def _last(rows, number):
+def _last_rows(rows, number):
     return rows[len(rows) - number :]
 
 
-def _middle(rows, num_cut):
+def _middle_rows(rows, num_cut):
     return rows[num_cut : len(rows) - num_cut]
 
 
-def _pair(left, right):
+def _compare_pair(left, right):
     """Return the smaller and the larger of pairs in opposite order."""
     pairs = [_in_order(*pair) for pair in zip(left, right[::-1], strict=True)]
     return [low for low, _ in pairs], [high for _, high in pairs]
 
 
-def _fall(rows):
+def _fall_of_bad(rows):
     """Sort rows that rise and then fall, the largest first: a bitonic merge."""
     if len(rows) < 2:
         return rows
     rows, half = list(rows), 2 ** ((len(rows) - 1).bit_length() - 1)
     for i in range(len(rows) - half):
         rows[i + half], rows[i] = _in_order(rows[i], rows[i + half])
-    return _fall(rows[:half]) + _fall(rows[half:])
+    return _fall_of_bad(rows[:half]) + _fall_of_bad(rows[half:])
 
 
 def _or_infinity(rows):

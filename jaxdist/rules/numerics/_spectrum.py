@@ -15,7 +15,7 @@ class Spectrum(NamedTuple):
     blame: jax.Array  # [W]: squared distance from the mean along it, the largest 1
 
 
-def measure(geometry: _geometry.Geometry, counts: jax.Array) -> Spectrum:
+def measure_spectrum(geometry: _geometry.Geometry, counts: jax.Array) -> Spectrum:
     """Measure the workers, each counted ``counts [W]`` times, from 0 to 1.
 
     Those who do not count are not looked at, so that they cannot blur the others.

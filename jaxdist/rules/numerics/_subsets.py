@@ -24,7 +24,9 @@ def check_number(name: str, num_byzantine: int, num_workers: int) -> None:
         )
 
 
-def members(numbers: jax.Array, num_byzantine: int, num_workers: int) -> jax.Array:
+def subset_members(
+    numbers: jax.Array, num_byzantine: int, num_workers: int
+) -> jax.Array:
     r"""Return who is in each of the subsets ``[n]``, bool ``[n, W]``.
 
     Subsets are numbered by who is left out: counted from the last worker, those have
@@ -41,7 +43,7 @@ def members(numbers: jax.Array, num_byzantine: int, num_workers: int) -> jax.Arr
     return kept
 
 
-def scores(
+def subset_scores(
     score: Callable[[jax.Array], jax.Array],
     geometry: _geometry.Geometry,
     num_byzantine: int,
@@ -59,7 +61,7 @@ def scores(
 
     def some(start):
         numbers = jnp.minimum(start + jnp.arange(together), number - 1)
-        kept = members(numbers, num_byzantine, num_workers)
+        kept = subset_members(numbers, num_byzantine, num_workers)
         found = score(kept)
         return jnp.where(jnp.any(kept & ~geometry.finite[None], 1), jnp.inf, found)
 
@@ -72,7 +74,9 @@ def weights_of(
 ) -> jax.Array:
     """Return weights ``[1, W]`` of the mean over one subset."""
     num_workers = geometry.finite.shape[0]
-    kept = members(number[None], num_byzantine, num_workers) & geometry.finite[None]
+    kept = (
+        subset_members(number[None], num_byzantine, num_workers) & geometry.finite[None]
+    )
     return kept.astype(geometry.squared_norms.dtype) / (num_workers - num_byzantine)
 
 

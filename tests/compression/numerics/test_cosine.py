@@ -11,7 +11,7 @@ from jaxdist.compression.numerics import _cosine
 
 @pytest.mark.parametrize("length", [1, 2, 5, 64])
 def test_basis_is_orthonormal(length):
-    basis = _cosine.basis(length)
+    basis = _cosine.cosine_basis(length)
     np.testing.assert_allclose(basis @ basis.T, np.eye(length), atol=1e-6)
 
 

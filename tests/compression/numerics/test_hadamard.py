@@ -18,7 +18,7 @@ def chunks_of(length):
 @LENGTHS
 def test_there_and_back(length):
     chunks = chunks_of(length)
-    rotated = _hadamard.rotate(chunks, KEY)
+    rotated = _hadamard.rotate_blocks(chunks, KEY)
     norms = [jnp.linalg.norm(x, axis=-1) for x in (rotated, chunks)]
     np.testing.assert_allclose(*norms, rtol=1e-5)
     np.testing.assert_allclose(_hadamard.rotate_back(rotated, KEY), chunks, atol=1e-5)
@@ -27,7 +27,7 @@ def test_there_and_back(length):
 @LENGTHS
 def test_one_element_is_spread_evenly(length):
     chunks = jnp.zeros((1, 1, length)).at[..., length // 3].set(1.0)
-    rotated = _hadamard.rotate(chunks, KEY)
+    rotated = _hadamard.rotate_blocks(chunks, KEY)
     np.testing.assert_allclose(jnp.abs(rotated), length**-0.5, rtol=1e-6)
 
 
@@ -36,7 +36,7 @@ def test_matrices_are_those_of_sylvester(length):
     expected = np.ones((1, 1))
     while len(expected) < length:
         expected = np.block([[expected, expected], [expected, -expected]])
-    np.testing.assert_array_equal(_hadamard._matrix(length), expected)
+    np.testing.assert_array_equal(_hadamard._hadamard_matrix(length), expected)
 
 
 def test_signs_are_fair_and_differ_between_chunks_and_keys():
@@ -52,5 +52,5 @@ def test_signs_are_fair_and_differ_between_chunks_and_keys():
 
 def test_blocks_share_the_signs():
     chunks = jnp.broadcast_to(jax.random.normal(KEY, (1, 3, 16)), (2, 3, 16))
-    rotated = _hadamard.rotate(chunks, KEY)
+    rotated = _hadamard.rotate_blocks(chunks, KEY)
     np.testing.assert_array_equal(rotated[0], rotated[1])

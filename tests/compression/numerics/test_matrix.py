@@ -11,12 +11,12 @@ from jaxdist.compression.numerics import _matrix
     [((), (1, 1)), ((7,), (1, 7)), ((3, 4), (3, 4)), ((3, 3, 8, 16), (72, 16))],
 )
 def test_the_last_axis_is_the_columns(shape, matrix):
-    assert _matrix.shape_of(shape) == matrix
-    assert _matrix.of(jnp.zeros(shape), jnp.dtype("float32")).shape == matrix
+    assert _matrix.matrix_shape(shape) == matrix
+    assert _matrix.as_matrix(jnp.zeros(shape), jnp.dtype("float32")).shape == matrix
 
 
 def test_what_shrinks():
-    assert _matrix.shrinks((10, 10), 4)
-    assert not _matrix.shrinks((10, 10), 5)
-    assert not _matrix.shrinks((100,), 1)
-    assert not _matrix.shrinks((0, 5), 1)
+    assert _matrix.low_rank_shrinks((10, 10), 4)
+    assert not _matrix.low_rank_shrinks((10, 10), 5)
+    assert not _matrix.low_rank_shrinks((100,), 1)
+    assert not _matrix.low_rank_shrinks((0, 5), 1)

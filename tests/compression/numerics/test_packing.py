@@ -19,11 +19,11 @@ def random_codes(values, size):
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_bits_come_back(bits, size):
     codes = random_codes(2**bits, size) if bits < 8 else random_codes(255, size) + 1
-    packed = _packing.pack(jnp.asarray(codes), bits)
+    packed = _packing.pack_bits(jnp.asarray(codes), bits)
     parts = [part for part in (1, 2, 4, 8) if bits & part]
     nbytes = sum(math.ceil(size * part / 8) for part in parts)
     assert (packed.shape, packed.dtype) == ((3, nbytes), jnp.uint8)
-    np.testing.assert_array_equal(_packing.unpack(packed, bits, size), codes)
+    np.testing.assert_array_equal(_packing.unpack_bits(packed, bits, size), codes)
 
 
 @SIZES
@@ -36,6 +36,6 @@ def test_five_trits_take_a_byte(size):
 
 def test_a_row_is_packed_alone():
     codes = jnp.asarray(random_codes(8, 29))
-    whole = _packing.pack(codes, 3)
-    rows = [_packing.pack(codes[i : i + 1], 3) for i in range(3)]
+    whole = _packing.pack_bits(codes, 3)
+    rows = [_packing.pack_bits(codes[i : i + 1], 3) for i in range(3)]
     np.testing.assert_array_equal(whole, jnp.concatenate(rows))

@@ -12,9 +12,9 @@ SKEWED = np.random.default_rng(0).standard_t(1.2, (6, 500)).astype(np.float32)
 
 
 def chances(chunks, budget):
-    sizes = _sampling.magnitudes(jnp.asarray(chunks))
+    sizes = _sampling.relative_magnitudes(jnp.asarray(chunks))
     level = _sampling.water_level(sizes, budget)
-    return np.asarray(_sampling.probabilities(sizes, level), np.float64)
+    return np.asarray(_sampling.keep_probabilities(sizes, level), np.float64)
 
 
 def water_filling_by_sorting(vector, budget):
@@ -92,7 +92,7 @@ def test_units_fit_into_the_capacity(capacity, kind):
     }[kind]
     sampler = _sampling.Sampler(500, capacity)
     probability = jnp.asarray(chances(rows, sampler.budget), jnp.float32)
-    units = _sampling.units(probability, jnp.asarray(rows), sampler)
+    units = _sampling.probability_units(probability, jnp.asarray(rows), sampler)
     total = np.asarray(units, np.int64).sum(axis=1)
     assert (total <= capacity << sampler.bits).all()
     assert ((np.asarray(units) > 0) == (rows != 0)).all()
@@ -111,7 +111,7 @@ def test_marginals_are_exact_over_all_offsets(capacity):
     offsets = jnp.arange(whole, dtype=jnp.uint32)
     rows = jnp.broadcast_to(jnp.asarray(units), (whole, 97))
     seen = np.asarray(
-        _sampling._crossings(rows, offsets, jnp.uint32(whole), capacity), np.int64
+        _sampling._crossed_targets(rows, offsets, jnp.uint32(whole), capacity), np.int64
     )
     taken = np.bincount(seen[seen < 97], minlength=97)
     np.testing.assert_array_equal(taken, units)
@@ -123,13 +123,13 @@ def test_marginals_are_exact_over_all_offsets(capacity):
 def test_searching_in_runs_and_in_elements_agrees():
     units = jnp.asarray(np.random.default_rng(3).integers(0, 50, (4, 1000)), jnp.uint32)
     offset = jnp.zeros(4, jnp.uint32)
-    few = _sampling._crossings(units, offset, jnp.uint32(64), 20)
-    many = _sampling._crossings(units, offset, jnp.uint32(64), 900)
+    few = _sampling._crossed_targets(units, offset, jnp.uint32(64), 20)
+    many = _sampling._crossed_targets(units, offset, jnp.uint32(64), 900)
     np.testing.assert_array_equal(few, many[:, :20])
 
 
 def test_greedy_rises_to_the_water_level():
-    sizes = _sampling.magnitudes(jnp.asarray(SKEWED))
+    sizes = _sampling.relative_magnitudes(jnp.asarray(SKEWED))
     exact = _sampling.water_level(sizes, 50.0)
     levels = [_sampling.greedy_level(sizes, 50.0, n) for n in (0, 1, 2, 40)]
     for low, high in zip(levels, levels[1:], strict=False):
@@ -138,19 +138,21 @@ def test_greedy_rises_to_the_water_level():
 
 
 def test_what_is_not_finite_counts_as_the_largest():
-    sizes = _sampling.magnitudes(jnp.asarray([jnp.nan, -3.0, jnp.inf, 1.5]))
+    sizes = _sampling.relative_magnitudes(jnp.asarray([jnp.nan, -3.0, jnp.inf, 1.5]))
     np.testing.assert_allclose(sizes, [1, 1, 1, 0.5])
 
 
 def test_narrowing_keeps_finite_values_finite():
-    seen = _sampling.narrowed(jnp.asarray([1e6, -1e6, jnp.inf, 1.0]), jnp.float16)
+    seen = _sampling.narrowed_values(
+        jnp.asarray([1e6, -1e6, jnp.inf, 1.0]), jnp.float16
+    )
     np.testing.assert_array_equal(seen, [65504, -65504, np.inf, 1])
 
 
 def test_chunks_draw_independently():
     chunks = jnp.ones((200, 10))
     sampler = _sampling.Sampler(10, 1)
-    units = _sampling.units(jnp.full((200, 10), 0.1), chunks, sampler)
-    _, indices = _sampling.draw(jax.random.key(0), chunks, units, sampler)
+    units = _sampling.probability_units(jnp.full((200, 10), 0.1), chunks, sampler)
+    _, indices = _sampling.draw_elements(jax.random.key(0), chunks, units, sampler)
     counts = np.bincount(np.asarray(indices).ravel(), minlength=10)
     assert counts.min() > 5

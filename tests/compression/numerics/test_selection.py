@@ -27,19 +27,19 @@ def test_is_what_a_stable_sort_finds(kind, kept, dtype):
     chunks = jnp.asarray(LEAVES[kind], jnp.float32).astype(dtype)
     exact = np.abs(np.asarray(chunks).astype(np.float64))
     order = np.argsort(-exact, axis=1, kind="stable")[:, :kept]
-    seen = _selection.largest(chunks, kept)
+    seen = _selection.largest_elements(chunks, kept)
     np.testing.assert_array_equal(seen, np.sort(order, axis=1))
 
 
 def test_nan_is_the_largest_and_the_first_of_several_is_kept():
     chunks = jnp.arange(100.0).at[jnp.array([3, 50])].set(jnp.array([jnp.nan, jnp.inf]))
-    np.testing.assert_array_equal(_selection.largest(chunks, 1), [3])
-    np.testing.assert_array_equal(_selection.largest(chunks, 2), [3, 50])
+    np.testing.assert_array_equal(_selection.largest_elements(chunks, 1), [3])
+    np.testing.assert_array_equal(_selection.largest_elements(chunks, 2), [3, 50])
     chunks = chunks.at[jnp.array([9, 60])].set(jnp.array([-jnp.nan, jnp.nan]))
-    np.testing.assert_array_equal(_selection.largest(chunks, 2), [3, 9])
+    np.testing.assert_array_equal(_selection.largest_elements(chunks, 2), [3, 9])
 
 
 def test_sixty_four_bits():
     with jax.enable_x64(True):
         chunks = jnp.asarray([1.0, 1.0 + 1e-12, -2.0, 1.0 + 2e-12], jnp.float64)
-        np.testing.assert_array_equal(_selection.largest(chunks, 2), [2, 3])
+        np.testing.assert_array_equal(_selection.largest_elements(chunks, 2), [2, 3])

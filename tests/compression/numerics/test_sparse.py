@@ -13,21 +13,25 @@ from jaxdist.compression.numerics import _sparse
 def test_positions_come_back_from_few_bytes(length, nbytes):
     indices = np.random.default_rng(0).integers(0, length, (3, 7))
     indices[0, :2] = 0, length - 1
-    packed = _sparse.pack(jnp.asarray(indices, jnp.int32), length)
+    packed = _sparse.pack_indices(jnp.asarray(indices, jnp.int32), length)
     assert packed.shape[0] == 3
     assert packed.nbytes == 3 * nbytes
-    np.testing.assert_array_equal(_sparse.unpack(packed, 7, length), indices)
+    np.testing.assert_array_equal(_sparse.unpack_indices(packed, 7, length), indices)
 
 
 def test_accumulate_adds_each_value_at_its_place():
     """Two blocks of two chunks of two elements; the last of all is padding."""
     values = jnp.asarray([[[1.0], [2.0]], [[3.0], [4.0]]])
     indices = jnp.asarray([[[0], [1]], [[1], [0]]])
-    payload = _sparse.payload(values, indices, 2)
-    total = _sparse.accumulate(jnp.full(7, 10.0), payload)
+    payload = _sparse.sparse_payload(values, indices, 2)
+    total = _sparse.accumulate_sparse(jnp.full(7, 10.0), payload)
     np.testing.assert_array_equal(total, [11, 10, 10, 12, 10, 13, 14])
 
 
 def test_equal_places_add_up():
-    payload = _sparse.payload(jnp.ones((1, 1, 2)), jnp.zeros((1, 1, 2), jnp.int32), 3)
-    np.testing.assert_array_equal(_sparse.decode(payload, jnp.zeros(3)), [2, 0, 0])
+    payload = _sparse.sparse_payload(
+        jnp.ones((1, 1, 2)), jnp.zeros((1, 1, 2), jnp.int32), 3
+    )
+    np.testing.assert_array_equal(
+        _sparse.decode_sparse(payload, jnp.zeros(3)), [2, 0, 0]
+    )

@@ -12,13 +12,13 @@ KEY = jax.random.key(0)
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (2, 4, 8)])
 def test_words_have_the_shape_asked_for(shape):
-    words = _stochastic.words(KEY, shape)
+    words = _stochastic.shared_words(KEY, shape)
     assert (words.shape, words.dtype) == (shape, jnp.uint32)
 
 
 def test_every_bit_of_every_word_is_fair():
     keys = jax.random.split(KEY, 20_000)
-    words = jax.vmap(lambda key: _stochastic.words(key, (6,)))(keys)
+    words = jax.vmap(lambda key: _stochastic.shared_words(key, (6,)))(keys)
     bits = np.unpackbits(np.asarray(words).view(np.uint8), axis=None).reshape(-1, 192)
     assert np.abs(bits.mean(axis=0) - 0.5).max() < 6 * 0.5 / np.sqrt(20_000)
 

@@ -16,14 +16,18 @@ ROWS = jnp.array([[0.0], [1.0], [2.0], [3.0], [4.0]])
 def test_within_thousands_of_the_majority(away, is_near, scale, shift):
     rows = scale * (ROWS.at[4].set(away) + shift)
     expected = [True] * 4 + [is_near]
-    np.testing.assert_array_equal(_far.crowd(jd.rules.Geometry.of(rows)).near, expected)
+    np.testing.assert_array_equal(
+        _far.find_crowd(jd.rules.Geometry.of(rows)).near, expected
+    )
 
 
 def test_a_majority_of_copies_is_alone():
     rows = jnp.array([[1.0], [1.0], [1.0], [2.0], [jnp.nan]])
-    near = _far.crowd(jd.rules.Geometry.of(rows)).near
+    near = _far.find_crowd(jd.rules.Geometry.of(rows)).near
     np.testing.assert_array_equal(near, [True, True, True, False, False])
 
 
 def test_wider_numbers_reach_farther():
-    assert 2e3 < _far.reach(jnp.float32) < 4e3 < 1e7 < _far.reach(jnp.float64)
+    assert (
+        2e3 < _far.crowd_reach(jnp.float32) < 4e3 < 1e7 < _far.crowd_reach(jnp.float64)
+    )

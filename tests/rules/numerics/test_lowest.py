@@ -19,4 +19,4 @@ def test_who_is_infinite_is_never_chosen():
 
 def test_ranks_are_those_of_each_row():
     scores = jnp.array([[2.0, 1.0, 1.0], [jnp.inf, 0.0, 3.0]])
-    np.testing.assert_array_equal(_lowest.ranks(scores), [[2, 0, 1], [2, 0, 1]])
+    np.testing.assert_array_equal(_lowest.score_ranks(scores), [[2, 0, 1], [2, 0, 1]])

@@ -16,7 +16,9 @@ NUM_HONEST, NUM_BYZANTINE, SIZE = 32, 8, 10
 def measure(rows, counts, most):
     geometry = jd.rules.Geometry.of(jnp.asarray(rows, jnp.float32))
     counts = jnp.asarray(counts, jnp.float32)
-    found = jax.jit(lambda g, c: _saddle_point.measure(g, c, most))(geometry, counts)
+    found = jax.jit(lambda g, c: _saddle_point.measure_saddle_point(g, c, most))(
+        geometry, counts
+    )
     return float(found.variance * counts.sum()), np.asarray(found.blame)
 
 
@@ -90,7 +92,7 @@ def test_honest_workers_are_not_blamed_for_a_mean_that_attackers_moved():
     assert blame[NUM_HONEST:].min() > 0.9
     assert blame[:NUM_HONEST].mean() < 0.02
     geometry = jd.rules.Geometry.of(jnp.asarray(rows))
-    beside_the_mean = _spectrum.measure(geometry, jnp.asarray(everyone)).blame
+    beside_the_mean = _spectrum.measure_spectrum(geometry, jnp.asarray(everyone)).blame
     assert beside_the_mean[:NUM_HONEST].mean() > 0.05
 
 

@@ -14,7 +14,7 @@ def test_sorts_all_zeros_and_ones(num_rows):
     """By the 0-1 principle, this proves that it sorts everything."""
     columns = np.array(list(itertools.product([0.0, 1.0], repeat=num_rows))).T
     ordered = np.array(columns)
-    for low, high in _sorting.comparators(num_rows):
+    for low, high in _sorting.network_comparators(num_rows):
         ordered[low], ordered[high] = (
             np.minimum(ordered[low], ordered[high]),
             np.maximum(ordered[low], ordered[high]),
@@ -35,7 +35,7 @@ def test_sorts_many_rows(num_rows):
 def test_is_as_small_as_batchers():
     sizes = {8: 19, 16: 63, 32: 191, 64: 543}
     for num_rows, comparators in sizes.items():
-        assert len(_sorting.comparators(num_rows)) == comparators
+        assert len(_sorting.network_comparators(num_rows)) == comparators
 
 
 def test_what_is_not_finite_goes_to_the_end_and_is_counted():
@@ -88,7 +88,7 @@ def test_what_rises_and_falls_is_merged(num_rows):
     """By the 0-1 principle, all of it."""
     for start, stop in itertools.combinations_with_replacement(range(num_rows + 1), 2):
         rows = [jnp.float32(start <= i < stop) for i in range(num_rows)]
-        ordered = [float(row) for row in _sorting._fall(rows)]
+        ordered = [float(row) for row in _sorting._fall_of_bad(rows)]
         assert ordered == sorted(map(float, rows), reverse=True)
 
 

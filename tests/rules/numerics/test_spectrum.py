@@ -15,7 +15,7 @@ COUNTS = np.array([1, 0.5, 0.25, 0, 1, 0.125, 1], np.float32)
 def test_equals_the_covariance_of_those_who_count(away):
     rows = ROWS.copy()
     rows[3] += away
-    found = _spectrum.measure(
+    found = _spectrum.measure_spectrum(
         jd.rules.Geometry.of(jnp.asarray(rows)), jnp.asarray(COUNTS)
     )
     weights = COUNTS.astype(np.float64) / COUNTS.sum()
@@ -27,6 +27,8 @@ def test_equals_the_covariance_of_those_who_count(away):
 
 
 def test_equal_workers_are_not_to_blame():
-    found = _spectrum.measure(jd.rules.Geometry.of(jnp.ones((4, 2))), jnp.ones(4))
+    found = _spectrum.measure_spectrum(
+        jd.rules.Geometry.of(jnp.ones((4, 2))), jnp.ones(4)
+    )
     assert float(found.variance) == 0
     np.testing.assert_array_equal(found.blame, 0)

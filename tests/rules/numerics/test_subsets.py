@@ -16,7 +16,7 @@ def test_lexicographic_order(num_workers, num_byzantine):
     kept = itertools.combinations(range(num_workers), num_workers - num_byzantine)
     expected = [[i in subset for i in range(num_workers)] for subset in kept]
     numbers = jnp.arange(math.comb(num_workers, num_byzantine))
-    found = _subsets.members(numbers, num_byzantine, num_workers)
+    found = _subsets.subset_members(numbers, num_byzantine, num_workers)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -28,7 +28,7 @@ def test_every_subset_has_its_score(monkeypatch):
     def highest(kept):
         return jnp.max(jnp.where(kept, rows.T, 0), axis=1)
 
-    found = _subsets.scores(highest, geometry, 2)
+    found = _subsets.subset_scores(highest, geometry, 2)
     subsets = itertools.combinations(range(6), 4)
     expected = [np.inf if 4 in subset else max(subset) for subset in subsets]
     np.testing.assert_array_equal(found, expected)
