@@ -8,7 +8,7 @@ import pytest
 
 import jaxdist as jd
 from jaxdist import testing
-from jaxdist.rules._rule import RuleContract
+from jaxdist.rules._rule import RuleContract, constant_count
 
 TWO = RuleContract(constant_count(2))
 
