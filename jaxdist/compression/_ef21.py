@@ -36,10 +36,10 @@ def ef21(
       momentum: :math:`\beta` in [0, 1), no unit; None or 0 is EF21 without momentum.
 
     Returns:
-      A compressor whose receivers remember: the mean of the estimates for
-      :func:`jaxdist.rules.mean`, one estimate for each worker for other rules, and only
-      a worker's own part of them on the route scatter. Where a gradient is not finite
-      nothing is sent, and the others go on with their last estimate.
+      A compressor whose receivers remember estimates. For :func:`jaxdist.rules.mean`
+      they remember the mean of the estimates, for other rules one estimate for each
+      worker. On the route scatter a worker remembers only its own part of them. Where a
+      gradient is not finite nothing is sent, and receivers keep the last estimate.
 
     Raises:
       ValueError: If ``momentum`` is outside [0, 1) or ``compressor`` is no

@@ -20,7 +20,7 @@ class MeasuredState(NamedTuple):
 
 
 class CompressionMetrics(NamedTuple):
-    """What :func:`compression_metrics` found, over all leaves and given workers."""
+    """What :func:`jaxdist.compression_metrics` found, over leaves and workers."""
 
     contraction: jax.Array  # float32; 1 - |dropped|^2 / |wanted|^2 of the last step
     residual_ratio: jax.Array  # float32; |dropped| / |gradient| of the last step
@@ -29,11 +29,11 @@ class CompressionMetrics(NamedTuple):
 
 
 def measured(compressor: _compressor.Compressor) -> _compressor.Compressor:
-    """Note at each step how much of the leaf arrives, for :func:`compression_metrics`.
+    """Note at each step how much of the leaf arrives.
 
-    Wrap the outermost: ``measured(error_feedback(top_k(0.01)))`` knows the residual.
-    It costs a decoding and three sums over the leaf at every step; without it nothing
-    is computed.
+    :func:`jaxdist.compression_metrics` reads the result. Wrap the outermost compressor:
+    ``measured(error_feedback(top_k(0.01)))`` knows the residual. It costs one decoding
+    and three sums over the leaf at every step. Without it nothing is computed.
 
     Args:
       compressor: Any compressor.

@@ -34,7 +34,7 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
         ranks with one state; ``rank`` when None.
 
     Returns:
-      A compressor with a dialogue: under :func:`jaxdist.rules.mean` the route psum
+      A compressor with a dialogue. Under :func:`jaxdist.rules.mean` the route psum
       holds two all-reduces, of all leaves' P and then of all leaves' Q, and the result
       does not depend on the number of workers when all hold the same matrix. On the
       route gather each worker sends factors of its own matrix, so that robust rules can

@@ -20,7 +20,7 @@ def fltrust() -> _rule.AggregationRule:
     ``rule(stacked, anchor=...)``. Where nobody points its way the result is 0.
 
     Returns:
-      A rule that tolerates any f < W: whatever the workers send, the result is no
+      A rule that tolerates any f < W. Whatever the workers send, the result is no
       longer than the reference, and never against it. It is invariant to the scale of
       each worker, as long as that is no millionth of the others', which earns no trust,
       and not equivariant to translation.
