@@ -1,4 +1,10 @@
-"""Attack: what Byzantine workers send instead of their updates."""
+"""Attack: what Byzantine workers send instead of their updates.
+
+Most attacks of the literature see all honest updates, so a worker's own updates are not
+enough. `Attack` has one function for either kind. Attackers in collusion get updates as
+flat rows, so that one geometry covers the whole gradient, and the honest rows apart
+from their own. Attacks with partial knowledge use their own rows alone.
+"""
 
 import dataclasses
 import math

@@ -1,4 +1,9 @@
-"""By step: which compressor when."""
+"""By step: which compressor when.
+
+A payload has a static size, so density, bits and rank cannot be traced values. Each
+stage is compiled as a branch, and all branches share one state. Stages whose states
+differ are refused: a change of stage would lose what was not sent yet.
+"""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,9 @@
-"""EDEN: rotate until all elements look normal, then send each in a few bits."""
+"""EDEN: rotate until all elements look normal, then send each in a few bits.
+
+The contract does not claim that DRIVE and EDEN are unbiased. A Hadamard transform after
+random signs is not a uniform rotation: of two elements 3 and 1, one bit brings back the
+first alone, whatever the signs. What holds for every leaf is a contraction.
+"""
 
 import math
 

@@ -1,4 +1,8 @@
-"""Gradient sparsification: unbiased, for a density or for a variance budget."""
+"""Gradient sparsification: unbiased, for a density or for a variance budget.
+
+The message is an array of static size. Where the chosen elements do not fit, the best
+probabilities that fit take over: what has no room never biases the result silently.
+"""
 
 import jax
 import jax.numpy as jnp

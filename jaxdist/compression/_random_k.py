@@ -1,4 +1,9 @@
-"""Random-k: random coordinates that every receiver draws too; no index travels."""
+"""Random-k: random coordinates that every receiver draws too; no index travels.
+
+One coordinate is drawn from each of k equal runs. Every coordinate is kept with
+probability k/d, as by a uniform k-subset, so bias and variance are the same. No
+permutation of d numbers has to be sorted.
+"""
 
 import math
 

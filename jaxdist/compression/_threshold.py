@@ -1,4 +1,9 @@
-"""Threshold: send what is large enough, as far as there is room."""
+"""Threshold: send what is large enough, as far as there is room.
+
+The message is an array of static size; the state says how much of it was used, and
+counts what had no room. The largest element of a block always travels: this makes a
+contraction, which error feedback accepts, and there is room for it anyway.
+"""
 
 from typing import NamedTuple
 

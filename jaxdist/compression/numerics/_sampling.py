@@ -4,9 +4,15 @@ With probabilities :math:`p_i`, sums :math:`C_i = p_1 + \dots + p_i` and one uni
 :math:`u`, element :math:`i` is taken when an integer lies in
 :math:`(u + C_{i-1}, u + C_i]`. It is taken with probability :math:`p_i`, and the number
 taken is :math:`\sum p_i` rounded down or up: a buffer of that size never overflows.
-Neighbours are not independent, which changes no mean and no sum of variances.
+A message whose length is drawn does not fit static shapes, and a buffer that truncates
+is biased.
 
-Probabilities are integers out of ``2**bits``, so that all this is exact.
+Neighbours are negatively dependent. The squared error :math:`\sum x_i^2 (1/p_i - 1)`
+depends on the marginal probabilities alone, so the formulas of the papers hold.
+
+Probabilities are integers out of ``2**bits``, at least 1 for every element that is not
+zero, and values are scaled by the inverse of the integer. So the result is unbiased
+exactly, not up to the rounding of a cumulative sum.
 """
 
 from collections.abc import Callable
