@@ -6,8 +6,11 @@ import pathlib
 import re
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from jaxdist import testing
 from tests.contract import table
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -25,7 +28,7 @@ def load_tables():
 tables = load_tables()
 # Where users find out what a function is for; the API pages say how to call it.
 PAGES = {
-    "jaxdist": [path.name for path in (ROOT / "docs").glob("*.md")],
+    "jaxdist": sorted(path.name for path in (ROOT / "docs").glob("[!_]*.md")),
     "jaxdist.attacks": ["attacks.md"],
     "jaxdist.compression": [
         *("compression.md", "low_rank.md", "memory.md", "quantizers.md"),
@@ -99,6 +102,23 @@ def test_lines_of_code_on_pages_fit_a_screen():
         for code in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
             long = [line for line in code.splitlines() if len(line) > 88]
             assert not long, f"{path.name}: {long}"
+
+
+def test_the_skeletons_keep_their_contracts():
+    names = {}
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        assert len(code.splitlines()) <= 60
+        if "\ndef " in code:
+            exec(compile(code, "CONTRIBUTING.md", "exec"), names)
+    testing.check_compressor(names["halve"](), nbytes={100: 400})
+    testing.check_rule(names["medoid"]())
+    sent = names["silence"]()(jnp.array([1.0, 2.0]), num_byzantine=1)
+    np.testing.assert_array_equal(sent, [1, 0])
+    tx, updates = names["wait_updates"](1), jnp.ones(2)
+    seen, state = tx.update(updates, tx.init(updates))
+    np.testing.assert_array_equal(seen, [0, 0])
+    np.testing.assert_array_equal(tx.update(updates, state)[0], [1, 1])
 
 
 def run_page(path, capsys):
