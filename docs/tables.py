@@ -124,11 +124,9 @@ def _cost(rule: jd.AggregationRule) -> str:
     tx = jd.aggregate("data", rule)
     gradient = jnp.zeros(SIZE)
     extra = {"reference": gradient} if rule.anchor == "reference" else {}
-    whole, *besides = jd.communication_report(
-        tx, gradient, NUM_WORKERS, **extra
-    ).shipments
-    sums = (f"{math.prod(x.shape)} {x.leaf.strip('()')}" for x in besides)
-    return f"{whole.route} | {', '.join(sums)}"
+    whole, *sums = jd.communication_report(tx, gradient, NUM_WORKERS, **extra).shipments
+    words = (f"{math.prod(x.shape)} {x.leaf.strip('()')}" for x in sums)
+    return f"{whole.route} | {', '.join(words)}"
 
 
 def table() -> str:

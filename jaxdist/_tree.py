@@ -52,7 +52,7 @@ def split_flat(joined: jax.Array, sizes: Iterable[int]) -> list[jax.Array]:
 
 
 def add_finite(total: jax.Array, change: jax.Array) -> jax.Array:
-    """Add what is finite of a change: the rest would stay in the total for ever."""
+    """Add the finite part of a change: a NaN would stay in the total."""
     return total + jnp.where(jnp.isfinite(change), change, 0)
 
 

@@ -3,7 +3,7 @@
 python -m benchmarks.network.compare docs/_static/network.json --torch PYTHON
 
 As root. Every record is written as soon as it is there, and what is there is not
-measured again: an interrupted comparison goes on, and `--fresh` begins anew.
+measured again: an interrupted comparison goes on, and `--fresh` begins again.
 """
 
 import argparse

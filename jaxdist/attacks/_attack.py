@@ -18,7 +18,7 @@ from jaxdist import _checks, _random, _tree
 
 
 class SeenUpdates(NamedTuple):
-    """What attackers who collude see: each worker's updates as one flat row."""
+    """What attackers that collude see: each worker's updates as one flat row."""
 
     honest: jax.Array  # [W - f, n], at least float32
     own: jax.Array  # [f, n]: what the attackers would send if they were honest

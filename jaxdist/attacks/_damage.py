@@ -1,4 +1,4 @@
-"""Damage: how far attackers who all send the same move the result of a rule.
+"""Damage: how far attackers that all send the same move the result of a rule.
 
 Where a rule weighs rows by their geometry, the geometry with attackers follows from W²
 inner products that are measured once. So does the distance that the result moves: no
@@ -19,7 +19,7 @@ from jaxdist.rules import _rule
 
 
 class _Shifts(NamedTuple):
-    """Attackers who send the honest mean plus a multiple of a direction."""
+    """Attackers that send the honest mean plus a multiple of a direction."""
 
     rule: _rule.AggregationRule
     key: jax.Array  # of the rule

@@ -26,7 +26,7 @@ def by_leaf(
     Biases and norm scales are few and matter much: by default they travel as they are.
 
     Args:
-      compressor: For every leaf that nothing below decides otherwise.
+      compressor: For every leaf for which no other argument decides.
       patterns: Maps shell patterns (``*``, ``?``, ``[...]``) over paths such as
         ``"params/Conv_0/kernel"`` to compressors; the first that matches decides,
         whatever the rank and size. ``*`` matches ``/`` too.

@@ -1,4 +1,4 @@
-"""What all memories share: which compressors they can wrap, and rounds with memory."""
+"""Checks that all memories share: which compressors they can wrap."""
 
 from jaxdist.compression import _compressor
 

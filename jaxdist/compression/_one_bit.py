@@ -76,7 +76,7 @@ def one_bit(block_size: int | None = None) -> _compressor.Compressor:
 
 
 def _sign_means(chunks: jax.Array, counts: jax.Array) -> jax.Array:
-    """Return the means of what is not negative and of what is, ``[..., 2]``.
+    """Return the mean of elements >= 0 and the mean of the others, ``[..., 2]``.
 
     Args:
       chunks: ``[..., length]``, padded with zeros.

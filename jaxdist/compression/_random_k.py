@@ -21,8 +21,8 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
        k = \lceil \text{density} \cdot d \rceil
 
     The elements are cut into :math:`k` runs that are as equal as possible, and
-    :math:`S` takes one of each, uniformly and anew at every step; where runs differ in
-    length, each element is scaled by the length of its own run.
+    :math:`S` takes one element of each run, uniformly, and draws again at every step.
+    Where runs differ in length, each element is scaled by the length of its own run.
 
     Args:
       density: Kept share of the elements in (0, 1], no unit; at least one is kept.

@@ -35,11 +35,12 @@ def threshold(
     .. math:: C(x)_i = x_i \text{ if } |x_i| \ge \theta \text{ or } i = \arg\max_j |x_j|
        \text{, else } 0
 
-    The magnitude :math:`\theta` is given, or estimated as the one that a share of a
-    random sample reaches. Shapes are static: each block has room for ``max_density`` of
-    its elements, all of which travels. Where more pass, the largest are kept and the
-    others are counted. For the same bytes ``top_k(max_density, block_size)`` drops
-    less; a threshold is for studies of what a transport of variable length would send.
+    The magnitude :math:`\theta` is given, or estimated as the magnitude that a share of
+    a random sample reaches. Shapes are static: each block has room for ``max_density``
+    of its elements, and the whole room travels. Where more elements reach the
+    threshold, the largest are kept and the others are counted. For the same bytes
+    ``top_k(max_density, block_size)`` drops less. A threshold is for studies of a
+    transport of variable length.
 
     Args:
       value: :math:`\theta > 0`, in the unit of the leaf. Give either this or

@@ -26,7 +26,7 @@ from jaxdist.compression import _compressor
 from jaxdist.compression.numerics import _sparse
 
 LARGEST_BLOCK = 2**16  # elements: the sums of more do not fit into 32 bits
-_WIDTH = 16  # elements that are summed before one of them is looked for
+_WIDTH = 16  # elements that are summed first, to find the run of an element
 
 
 class Sampler(NamedTuple):
@@ -59,8 +59,8 @@ class Sampler(NamedTuple):
     def variance(self) -> float:
         """Return the omega of the best probabilities for the worst chunk.
 
-        That is one of equal magnitudes, where uniform probabilities are the best. Its
-        bound holds for the draws of most elements too, not for their mean alone.
+        The worst chunk has equal magnitudes; there uniform probabilities are the best.
+        The bound also holds for the draws with the most elements, not only on average.
         """
         if self.capacity == self.length:
             return 0.0
@@ -76,7 +76,7 @@ def sampled_compressor(
     level: Callable[[jax.Array, Sampler], jax.Array],
     variance: float = 0.0,
 ) -> _compressor.Compressor:
-    """Return the compressor that keeps elements with chances like their magnitudes.
+    """Return the compressor that keeps elements in proportion to their magnitudes.
 
     Args:
       name: How reports call it.
@@ -209,8 +209,8 @@ def probability_units(
 ) -> jax.Array:
     """Round probabilities up to uint32 multiples of ``2**-bits``.
 
-    Everything that is not zero gets one at least, so that nothing is lost for good,
-    and everything is kept where there is room for everything.
+    Every element that is not zero gets at least one unit, so that none is lost for
+    good. All elements are kept where there is room for all.
     """
     whole = 2**sampler.bits
     there = chunks != 0

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxdist.compression.numerics import _sparse
 
-_RUN = 16  # elements whose maximum decides whether they are looked at
+_RUN = 16  # elements of a run; its maximum decides whether they are looked at
 
 
 def largest_elements(chunks: jax.Array, kept: int) -> jax.Array:
@@ -55,7 +55,7 @@ def _largest_in_row(ranks, kept):
     """Return the ascending places of the ``kept`` largest along the last axis."""
     least = _least_kept(ranks, kept)[..., None]
     above, equal = _running_counts(ranks > least, ranks == least)
-    # The first of those that are equal fill what room is left.
+    # Of equal ones the first fill the room that is left.
     counts = above + jnp.minimum(equal, kept - above[..., -1:])
     return _sparse.search_sorted(counts, jnp.arange(1, kept + 1, dtype=jnp.int32))
 
@@ -65,7 +65,7 @@ def _running_counts(*masks):
     first, second = (mask.astype(jnp.uint32) for mask in masks)
     if first.shape[-1] >= 2**16:
         return [jnp.cumsum(mask, axis=-1, dtype=jnp.int32) for mask in masks]
-    # Scans are what takes the time: one counts both, in the halves of a word.
+    # Scans take most of the time: one scan counts both, in the halves of a word.
     both = jnp.cumsum(first | (second << 16), axis=-1)
     return [half.astype(jnp.int32) for half in (both & 0xFFFF, both >> 16)]
 
