@@ -3,6 +3,10 @@
 ``encode`` and ``decode`` both take keys. A compressor that sends no indices (random-k)
 draws the same coordinates at the receiver: every receiver can compute every sender's
 keys, so nothing random travels.
+
+``accumulate`` adds a payload to a total without decoding it densely. The mean of W
+gathered payloads then needs one accumulator instead of W gradients, and is added in a
+fixed order.
 """
 
 import dataclasses
@@ -112,9 +116,7 @@ class Compressor(NamedTuple):
       contract: What it promises.
       name: How reports and errors call it.
       accumulate: ``(total, payload, keys) -> total + decode(payload)`` for
-        compressors that can add without decoding densely, or None. The mean of W
-        payloads then needs one accumulator instead of W gradients, and is added in a
-        fixed order.
+        compressors that can add without decoding densely, or None.
       incremental: What is decoded is to be added to all that the same sender sent
         before; receivers keep that sum, which starts at zero. The sender adds the same
         decoded payloads to its own copy, so both agree bit by bit although the sum

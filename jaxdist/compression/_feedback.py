@@ -1,4 +1,4 @@
-"""Checks that all memories share: which compressors they can wrap."""
+"""What all memories share: which compressors they can wrap, and rounds with memory."""
 
 from jaxdist.compression import _compressor
 

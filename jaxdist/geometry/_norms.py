@@ -9,7 +9,7 @@ from jaxdist.geometry import _geometry
 
 
 class Norms(NamedTuple):
-    """How long contributions are; infinitely long where one is not finite."""
+    """How long contributions are; those that are not finite, infinitely."""
 
     squared_norms: jax.Array  # [W]
 
@@ -48,7 +48,7 @@ class Norms(NamedTuple):
 
     @classmethod
     def seen_in(cls, geometry: _geometry.Geometry) -> "Norms":
-        """Return the part of a geometry that a rule sees which asks for norms."""
+        """Return what of a geometry it is."""
         return cls(geometry.squared_norms)
 
 

@@ -9,10 +9,9 @@ from jaxdist.geometry import _geometry, _norms
 
 
 class Radii(NamedTuple):
-    """How long contributions are, and how far from an anchor.
+    """How long contributions are, and how far from an anchor, the last of all.
 
-    The anchor is the last of the norms. A contribution that is not finite is infinitely
-    long, and infinitely far away.
+    What is not finite is infinitely long, and infinitely far away.
     """
 
     squared_distances: jax.Array  # [W], to the anchor
@@ -65,5 +64,5 @@ class Radii(NamedTuple):
 
     @classmethod
     def seen_in(cls, geometry: _geometry.Geometry) -> "Radii":
-        """Return the part of a geometry that a rule sees which asks for radii."""
+        """Return what of a geometry it is."""
         return cls(geometry.squared_distances[-1, :-1], geometry.squared_norms)
