@@ -97,6 +97,22 @@ def test_the_table_of_floors_is_the_one_that_is_enforced():
     assert "```{include} _floors.md" in (ROOT / "docs" / "design.md").read_text()
 
 
+def test_the_design_page_is_short_and_names_files_that_exist():
+    page = (ROOT / "docs" / "design.md").read_text()
+    assert page.count("\n") <= 120
+    for row in re.findall(r"^\|.*\| (`\w+/.*`) \|$", page, re.MULTILINE):
+        folder = ""
+        for path in re.findall(r"`([\w/]+\.py)`", row):
+            folder = path.rpartition("/")[0] or folder
+            file = ROOT / "jaxdist" / folder / path.rpartition("/")[2]
+            assert file.exists(), f"docs/design.md names {path}, which does not exist"
+
+
+def test_the_first_example_is_short():
+    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line]) <= 15
+
+
 def test_lines_of_code_on_pages_fit_a_screen():
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for code in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
@@ -158,7 +174,8 @@ def test_the_examples_of_a_page_run(path, printed, capsys):
 
 def test_every_rule_is_in_the_table_of_rules():
     listed = {rule.name.split("(")[0] for rule in tables.RULES}
-    assert listed == {row.rule.name.split("(")[0] for row in table.RULES}
+    tested = {row.rule.name.split("(")[0] for row in table.RULES}
+    assert listed == tested, "list it in RULES of docs/tables.py"
 
 
 def test_every_compressor_is_in_the_table_of_contracts():
@@ -167,5 +184,5 @@ def test_every_compressor_is_in_the_table_of_contracts():
     }
     listed = {compressor.name.split("(")[0] for compressor in tables.ROWS}
     tested = {row.compressor.name.split("(")[0] for row in table.COMPRESSORS}
-    assert listed == tested - wrappers
+    assert listed == tested - wrappers, "list it in ROWS of docs/tables.py"
     assert tables.table().count("\n") == len(tables.ROWS) + 2
