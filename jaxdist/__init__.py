@@ -9,9 +9,8 @@ from jaxdist import testing as testing
 from jaxdist._collectives import AxisName as AxisName
 from jaxdist._random import Keys as Keys
 from jaxdist._worker_state import PerWorkerState as PerWorkerState
-from jaxdist.aggregation._aggregate import AggregateState as AggregateState
-from jaxdist.aggregation._aggregate import Received as Received
 from jaxdist.aggregation._aggregate import aggregate as aggregate
+from jaxdist.aggregation._aggregation import AggregateState as AggregateState
 from jaxdist.aggregation._aggregation_metrics import (
     AggregationMetrics as AggregationMetrics,
 )
@@ -24,6 +23,7 @@ from jaxdist.aggregation._communication_report import (
 from jaxdist.aggregation._communication_report import (
     communication_report as communication_report,
 )
+from jaxdist.aggregation._receiver_memory import EstimateState as EstimateState
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
 from jaxdist.aggregation._rule_state import RuleState as RuleState
 from jaxdist.aggregation._shard_optimizer import shard_optimizer as shard_optimizer

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdist import _tree
+from jaxdist import _traffic, _tree
 
 AxisName = str | tuple[str, ...]
 
@@ -105,6 +105,14 @@ def _are_mesh_axes(names: tuple[str, ...]) -> bool:
 
 def all_gather(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     """Return ``[W, ...]``, the same on all workers and typed so."""
+    num_workers = axis_size(axis_name)
+    nbytes = _tree.leaf_nbytes(leaf)
+    _traffic.note("gather", _traffic.all_gather_bytes(nbytes, num_workers))
+    return _gather(leaf, axis_name)
+
+
+def _gather(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
+    """Gather, one axis after the other where vmap is among them."""
     names = names_of(axis_name)
     if _are_mesh_axes(names):
         return _gather_at_once(leaf, axis_name)
@@ -124,6 +132,8 @@ def _gather_at_once(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
 
 def all_to_all(rows: jax.Array, axis_name: AxisName) -> jax.Array:
     """Send row ``j`` of ``[W, ...]`` to worker ``j``; row ``i`` comes from ``i``."""
+    nbytes = _tree.leaf_nbytes(rows)
+    _traffic.note("scatter", _traffic.all_to_all_bytes(nbytes, axis_size(axis_name)))
     if _are_mesh_axes(names_of(axis_name)):
         rows = to_varying(rows, axis_name)
     else:
@@ -134,10 +144,18 @@ def all_to_all(rows: jax.Array, axis_name: AxisName) -> jax.Array:
 
 def psum(tree: Any, axis_name: AxisName) -> Any:
     """Return the sum over the workers, the same on all of them and typed so."""
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    nbytes = sum(psum_nbytes(leaf) for leaf in leaves)
+    _traffic.note("psum", _traffic.all_reduce_bytes(nbytes, axis_size(axis_name)))
     names = names_of(axis_name)
     if _are_mesh_axes(names):
         return lax.psum(to_varying(tree, axis_name), axis_name)
-    return jax.tree.map(lambda leaf: sum_rows(all_gather(leaf, axis_name)), tree)
+    return jax.tree.map(lambda leaf: sum_rows(_gather(leaf, axis_name)), tree)
+
+
+def psum_nbytes(leaf: Any) -> int:
+    """Return the bytes of a leaf, or of its shape and dtype, in an all-reduce."""
+    return _tree.leaf_nbytes(_tree.like_leaf(leaf, psum_dtype(leaf.dtype)))
 
 
 def sum_rows(rows: jax.Array) -> jax.Array:

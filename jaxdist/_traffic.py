@@ -1,8 +1,12 @@
-"""What each transformation sends: noted while a step is traced, for the report."""
+"""What is sent: noted by the collectives themselves while a report is traced.
+
+A transformation says who it is (`sender`) and, where a message holds several things,
+what each of them is (`contents`). The bytes come from the collective.
+"""
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 
@@ -19,21 +23,57 @@ class Shipment(NamedTuple):
     dense: float  # bytes that a dense all-reduce of the leaf would send
 
 
-Log = dict[tuple[object, str], Shipment]
+class Content(NamedTuple):
+    """One of the things that a message holds."""
+
+    leaf: str  # its path, or what else it is
+    nbytes: float  # in the message
+    shape: tuple[int, ...] = ()  # of the leaf
+    compressor: str = "-"
+    route: str = ""  # that of the collective when empty
+    padding: float = 0.0  # share of the bytes that carry nothing, in [0, 1]
+    dense: float = 0.0  # bytes that a dense all-reduce of the leaf would send
+
+
+Rows = dict[str, Shipment]
+Log = dict[object, Rows]
+
+
+class _Sender(NamedTuple):
+    """Which transformation is being traced."""
+
+    source: object
+    name: str
+
+
+_NOBODY = _Sender(None, "-")
+
+
 _log: contextvars.ContextVar[Log | None] = contextvars.ContextVar("log", default=None)
 _step: contextvars.ContextVar[int | None] = contextvars.ContextVar("step", default=None)
+_sender: contextvars.ContextVar[_Sender | None]
+_sender = contextvars.ContextVar("sender", default=None)
+_contents: contextvars.ContextVar[tuple[Content, ...]]
+_contents = contextvars.ContextVar("contents", default=())
+_share = contextvars.ContextVar("share", default=1.0)
+
+
+@contextlib.contextmanager
+def _assigned(variable, value) -> Iterator[None]:
+    """Let a context variable have a value inside."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
 
 
 @contextlib.contextmanager
 def recording(step: int = 0) -> Iterator[Log]:
-    """Collect the shipments of every step traced inside, as if it were this one."""
+    """Collect what every step traced inside sends, as if it were this one."""
     log: Log = {}
-    log_token, step_token = _log.set(log), _step.set(step)
-    try:
+    with _assigned(_log, log), _assigned(_step, step):
         yield log
-    finally:
-        _log.reset(log_token)
-        _step.reset(step_token)
 
 
 def recorded_step() -> int | None:
@@ -41,17 +81,61 @@ def recorded_step() -> int | None:
     return _step.get()
 
 
-def record(source: object, shipment: Shipment) -> None:
-    """Note a shipment, if anybody listens.
+@contextlib.contextmanager
+def sender(source: object, name: str) -> Iterator[None]:
+    """Say which transformation sends what is sent inside.
 
     Args:
-      source: Whatever is the same for each trace of one transformation, and another
-        for every other: some wrappers trace what they wrap more than once.
-      shipment: What is sent.
+      source: What is the same for each trace of one transformation, and another for
+        every other: some wrappers trace what they wrap more than once, and the last
+        trace counts.
+      name: How reports call it.
     """
     log = _log.get()
     if log is not None:
-        log[source, shipment.leaf] = shipment
+        log[source] = {}
+    with _assigned(_sender, _Sender(source, name)):
+        yield
+
+
+def contents(items: Sequence[Content]) -> contextlib.AbstractContextManager[None]:
+    """Say what the messages sent inside hold; bytes are shared out in proportion."""
+    return _assigned(_contents, tuple(items))
+
+
+def every(period: int) -> contextlib.AbstractContextManager[None]:
+    """Count what is sent inside as sent once in so many steps."""
+    return _assigned(_share, _share.get() / period)
+
+
+def note(route: str, nbytes: float) -> None:
+    """Note what one worker sends in a collective, if a report is being traced."""
+    log = _log.get()
+    if log is None:
+        return
+    items = _contents.get() or (Content(f"({route})", nbytes),)
+    total = sum(item.nbytes for item in items)
+    source, name = _sender.get() or _NOBODY
+    rows = log.setdefault(source, {})
+    for item in items:
+        if not nbytes and item.compressor == "-":
+            continue  # a message of one worker to itself
+        before = rows.get(item.leaf) or _empty_row(name, item, route)
+        share = _share.get() * nbytes * item.nbytes / (total or 1)
+        rows[item.leaf] = _with_bytes(before, item, share)
+
+
+def _empty_row(name: str, item: Content, route: str) -> Shipment:
+    """Return the row of a leaf of which nothing was sent yet."""
+    what = item.leaf, item.shape, item.compressor, item.route or route
+    return Shipment(name, *what, nbytes=0.0, padding=0.0, dense=item.dense)
+
+
+def _with_bytes(before: Shipment, item: Content, nbytes: float) -> Shipment:
+    """Add bytes to the row of a leaf, which may travel in several messages."""
+    return before._replace(
+        nbytes=before.nbytes + nbytes, padding=before.padding + nbytes * item.padding
+    )
 
 
 def all_reduce_bytes(nbytes: float, num_workers: int) -> float:

@@ -7,14 +7,21 @@ FLOORS: list[dict[str, str]] = [
     {
         "_checks": "argument checks",
         "_random": "keys",
-        "_traffic": "what is sent, while a report is traced",
+        "_traffic": "what is sent, noted while a report is traced",
         "_tree": "leaves and blocks",
         "_wire": "many arrays as one message of bytes",
         "geometry": "distances, norms, walks over columns",
     },
-    {"_collectives": "the only file that names a collective or an axis type"},
     {
+        "_collectives": "the only file that names a collective or an axis type",
+        "_periodic": "what happens every so many steps",
+    },
+    {
+        "_own_params": "workers that need parameters of their own",
+        "_weight": "how much a worker counts; 0 is absent",
         "_worker_state": "state that differs between workers",
+    },
+    {
         "compression": "what one worker sends instead of one leaf",
         "rules": "how W contributions become one",
     },

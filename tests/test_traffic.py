@@ -1,32 +1,71 @@
-"""Shipments are noted while somebody listens, and only then."""
+"""What collectives send is noted while a report is traced, and only then."""
+
+import pytest
 
 from jaxdist import _traffic
 
-SHIPMENT = _traffic.Shipment("t", "leaf", (2,), "c", "psum", 8.0, 0.0, 8.0)
+LEAF = _traffic.Content("leaf", 6, (2,), "c", dense=8.0)
+OTHER = _traffic.Content("other", 2, padding=0.5)
 
 
-def test_recording():
-    _traffic.record("a", SHIPMENT)
+def shipments(log):
+    return [row for rows in log.values() for row in rows.values()]
+
+
+def test_notes_are_taken_while_somebody_listens():
+    _traffic.note("psum", 8.0)
     with _traffic.recording() as outer:
-        _traffic.record("a", SHIPMENT)
+        _traffic.note("psum", 8.0)
         with _traffic.recording() as inner:
-            _traffic.record("b", SHIPMENT)
-        assert list(inner.values()) == [SHIPMENT]
-    _traffic.record("a", SHIPMENT)
-    assert list(outer.values()) == [SHIPMENT]
+            _traffic.note("gather", 4.0)
+        assert [row.nbytes for row in shipments(inner)] == [4.0]
+    _traffic.note("psum", 8.0)
+    assert [row.nbytes for row in shipments(outer)] == [8.0]
 
 
 def test_what_is_traced_twice_counts_once():
     with _traffic.recording() as log:
-        _traffic.record("a", SHIPMENT)
-        _traffic.record("a", SHIPMENT)
-        _traffic.record("b", SHIPMENT)
-        _traffic.record("a", SHIPMENT._replace(leaf="other"))
-    assert len(log) == 3
+        for _ in range(2):
+            with _traffic.sender("a", "first"):
+                _traffic.note("psum", 8.0)
+        with _traffic.sender("b", "second"):
+            _traffic.note("psum", 8.0)
+    assert [row.transformation for row in shipments(log)] == ["first", "second"]
+
+
+def test_a_message_is_shared_out_by_what_it_holds():
+    with _traffic.recording() as log, _traffic.sender("a", "t"):
+        with _traffic.contents([LEAF, OTHER]):
+            _traffic.note("gather", 80.0)
+        with _traffic.contents([LEAF]):
+            _traffic.note("scatter", 1.0)
+    assert shipments(log) == [
+        _traffic.Shipment("t", "leaf", (2,), "c", "gather", 61.0, 0.0, 8.0),
+        _traffic.Shipment("t", "other", (), "-", "gather", 20.0, 10.0, 0.0),
+    ]
+
+
+def test_what_nobody_names_is_still_counted():
+    with _traffic.recording() as log:
+        _traffic.note("psum", 8.0)
+    assert shipments(log)[0].leaf == "(psum)"
+
+
+def test_what_is_sent_sometimes_counts_as_a_part():
+    with _traffic.recording() as log, _traffic.every(4), _traffic.every(2):
+        _traffic.note("psum", 8.0)
+    assert shipments(log)[0].nbytes == 1.0
+
+
+def test_a_worker_alone_sends_nothing():
+    with _traffic.recording() as log:
+        with _traffic.contents([OTHER]):
+            _traffic.note("psum", 0.0)
+    assert shipments(log) == []
 
 
 def test_rates():
-    assert _traffic.all_reduce_bytes(100, 4) == 150
+    assert _traffic.all_reduce_bytes(100, 4) == pytest.approx(150)
     assert _traffic.all_gather_bytes(100, 4) == 300
     assert _traffic.all_to_all_bytes(100, 4) == 75
     assert _traffic.all_reduce_bytes(100, 1) == 0

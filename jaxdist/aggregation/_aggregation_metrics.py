@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives
-from jaxdist.aggregation import _judgement
+from jaxdist.aggregation import _merge
 from jaxdist.geometry import _columns
 from jaxdist.rules import _rule
 from jaxdist.rules.numerics import _lowest
@@ -16,6 +15,7 @@ class AggregationMetrics(NamedTuple):
     """What the rule of an :func:`aggregate` with ``metrics=True`` did in one step."""
 
     num_nonfinite: jax.Array  # int32, (): workers that sent something not finite
+    num_absent: jax.Array  # int32, (): workers of weight 0
     influence: jax.Array  # [W]: derivative of the result with respect to each worker
     trimmed: jax.Array  # [W], in [0, 1]: share of coordinates without influence
     distances: jax.Array  # [W]: to the result, over the whole gradient
@@ -34,7 +34,8 @@ def aggregation_metrics(state: Any) -> AggregationMetrics:
     the weights of rules that choose or weight workers, and of coordinate-wise rules the
     share in which a worker's value was averaged, or 1/W of that in which it voted for
     the result. A worker with any influence counts as selected, however small that is
-    beside the others'. Distances of workers that are not finite are NaN. The constant
+    beside the others'. Distances of workers that are absent
+    or not finite are NaN. The constant
     of the step is
 
     .. math:: \kappa = \frac{\|F - \bar{x}_S\|^2}
@@ -85,41 +86,44 @@ def zero_metrics(num_workers: int) -> AggregationMetrics:
     """Return the metrics before the first step."""
     zeros = jnp.zeros(num_workers, jnp.float32)
     nobody = jnp.zeros((), jnp.int32)
-    return AggregationMetrics(nobody, zeros, zeros, zeros, jnp.zeros((), jnp.float32))
-
-
-def summed_shapes(num_workers: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what :func:`measure_rule` sums over all parts."""
-    return {"metrics": (3, num_workers), "kappa": (3,)}
+    kappa = jnp.zeros((), jnp.float32)
+    return AggregationMetrics(nobody, nobody, zeros, zeros, zeros, kappa)
 
 
 def measure_rule(
-    parts: _judgement.Parts,
-    verdict: _rule.Applied,
+    parts: _merge.Parts,
+    applied: _rule.Applied,
     rule: _rule.AggregationRule,
-    axes: _judgement.Axes,
+    scope: _merge.Scope,
 ) -> AggregationMetrics:
     """Look at what the rule did with the parts."""
-    num_workers = _collectives.axis_size(axes.workers)
+    workers = scope.workers
     if not parts:
-        return zero_metrics(num_workers)
-    influence, used, squared = _judgement.sum_of_parts(
+        return zero_metrics(workers.number)
+    influence, used, squared = _merge.sum_of_parts(
         {
-            message: _of_part(part, verdict.merged[message], verdict.weights, rule)
+            message: _of_part(
+                part, applied.results[message], applied.mixture, rule, workers.weight
+            )
             for message, part in parts.items()
         },
-        axes,
+        "metrics",
+        scope,
     )
-    near = _nearest_rows(squared, num_workers - rule.contract.tolerated(num_workers))
-    error, spread, size = _judgement.sum_of_parts(
+    if workers.weight is not None:
+        squared = jnp.where(workers.weight > 0, squared, jnp.nan)
+    near = _nearest_rows(squared, _number_trusted(rule, workers))
+    error, spread, size = _merge.sum_of_parts(
         {
-            message: _of_nearest(part.rows, verdict.merged[message], near)
+            message: _of_nearest(part.rows, applied.results[message], near)
             for message, part in parts.items()
         },
-        axes,
+        "kappa",
+        scope,
     )
     return AggregationMetrics(
-        verdict.num_nonfinite,
+        applied.num_nonfinite,
+        workers.num_absent,
         (influence / size).astype(jnp.float32),
         (1 - used / size).astype(jnp.float32),
         jnp.sqrt(squared).astype(jnp.float32),
@@ -127,12 +131,21 @@ def measure_rule(
     )
 
 
-def _of_part(part, merged, weights, rule):
+def _number_trusted(rule, workers):
+    """Return how many of those who are there need not be Byzantine."""
+    tolerated = rule.contract.tolerated
+    if workers.weight is None:
+        return workers.number - tolerated(workers.number)
+    there = workers.number - workers.num_absent
+    return there - _rule.count_table(tolerated, workers.number)[there]
+
+
+def _of_part(part, merged, mixture, rule, weight):
     """Return influence, coordinates with influence and squared distance of each row."""
 
     def measured(rows, merged, *anchor):
         part = _rule.Contributions(rows, *(row[0] for row in anchor))
-        influence = _row_influence(part, weights, rule)
+        influence = _row_influence(part, mixture, rule, weight)
         return jnp.stack(
             [
                 jnp.sum(influence, axis=1),
@@ -145,13 +158,13 @@ def _of_part(part, merged, weights, rule):
     return _columns.fold_columns(measured, jnp.add, part.rows, *blocks)
 
 
-def _row_influence(part, weights, rule):
+def _row_influence(part, mixture, rule, weight):
     """Return the derivative of the result with respect to every row."""
 
-    def combine(rows):
-        return rule.combine(part._replace(rows=rows), weights)
+    def apply(rows):
+        return rule.apply(part._replace(rows=rows), mixture, weight=weight)
 
-    merged, pull = jax.vjp(combine, part.rows)
+    merged, pull = jax.vjp(apply, part.rows)
     return pull(jnp.ones_like(merged))[0]
 
 

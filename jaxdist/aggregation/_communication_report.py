@@ -108,7 +108,8 @@ def communication_report(
         try:
             with _traffic.recording(step) as log:
                 jax.eval_shape(_bind_axes(one_step, axes), params)
-            return CommunicationReport(tuple(log.values()))
+            rows = [row for rows in log.values() for row in rows.values()]
+            return CommunicationReport(tuple(rows))
         except NameError as error:
             name = _unbound_axis(error)
             if name is None or name in axes:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _tree, _worker_state
-from jaxdist.aggregation import _aggregate
+from jaxdist.aggregation import _aggregation, _receiver_memory
 from jaxdist.compression import _stored_residual
 
 
@@ -58,14 +58,14 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
     sizes = {name: leaf.size for name, leaf in zip(names, leaves, strict=True)}
 
     def resize(node):
-        if isinstance(node, _aggregate.AggregateState):
+        if isinstance(node, _aggregation.AggregateState):
             return _resize_aggregate(node, old, new, sizes)
         if _worker_state.is_per_worker(node):
             return _average_workers(node, old, new)
         return node
 
     def is_leaf(node):
-        is_aggregate = isinstance(node, _aggregate.AggregateState)
+        is_aggregate = isinstance(node, _aggregation.AggregateState)
         return is_aggregate or _worker_state.is_per_worker(node)
 
     return jax.tree.map(resize, state, is_leaf=is_leaf)
@@ -73,7 +73,7 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
 
 def _resize_aggregate(state, old, new, sizes):
     """Average what senders remember; cut anew what belongs to parts of leaves."""
-    whole, part, back = state.received
+    whole, part, back = state.estimates
 
     def average_senders(_, estimates):
         # [d] is a mean already; [W, d] has one row for each sender.
@@ -92,7 +92,7 @@ def _resize_aggregate(state, old, new, sizes):
     return state._replace(
         uplink=_average_workers(state.uplink, old, new),
         downlink=_resize_parts(state.downlink, old, new, sizes),
-        received=_aggregate.Received(
+        estimates=_receiver_memory.EstimateState(
             _map_named(average_senders, whole),
             _worker_state.PerWorkerState(_map_named(recut_senders, part.inner_state)),
             _map_named(recut, back),

@@ -1,12 +1,19 @@
 """What the rule of an aggregation remembers from step to step."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _tree, _worker_state
-from jaxdist.aggregation import _aggregation_metrics, _held, _plan
+from jaxdist import _collectives, _traffic, _tree, _worker_state
+from jaxdist.aggregation import (
+    _aggregation_metrics,
+    _leaf_plan,
+    _merge,
+    _receiver_memory,
+    _workers,
+)
 from jaxdist.rules import _rule
 
 
@@ -17,68 +24,99 @@ class RuleState(NamedTuple):
     whole: Any  # tree of [d]: last result, routes psum and gather; equal on all workers
     part: _worker_state.PerWorkerState  # tree of [d/W]: last result, scatter; varies
     num_nonfinite: jax.Array  # int32, shape (): workers that were not finite
+    num_absent: jax.Array  # int32, shape (): workers that had the weight 0
     metrics: Any  # AggregationMetrics, equal on all workers; () when not asked for
 
 
-def init(plan, rule, metrics, params, axis_name):
+def init_rule_state(
+    plan_leaves: Callable[..., list[_leaf_plan.LeafPlan]],
+    rule: _rule.AggregationRule,
+    metrics: bool,
+    params: Any,
+    axis_name: _collectives.AxisName,
+) -> RuleState:
     """Return the state before the first step: the last result was 0."""
     names, leaves, treedef = _tree.flatten_named(params)
-    num_workers = _size(rule, metrics, leaves, axis_name)
-    held = _held.nothing(treedef)
-    if leaves and rule.anchor == "previous":
-        plans = plan(names, leaves)
-        zeros = [_held.zeros(_plan.previous_like(item, rule), item) for item in plans]
-        held = _held.by_holder(plans, zeros, treedef, axis_name)
-    return RuleState(
-        rule.init(num_workers),
-        *held,
-        jnp.zeros((), jnp.int32),
-        _aggregation_metrics.zero_metrics(num_workers) if metrics else (),
-    )
+    num_workers = _number_of_workers(rule, metrics, leaves, axis_name)
+    held = _receiver_memory.hold_nothing(treedef)
+    if leaves and rule.keeps_previous:
+        plans = plan_leaves(names, leaves)
+        zeros = [
+            _receiver_memory.zeros_like_leaf(like, plan)
+            for like, plan in zip(_previous_likes(plans), plans, strict=True)
+        ]
+        held = _receiver_memory.sort_by_holder(plans, zeros, treedef, axis_name)
+    nobody = jnp.zeros((), jnp.int32)
+    noted = _aggregation_metrics.zero_metrics(num_workers) if metrics else ()
+    return RuleState(rule.init(num_workers), *held, nobody, nobody, noted)
 
 
-def after(plans, rule, metrics, merged, treedef, axes):
+def next_rule_state(
+    plans: Sequence[_leaf_plan.LeafPlan],
+    rule: _rule.AggregationRule,
+    metrics: bool,
+    merged: _merge.Merged,
+    treedef: Any,
+    scope: _merge.Scope,
+) -> RuleState:
     """Return the state after a step."""
-    verdict = merged.verdict
-    keeps = rule.anchor == "previous"
+    workers, applied = scope.workers, merged.applied
     previous = [
-        leaf.astype(plan.part.dtype) if keeps else ()
+        leaf.astype(plan.decoded.dtype) if rule.keeps_previous else ()
         for plan, leaf in zip(plans, merged.leaves, strict=True)
     ]
+    axis_name = workers.axis_name
     return RuleState(
-        verdict.memory,
-        *_held.by_holder(plans, previous, treedef, axes.workers),
-        _of_all_groups(verdict.num_nonfinite, axes.workers),
-        _aggregation_metrics.measure_rule(merged.parts, verdict, rule, axes)
+        applied.memory,
+        *_receiver_memory.sort_by_holder(plans, previous, treedef, axis_name),
+        _total_of_groups(applied.num_nonfinite, axis_name),
+        _total_of_groups(workers.num_absent, axis_name),
+        _aggregation_metrics.measure_rule(merged.parts, applied, rule, scope)
         if metrics
         else (),
     )
 
 
-def _of_all_groups(count, axis_name):
+def _total_of_groups(count, axis_name):
     """Return the count of all groups of workers, such as pods, that aggregate alone."""
     groups = _collectives.other_axes(count, axis_name)
-    return _collectives.psum(count, groups) if groups else count
+    if not groups:
+        return count
+    with _traffic.contents([_traffic.Content("(counts)", _tree.leaf_nbytes(count))]):
+        return _collectives.psum(count, groups)
 
 
-def anchors(plans, rule, names, state, reference, axis_name):
+def anchors_of_leaves(
+    plans: Sequence[_leaf_plan.LeafPlan],
+    rule: _rule.AggregationRule,
+    state: RuleState,
+    reference: Any,
+    workers: _workers.Workers,
+) -> list[Any]:
     """Return my part of the anchor of each leaf, flat; None where none is given."""
-    if not isinstance(rule.anchor, str):
-        return [None] * len(plans)
-    if rule.anchor == "reference":
-        me = _collectives.axis_index(axis_name)
+    if rule.takes_reference:
+        me = workers.index
         _, leaves, _ = _tree.flatten_named(reference)
         return [
             _tree.to_blocks(leaf, plan.blocks)[me if plan.blocks > 1 else 0]
             for plan, leaf in zip(plans, leaves, strict=True)
         ]
-    likes = [_plan.previous_like(plan, rule) for plan in plans]
-    return _held.of_leaves(plans, likes, names, state.whole, state.part)
+    if rule.keeps_previous:
+        held = _receiver_memory.Held(state.whole, state.part)
+        return _receiver_memory.values_of_leaves(plans, _previous_likes(plans), held)
+    return [None] * len(plans)
 
 
-def checked_reference(rule, reference, updates):
+def _previous_likes(plans):
+    """Return what a worker remembers of the last result for each leaf."""
+    return [
+        jax.ShapeDtypeStruct((plan.decoded.size,), plan.decoded.dtype) for plan in plans
+    ]
+
+
+def checked_reference(rule: _rule.AggregationRule, reference: Any, updates: Any) -> Any:
     """Return the reference like the updates, or None for rules without; or raise."""
-    if rule.anchor != "reference":
+    if not rule.takes_reference:
         return None
     if reference is None:
         raise ValueError(
@@ -97,12 +135,11 @@ def checked_reference(rule, reference, updates):
     return reference
 
 
-def _size(rule, metrics, leaves, axis_name):
+def _number_of_workers(rule, metrics, leaves, axis_name):
     """Return W, or say how to make a state whose shape depends on it."""
-    keeps_parts = rule.anchor == "previous"
-    needless = not (metrics or keeps_parts) and rule.init is _rule.no_memory
+    is_needed = metrics or rule.keeps_previous or rule.init is not _rule.no_memory
     # optax.tree_map_params asks for the structure of a state without any leaf.
-    if needless or not leaves and not _collectives.is_bound(axis_name):
+    if not is_needed or (not leaves and not _collectives.is_bound(axis_name)):
         return 1
     try:
         return _collectives.axis_size(axis_name)

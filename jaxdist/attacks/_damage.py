@@ -61,16 +61,17 @@ def shift_damages(
     """
     mean = _moments.mean_row(honest)
     shifts = _Shifts(rule, key, honest, mean, direction, num_byzantine)
-    if rule.linear or (rule.mix is not None and _is_in_sight(rule.anchor)):
+    if rule.linear or (rule.mix is not None and _is_in_sight(rule)):
         return _of_mixing(shifts)
     if rule.mix is None:
         return _of_reducing(shifts, lambda shift: None)
     return _of_anything(shifts)
 
 
-def _is_in_sight(anchor):
+def _is_in_sight(rule):
     """Whether the geometry of the workers holds that of the anchor, or it is 0."""
-    return anchor in (None, "previous") or isinstance(anchor, int)
+    is_worker = rule.trusted_worker is not None
+    return rule.anchor is None or rule.keeps_previous or is_worker
 
 
 def _of_anything(shifts):
@@ -96,8 +97,8 @@ def _of_mixing(shifts):
                 products.moved, 1 / num_workers, shape=(1, num_workers)
             )
         geometry = products.geometry(shift, shifts.num_byzantine)
-        if isinstance(rule.anchor, int):
-            geometry = _with_copy(geometry, rule.anchor)
+        if rule.trusted_worker is not None:
+            geometry = _with_copy(geometry, rule.trusted_worker)
         elif rule.anchor is not None:
             geometry = _with_origin(geometry)
         seen = rule.sees.seen_in(geometry)
@@ -127,7 +128,7 @@ def _of_reducing(shifts, weights_of):
             row = mean + shift * direction
             crafted = jnp.broadcast_to(row, (num_copies, row.shape[1]))
             rows = jnp.concatenate([honest, crafted])
-            merged = shifts.rule.combine(_rule.Contributions(rows), weights)
+            merged = shifts.rule.apply(_rule.Contributions(rows), weights)
             return jnp.sum((merged - mean[0]) ** 2)
 
         return jnp.sqrt(_columns.fold_columns(squared, jnp.add, *shifts.rows))
@@ -168,7 +169,9 @@ class _Products(NamedTuple):
         crafted = jnp.arange(itself.size) >= itself.size - num_byzantine
         distances = jnp.where(crafted[:, None] & crafted[None], 0, distances)
         norms = itself + 2 * product(coefficients, self.with_mean) + self.of_mean
-        return _geometry.Geometry(distances, jnp.maximum(norms, 0))
+        return _geometry.Geometry(
+            squared_norms=jnp.maximum(norms, 0), squared_distances=distances
+        )
 
     def length(self, shift: jax.Array, weights: jax.Array) -> jax.Array:
         """Return how far from the honest mean the weighted sum of all rows is."""
@@ -192,14 +195,18 @@ class _Products(NamedTuple):
 
 def _with_copy(geometry, index):
     """Append a worker once more, as the anchor."""
-    distances, norms = geometry
-    order = jnp.append(jnp.arange(norms.size), index)
-    return _geometry.Geometry(distances[order][:, order], norms[order])
+    order = jnp.append(jnp.arange(geometry.squared_norms.size), index)
+    return _geometry.Geometry(
+        squared_norms=geometry.squared_norms[order],
+        squared_distances=geometry.squared_distances[order][:, order],
+    )
 
 
 def _with_origin(geometry):
     """Append the anchor of a rule's first step."""
-    distances, norms = geometry
-    distances = jnp.pad(distances, (0, 1))
-    with_norms = distances.at[-1, :-1].set(norms).at[:-1, -1].set(norms)
-    return _geometry.Geometry(with_norms, jnp.pad(norms, (0, 1)))
+    norms = geometry.squared_norms
+    distances = jnp.pad(geometry.squared_distances, (0, 1))
+    return _geometry.Geometry(
+        squared_norms=jnp.pad(norms, (0, 1)),
+        squared_distances=distances.at[-1, :-1].set(norms).at[:-1, -1].set(norms),
+    )

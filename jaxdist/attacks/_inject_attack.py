@@ -1,6 +1,5 @@
 """Inject attack: some workers send something else than their updates."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -76,7 +75,8 @@ def inject_attack(
         step = _random.step_key(state.key, state.count)
         memory = state.attack_state
         if num_byzantine and jax.tree.leaves(updates):
-            updates, memory = inject(updates, memory, step)
+            with _traffic.sender(init, f"inject_attack({axis_name!r})"):
+                updates, memory = inject(updates, memory, step)
         count = _tree.next_count(state.count)
         return updates, InjectAttackState(count, state.key, memory)
 
@@ -86,10 +86,9 @@ def inject_attack(
         if attack.corrupt is not None:
             corrupted = attack.corrupt(updates, _random.own_key(step, index))
         else:
-            for shipment in _shipments(updates, attack, axis_name):
-                _traffic.record(init, shipment)
             leaves, treedef = jax.tree.flatten(updates)
-            seen = _all_updates(leaves, axis_name)
+            with _traffic.contents(_seen_contents(updates, attack)):
+                seen = _all_updates(leaves, axis_name)
             rows, memory = attack.conspire(seen, num_honest, memory, step)
             row = _row_of(rows, index - num_honest)
             corrupted = treedef.unflatten(_attack.from_row(row, leaves))
@@ -116,20 +115,9 @@ def _row_of(rows, attacker):
     return rows[jnp.clip(attacker, 0, rows.shape[0] - 1)]
 
 
-def _shipments(
-    updates: Any, attack: _attack.Attack, axis_name: _collectives.AxisName
-) -> Iterator[_traffic.Shipment]:
-    """Yield what travels so that the attackers see it; no optimizer would send it."""
-    num_workers = _collectives.axis_size(axis_name)
-    for name, leaf in zip(*_tree.flatten_named(updates)[:2], strict=True):
-        nbytes = _traffic.all_gather_bytes(_tree.leaf_nbytes(leaf), num_workers)
-        yield _traffic.Shipment(
-            f"inject_attack({axis_name!r})",
-            name,
-            leaf.shape,
-            attack.name,
-            "gather",
-            nbytes,
-            0.0,
-            0.0,
-        )
+def _seen_contents(updates: Any, attack: _attack.Attack) -> list[_traffic.Content]:
+    """Return what travels so that the attackers see it; no optimizer would send it."""
+    return [
+        _traffic.Content(name, _tree.leaf_nbytes(leaf), leaf.shape, attack.name)
+        for name, leaf in zip(*_tree.flatten_named(updates)[:2], strict=True)
+    ]

@@ -170,11 +170,10 @@ def cat(
             return _sparse.sparse_payload(values, indices, length), state
         return _packed_signs(values, number, indices, length), state
 
-    def accumulate(total, payload, keys):
-        del keys
+    def accumulate(total, payload, keys, share=1.0):
         if mode == "sign":
             payload = _from_signs(payload, max_density, total, block_size)
-        return _sparse.accumulate_sparse(total, payload)
+        return _sparse.accumulate_sparse(total, payload, keys, share)
 
     def decode(payload, like, keys):
         travelled = jax.tree.leaves(payload)[0]

@@ -115,14 +115,17 @@ class Compressor(NamedTuple):
         ``(block size,)``.
       contract: What it promises.
       name: How reports and errors call it.
-      accumulate: ``(total, payload, keys) -> total + decode(payload)`` for
-        compressors that can add without decoding densely, or None.
+      accumulate: ``(total, payload, keys, share) -> total + share * decode(payload)``
+        for compressors that can add without decoding densely, or None.
       incremental: What is decoded is to be added to all that the same sender sent
         before; receivers keep that sum, which starts at zero. The sender adds the same
         decoded payloads to its own copy, so both agree bit by bit although the sum
         never travels.
       dialogue: How the route psum finds the mean of what cannot be averaged payload by
         payload, or None.
+      absent: ``(before, after, keys) -> state`` of a worker that was absent in a step:
+        ``before`` is its state, ``after`` what the step would have made of it. Needed
+        where a state holds what all workers must know alike; None keeps ``before``.
     """
 
     init: Callable[[Any], CompressorState]
@@ -132,9 +135,15 @@ class Compressor(NamedTuple):
     decode: Callable[[Payload, Any, _random.Keys], jax.Array]
     contract: Contract
     name: str = "custom"
-    accumulate: Callable[[jax.Array, Payload, _random.Keys], jax.Array] | None = None
+    accumulate: Callable[[jax.Array, Payload, _random.Keys, Any], jax.Array] | None = (
+        None
+    )
     incremental: bool = False
     dialogue: Dialogue | None = None
+    absent: (
+        Callable[[CompressorState, CompressorState, _random.Keys], CompressorState]
+        | None
+    ) = None
 
     def __repr__(self):
         return self.name

@@ -113,4 +113,5 @@ def ef21(
         name=f"ef21({compressor.name}{suffix})",
         incremental=True,
         dialogue=None,
+        absent=_feedback.absent_inside(compressor),
     )

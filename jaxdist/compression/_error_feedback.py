@@ -128,6 +128,24 @@ def error_feedback(
 
         return _compressor.Dialogue(tuple(map(with_memory, dialogue.rounds)), finish)
 
+    def absent(before, after, keys):
+        inner_state = _per_leaf.state_while_absent(
+            compressor, before.inner_state, after.inner_state, keys
+        )
+        kept = before._replace(inner_state=inner_state)
+        if learning_rate is None:
+            return kept
+        # What is owed is owed in units of the next step size.
+        dtype = _tree.accumulator_dtype(jax.tree.leaves(before.residual)[-1].dtype)
+        residual = _stored_residual.load_residual(before.residual, dtype)
+        factor = _residual_rescaling(learning_rate, before.count)
+        rescaled = _stored_residual.store_residual(
+            jnp.asarray(factor, dtype) * residual,
+            residual_dtype,
+            jax.random.fold_in(keys.own, _STORE),
+        )
+        return kept._replace(count=after.count, residual=rescaled)
+
     dialogue = compressor.dialogue and in_rounds(compressor.dialogue)
     suffix = "" if residual_dtype is None else f", residual_dtype={residual_dtype!r}"
     rounds_at_random = residual_dtype in ("bfloat16", "int8")
@@ -141,6 +159,7 @@ def error_feedback(
         ),
         name=f"error_feedback({compressor.name}{suffix})",
         dialogue=dialogue,
+        absent=absent,
     )
 
 

@@ -1,6 +1,9 @@
-"""What all memories share: which compressors they can wrap, and rounds with memory."""
+"""What all memories share: which compressors they can wrap, and who was absent."""
 
-from jaxdist.compression import _compressor
+from collections.abc import Callable
+from typing import Any
+
+from jaxdist.compression import _compressor, _per_leaf
 
 LARGE = 2**20  # elements: what fails for a leaf of this size is refused at once
 
@@ -23,6 +26,22 @@ def check_contraction(compressor: _compressor.Compressor, size: int) -> None:
             f"elements (its delta is {contraction:.3g}, and must be positive), so what "
             "it drops would add up without bound. " + _way_out(compressor, size)
         )
+
+
+def absent_inside(compressor: _compressor.Compressor) -> Callable[..., Any]:
+    """Return ``absent`` of a wrapper whose own memory stays as it is.
+
+    Args:
+      compressor: What is wrapped, whose state is the wrapper's ``inner_state``.
+    """
+
+    def absent(before, after, keys):
+        inner_state = _per_leaf.state_while_absent(
+            compressor, before.inner_state, after.inner_state, keys
+        )
+        return before._replace(inner_state=inner_state)
+
+    return absent
 
 
 def _way_out(compressor: _compressor.Compressor, size: int) -> str:

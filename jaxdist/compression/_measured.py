@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist import _tree
-from jaxdist.compression import _compressor, _per_leaf, _stored_residual
+from jaxdist.compression import _compressor, _feedback, _per_leaf, _stored_residual
 
 
 class MeasuredState(NamedTuple):
@@ -98,6 +98,7 @@ def measured(compressor: _compressor.Compressor) -> _compressor.Compressor:
         encode=encode,
         name=f"measured({compressor.name})",
         dialogue=compressor.dialogue and in_rounds(compressor.dialogue),
+        absent=_feedback.absent_inside(compressor),
     )
 
 

@@ -90,4 +90,5 @@ def momentum_correction(
         contract=dataclasses.replace(compressor.contract, unbiased=False),
         name=f"momentum_correction({compressor.name}, {momentum})",
         dialogue=None,
+        absent=_feedback.absent_inside(compressor),
     )

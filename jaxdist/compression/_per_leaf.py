@@ -117,6 +117,18 @@ def find_states(
     return [state_of(*item) for item in zip(compressors, names, leaves, strict=True)]
 
 
+def state_while_absent(
+    compressor: _compressor.Compressor,
+    before: _compressor.CompressorState,
+    after: _compressor.CompressorState,
+    keys: _random.Keys,
+) -> _compressor.CompressorState:
+    """Return the state after a step in which nothing of this worker counted."""
+    if compressor.absent is None:
+        return before
+    return compressor.absent(before, after, keys)
+
+
 def find_arrays(names: Sequence[str], likes: Sequence[Any], tree: Any) -> list[Any]:
     """Find one array for each name in a tree, or ``()`` where ``like`` is that.
 

@@ -132,6 +132,8 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
         contract,
         f"power_sgd({rank}{suffix})",
         dialogue=_compressor.Dialogue((ask_left, ask_right), finish),
+        # The next step starts from what is known of Q, which must be the same for all.
+        absent=lambda before, after, keys: after,
     )
 
 

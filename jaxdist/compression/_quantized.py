@@ -97,8 +97,10 @@ def quantized(
     def decode(payload, like, keys):
         return sparsifier.decode(widened(payload, like, keys), like, keys)
 
-    def accumulate(total, payload, keys):
-        return add(total, widened(payload, total, keys), keys) if add else total
+    def accumulate(total, payload, keys, share=1.0):
+        if add is None:
+            return total
+        return add(total, widened(payload, total, keys), keys, share)
 
     return sparsifier._replace(
         encode=encode,

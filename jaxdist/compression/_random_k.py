@@ -69,11 +69,11 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
         relative = (lengths / longest).astype(rows.dtype)
         return rows[:, indices] * relative[None], state
 
-    def accumulate(total, payload, keys):
+    def accumulate(total, payload, keys, share=1.0):
         rows = _tree.to_blocks(total, payload.shape[0])
         indices, _ = draw(keys, rows.shape[1])
         scaled = payload.astype(rows.dtype) * _longest_run(rows.shape[1], density)
-        rows = rows.at[:, indices].add(scaled, unique_indices=True)
+        rows = rows.at[:, indices].add(scaled * share, unique_indices=True)
         return _tree.from_blocks(rows, total)
 
     def decode(payload, like, keys):

@@ -19,31 +19,37 @@ distances take W² products for each coordinate; norms and distances from an anc
 W. For clipping that is a third to a ninth of the time, and fewer numbers on the wire.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 
-from jaxdist.geometry import _columns
+from jaxdist.geometry import _columns, _sight
 
 _RECENTRE = 0.01  # squared distance per squared norm, below which digits would cancel
 _UNDIVIDED = 16  # rows, of which all products are taken at once
 _ROUNDS = 4  # a huge row hides a large one; each round uncovers the next of them
 
 
-class Geometry(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Geometry(_sight.Sight):
     """How W contributions lie to each other, over the whole gradient.
 
     A rule that adds workers up with weights can find all it needs in this geometry.
     Workers that are not finite are infinitely far away from all workers, themselves
     included.
+
+    Attributes:
+      squared_norms: ``[W]``; inf where a worker is not finite.
+      squared_distances: ``[W, W]``; inf where a worker is not finite.
     """
 
-    squared_distances: jax.Array  # [W, W], float; inf where a worker is not finite
-    squared_norms: jax.Array  # [W], float; inf where a worker is not finite
+    squared_distances: jax.Array
 
-    what = "distances"  # how reports call it
+    what: ClassVar[str] = "distances"  # how reports call it
 
     @classmethod
     def of(cls, rows: jax.Array, anchor: jax.Array | None = None) -> "Geometry":
@@ -57,18 +63,9 @@ class Geometry(NamedTuple):
         measured = _measure_blocks(blocks)
         finite = jnp.isfinite(measured.norms)
         return cls(
-            _far_away(measured.distances, finite),
             jnp.where(finite, measured.norms, jnp.inf),
+            _far_away(measured.distances, finite),
         )
-
-    @property
-    def finite(self) -> jax.Array:
-        """Which workers are finite, bool ``[W]``."""
-        return jnp.isfinite(self.squared_norms)
-
-    def or_inf(self, scores: jax.Array) -> jax.Array:
-        """Return the scores of the first workers, infinite where one is not finite."""
-        return jnp.where(self.finite[: scores.shape[0]], scores, jnp.inf)
 
     def as_array(self) -> jax.Array:
         """Return ``[W, W]``: the distances, with the norms on their zero diagonal."""
@@ -80,7 +77,7 @@ class Geometry(NamedTuple):
         """Invert :meth:`as_array`."""
         norms = jnp.diagonal(matrix)
         apart = jnp.where(jnp.eye(matrix.shape[0], dtype=bool), 0, matrix)
-        return cls(_far_away(apart, jnp.isfinite(norms)), norms)
+        return cls(norms, _far_away(apart, jnp.isfinite(norms)))
 
     @classmethod
     def shape(cls, num_rows: int) -> tuple[int, ...]:
@@ -136,7 +133,13 @@ class Geometry(NamedTuple):
         same = jnp.eye(weights.shape[0], dtype=bool)
         distances = jnp.where(same, 0, jnp.maximum(distances, 0))
         norms = jnp.where(valid, jnp.maximum(norms, 0), jnp.inf)
-        return Geometry(_far_away(distances, valid), norms)
+        return Geometry(norms, _far_away(distances, valid))
+
+    def _only_present(self) -> Self:
+        return dataclasses.replace(
+            super()._only_present(),
+            squared_distances=_far_away(self.squared_distances, self.present),
+        )
 
     def _uniform(self) -> jax.Array:
         """Return equal weights ``[W]`` for all that are finite."""

@@ -1,36 +1,32 @@
 """Norms: how long W contributions are, in W numbers."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from jaxdist.geometry import _geometry
+from jaxdist.geometry import _geometry, _sight
 
 
-class Norms(NamedTuple):
-    """How long contributions are; those that are not finite, infinitely."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Norms(_sight.Sight):
+    """How long contributions are; those that are not finite, infinitely.
 
-    squared_norms: jax.Array  # [W]
+    Attributes:
+      squared_norms: ``[W]``.
+    """
 
-    what = "norms"  # how reports call it
+    what: ClassVar[str] = "norms"  # how reports call it
 
     @classmethod
     def of(cls, rows: jax.Array, anchor: jax.Array | None = None) -> "Norms":
         """Measure ``[W, n]`` rows, or this shard's part; an anchor ``[n]`` is last."""
-        norms = squared(rows)
+        norms = squared_lengths(rows)
         if anchor is not None:
-            norms = jnp.append(norms, squared(anchor[None]))
+            norms = jnp.append(norms, squared_lengths(anchor[None]))
         return cls(norms)
-
-    @property
-    def finite(self) -> jax.Array:
-        """Which are finite, bool ``[W]``."""
-        return jnp.isfinite(self.squared_norms)
-
-    def or_inf(self, scores: jax.Array) -> jax.Array:
-        """Return the scores of the first workers, infinite where one is not finite."""
-        return jnp.where(self.finite[: scores.shape[0]], scores, jnp.inf)
 
     def as_array(self) -> jax.Array:
         """Return the squared norms."""
@@ -49,9 +45,9 @@ class Norms(NamedTuple):
     @classmethod
     def seen_in(cls, geometry: _geometry.Geometry) -> "Norms":
         """Return what of a geometry it is."""
-        return cls(geometry.squared_norms)
+        return cls(geometry.squared_norms, weight=geometry.weight)
 
 
-def squared(rows: jax.Array) -> jax.Array:
+def squared_lengths(rows: jax.Array) -> jax.Array:
     """Return ``[W]`` of ``[W, n]``; infinity or NaN where a row is not finite."""
     return jnp.sum(rows * rows, axis=1)

@@ -1,23 +1,29 @@
 """Radii: how W contributions lie to one point, in 2W + 1 numbers."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 
-from jaxdist.geometry import _geometry, _norms
+from jaxdist.geometry import _geometry, _norms, _sight
 
 
-class Radii(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Radii(_sight.Sight):
     """How long contributions are, and how far from an anchor, the last of all.
 
     What is not finite is infinitely long, and infinitely far away.
+
+    Attributes:
+      squared_norms: ``[W + 1]``.
+      squared_distances: ``[W]``, to the anchor.
     """
 
-    squared_distances: jax.Array  # [W], to the anchor
-    squared_norms: jax.Array  # [W + 1]
+    squared_distances: jax.Array
 
-    what = "radii"  # how reports call it
+    what: ClassVar[str] = "radii"  # how reports call it
 
     @classmethod
     def of(cls, rows: jax.Array, anchor: jax.Array | None = None) -> "Radii":
@@ -25,17 +31,10 @@ class Radii(NamedTuple):
         if anchor is None:
             raise ValueError("`anchor` must be given: radii are distances from it.")
         squared = jnp.sum((rows - anchor[None]) ** 2, axis=1)
-        norms = jnp.append(_norms.squared(rows), _norms.squared(anchor[None]))
-        return cls(squared, norms)
-
-    @property
-    def finite(self) -> jax.Array:
-        """Which are finite, bool ``[W + 1]``."""
-        return jnp.isfinite(self.squared_norms)
-
-    def or_inf(self, scores: jax.Array) -> jax.Array:
-        """Return the scores of the first workers, infinite where one is not finite."""
-        return jnp.where(self.finite[: scores.shape[0]], scores, jnp.inf)
+        norms = jnp.append(
+            _norms.squared_lengths(rows), _norms.squared_lengths(anchor[None])
+        )
+        return cls(norms, squared)
 
     def products(self) -> jax.Array:
         """Return the inner products ``[W]`` with the anchor; 0 for what is infinite."""
@@ -45,7 +44,7 @@ class Radii(NamedTuple):
 
     def as_array(self) -> jax.Array:
         """Return ``[2 W + 1]``: the distances, then the norms."""
-        return jnp.concatenate(self)
+        return jnp.concatenate([self.squared_distances, self.squared_norms])
 
     @classmethod
     def from_array(cls, array: jax.Array) -> "Radii":
@@ -54,7 +53,7 @@ class Radii(NamedTuple):
         finite = jnp.isfinite(norms)
         usable = finite[:-1] & finite[-1]
         return cls(
-            jnp.where(usable, squared, jnp.inf), jnp.where(finite, norms, jnp.inf)
+            jnp.where(finite, norms, jnp.inf), jnp.where(usable, squared, jnp.inf)
         )
 
     @classmethod
@@ -65,4 +64,17 @@ class Radii(NamedTuple):
     @classmethod
     def seen_in(cls, geometry: _geometry.Geometry) -> "Radii":
         """Return what of a geometry it is."""
-        return cls(geometry.squared_distances[-1, :-1], geometry.squared_norms)
+        return cls(
+            geometry.squared_norms,
+            geometry.squared_distances[-1, :-1],
+            weight=geometry.weight,
+        )
+
+    def _only_present(self) -> Self:
+        present = self.present
+        return dataclasses.replace(
+            super()._only_present(),
+            squared_distances=jnp.where(
+                present[:-1] & present[-1], self.squared_distances, jnp.inf
+            ),
+        )

@@ -1,14 +1,21 @@
 """Pull to leader: LSGD, every worker follows the one with the smallest loss."""
 
 import functools
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _collectives, _traffic, _tree
+from jaxdist import (
+    _checks,
+    _collectives,
+    _own_params,
+    _periodic,
+    _traffic,
+    _tree,
+    _weight,
+)
 
 
 class PullToLeaderState(NamedTuple):
@@ -38,8 +45,8 @@ def pull_to_leader(
     Returns:
       A transformation that keeps structure, shapes and dtypes; its updates differ
       between workers. Ties lead by the lowest index. A worker whose loss or whose
-      stepped parameters are not finite never leads; when there is no other, nobody is
-      pulled.
+      stepped parameters are not finite, or that is absent (``weight=0``), never leads;
+      when there is no other, nobody is pulled.
 
     Raises:
       ValueError: If ``strength`` or ``period`` is out of range; in ``update``, if
@@ -73,22 +80,22 @@ def pull_to_leader(
         del params
         return PullToLeaderState(jnp.zeros((), jnp.int32))
 
-    def update(updates, state, params=None, *, value=None, **extra_args):
+    def update(updates, state, params=None, *, value=None, weight=None, **extra_args):
         del extra_args
-        _check_arguments(params, value, axis_name)
-        updates = _collectives.to_varying(updates, axis_name)
-        for shipment in _shipments(updates, axis_name, period):
-            _traffic.record(init, shipment)
-
+        _own_params.check_own_params("pull_to_leader", params, axis_name)
+        _check_loss(value)
+        loss = jnp.asarray(value, jnp.float32)
+        if weight is not None:
+            here = _weight.own_weight(weight, axis_name) > 0
+            loss = jnp.where(here, loss, jnp.inf)
         pull = functools.partial(
-            _pull, params=params, loss=value, strength=strength, axis_name=axis_name
+            _pull, params=params, loss=loss, strength=strength, axis_name=axis_name
         )
+        updates = _collectives.to_varying(updates, axis_name)
         count = _tree.next_count(state.count)
-        if period == 1:
-            return pull(updates), PullToLeaderState(count)
-        # All workers count alike, so all of them communicate or none does.
-        pulled = jax.lax.cond(count % period == 0, pull, lambda u: u, updates)
-        return pulled, PullToLeaderState(count)
+        with _traffic.sender(init, f"pull_to_leader({axis_name!r})"):
+            updates = _periodic.run_every(period, count, pull, updates)
+        return updates, PullToLeaderState(count)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -104,7 +111,8 @@ def _pull(
     """Add to the updates the way towards where the leader has come to."""
     stepped = optax.apply_updates(params, updates)
     leader, exists = _leader(loss, stepped, axis_name)
-    target = _collectives.from_worker(stepped, leader, axis_name)
+    with _traffic.contents(_leaf_contents(stepped, axis_name)):
+        target = _collectives.from_worker(stepped, leader, axis_name)
     share = jnp.where(exists, strength, 0.0)
 
     def add(update, here, there):
@@ -120,50 +128,34 @@ def _leader(
     finite = jnp.isfinite(loss)
     for leaf in jax.tree.leaves(stepped):
         finite &= jnp.all(jnp.isfinite(leaf))
-    loss = jnp.where(finite, jnp.asarray(loss, jnp.float32), jnp.inf)
-    losses = _collectives.all_gather(loss, axis_name)
+    loss = jnp.where(finite, loss, jnp.inf)
+    with _traffic.contents([_traffic.Content("(losses)", 4)]):
+        losses = _collectives.all_gather(loss, axis_name)
     return jnp.argmin(losses), jnp.isfinite(jnp.min(losses))
 
 
-def _check_arguments(params: Any, value: Any, axis_name: _collectives.AxisName) -> None:
-    """Raise when the leader cannot be found, or everybody is the same."""
-    if params is None:
-        raise ValueError(
-            "pull_to_leader needs `params`: call tx.update(updates, state, params, "
-            "value=loss)."
-        )
+def _check_loss(value: Any) -> None:
+    """Raise when there is no loss by which to find the leader."""
     if value is None or jnp.ndim(value):
         came = "nothing" if value is None else f"shape {jnp.shape(value)}"
         raise ValueError(
             "pull_to_leader needs this worker's loss as a scalar `value`: call "
             f"tx.update(updates, state, params, value=loss). Got {came}."
         )
-    for name, leaf in zip(*_tree.flatten_named(params)[:2], strict=True):
-        if not _collectives.is_varying(leaf, axis_name):
-            raise ValueError(
-                f"`params` are the same on all workers of {axis_name!r} (leaf "
-                f"{name!r}), so there is nobody to follow: give each worker parameters "
-                "of its own, for example jaxdist.data_parallel(..., "
-                "per_worker_params=True)."
-            )
 
 
-def _shipments(
-    updates: Any, axis_name: _collectives.AxisName, period: int
-) -> Iterator[_traffic.Shipment]:
-    """Yield what travels per step, on average over a period."""
+def _leaf_contents(
+    leaves: Any, axis_name: _collectives.AxisName
+) -> list[_traffic.Content]:
+    """Return what an all-reduce of the leaves holds."""
     num_workers = _collectives.axis_size(axis_name)
-    transformation = f"pull_to_leader({axis_name!r})"
-    for name, leaf in zip(*_tree.flatten_named(updates)[:2], strict=True):
-        sent = _tree.like_leaf(leaf, _collectives.psum_dtype(leaf.dtype))
-        nbytes = (
-            _traffic.all_reduce_bytes(_tree.leaf_nbytes(sent), num_workers) / period
+    return [
+        _traffic.Content(
+            name,
+            _collectives.psum_nbytes(leaf),
+            leaf.shape,
+            "identity()",
+            dense=_traffic.all_reduce_bytes(_tree.leaf_nbytes(leaf), num_workers),
         )
-        dense = _traffic.all_reduce_bytes(_tree.leaf_nbytes(leaf), num_workers)
-        yield _traffic.Shipment(
-            transformation, name, leaf.shape, "identity()", "psum", nbytes, 0.0, dense
-        )
-    nbytes = _traffic.all_gather_bytes(4, num_workers) / period
-    yield _traffic.Shipment(
-        transformation, "(losses)", (), "-", "gather", nbytes, 0.0, 0.0
-    )
+        for name, leaf in zip(*_tree.flatten_named(leaves)[:2], strict=True)
+    ]

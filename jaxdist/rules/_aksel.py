@@ -53,7 +53,7 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
     def mix(geometry, key, memory):
         del key
         distances = geometry.squared_distances
-        m = number(distances.shape[0])
+        m = number(geometry.num_present(distances.shape[0]))
         weights = _lowest.mean_weights(geometry.or_inf(distances), m)
         return jnp.pad(weights, ((0, 0), (0, 1))), memory
 
@@ -65,8 +65,8 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
         name,
         mix=mix,
         sees=_radii.Radii,
-        contract=_rule.RuleContract(_rule.constant_count(f)),
+        contract=_rule.RuleContract(_rule.constant_count(f), knows_absent=True),
         needs_aligned=True,
-        anchor=_median.median().reduce,
+        anchor=_median.median(),
         requires=requires,
     )

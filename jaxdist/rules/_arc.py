@@ -54,11 +54,12 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
     def premix(geometry, key):
         del key
         lengths = jnp.sqrt(geometry.squared_norms)
-        num_workers = lengths.shape[0]
+        num_workers = geometry.num_present(lengths.shape[0])
         num_clipped = 2 * f * (num_workers - f) // num_workers
         radius = jnp.sort(lengths)[num_workers - num_clipped - 1]
         scales = jnp.where(lengths > radius, radius / lengths, 1)
-        return jnp.where(geometry.finite, scales, jnp.nan)
+        scales = jnp.where(geometry.finite, scales, jnp.nan)
+        return jnp.where(geometry.present, scales, 0)
 
     def kappa(num_workers, _):
         # At most k of the W - f honest workers are clipped. Clipping moves their mean

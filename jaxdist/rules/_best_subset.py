@@ -34,6 +34,7 @@ def best_subset(
         contract=_rule.RuleContract(
             _rule.constant_count(num_byzantine),
             kappa=lambda num_workers, _: kappa(num_workers, num_byzantine),
+            knows_absent=True,
         ),
         requires=lambda num_workers: _subsets.check_number(
             name, num_byzantine, num_workers

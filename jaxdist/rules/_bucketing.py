@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxdist import _checks
 from jaxdist.geometry import _norms
 from jaxdist.rules import _pre_aggregation, _rule
+from jaxdist.rules.numerics import _lowest
 
 
 def bucketing(
@@ -72,10 +73,15 @@ def bucketing(
 
     def premix(geometry, key):
         finite = geometry.finite
-        bucket = jax.random.permutation(key, finite.shape[0]) // s
-        together = bucket[:, None] == bucket[None]
+        present = geometry.present
+        place = jax.random.permutation(key, finite.shape[0])
+        if geometry.weight is not None:
+            # Those who are absent come last, and fill no bucket.
+            place = _lowest.score_ranks(place + finite.shape[0] * ~present)
+        bucket = place // s
+        together = (bucket[:, None] == bucket[None]) & present[:, None] & present[None]
         weights = together.astype(geometry.squared_norms.dtype)
-        weights /= jnp.sum(weights, axis=1, keepdims=True)
+        weights /= jnp.maximum(jnp.sum(weights, axis=1, keepdims=True), 1)
         spoilt = jnp.any(together & ~finite[None], axis=1)
         return jnp.where(spoilt[:, None], jnp.nan, weights)
 
@@ -88,6 +94,7 @@ def bucketing(
         scale_equivariant=inner.scale_equivariant,
         symmetric=False,
         in_hull=inner.in_hull,
+        knows_absent=True,
     )
     name = f"bucketing({s}, {f})"
     return _pre_aggregation.mix_before(rule, name, premix, contract, sees=_norms.Norms)

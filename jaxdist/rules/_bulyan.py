@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks
 from jaxdist.rules import _rule
-from jaxdist.rules.numerics import _neighbours, _sorting
+from jaxdist.rules.numerics import _neighbours, _present, _sorting
 
 
 def bulyan(num_byzantine: int) -> _rule.AggregationRule:
@@ -52,7 +52,9 @@ def bulyan(num_byzantine: int) -> _rule.AggregationRule:
     def mix(geometry, key, memory):
         del key
         num_workers = geometry.finite.shape[0]
-        order = _neighbours.take_best(score, geometry, num_workers - 2 * f)
+        most = num_workers - 2 * f
+        number = geometry.num_present(most)
+        order = _neighbours.take_best(score, geometry, most, number)
         dtype = geometry.squared_norms.dtype
         weights = jax.nn.one_hot(order, num_workers, dtype=dtype)
         return jnp.where(geometry.finite[None], weights, 0), memory
@@ -61,6 +63,7 @@ def bulyan(num_byzantine: int) -> _rule.AggregationRule:
         _rule.constant_count(f),
         largest=lambda num_workers: (num_workers - 3) // 4,
         limit="f <= (W-3)/4",
+        knows_absent=True,
     )
     return _rule.AggregationRule(
         f"bulyan({f})",
@@ -68,6 +71,9 @@ def bulyan(num_byzantine: int) -> _rule.AggregationRule:
         mix,
         contract,
         needs_aligned=True,
+        reduce_weighted=lambda rows, weight: _mean_around_the_median_of_present(
+            _present.sort_present(rows, weight), 2 * f
+        ),
     )
 
 
@@ -90,3 +96,22 @@ def _mean_around_the_median(rows: jax.Array, num_dropped: int) -> jax.Array:
     for i, row in enumerate(ordered):
         total += jnp.where((i >= start) & (i < start + kept), row, 0)
     return total / kept
+
+
+def _mean_around_the_median_of_present(
+    values: _present.Present, num_dropped: int
+) -> jax.Array:
+    """Do the same with those of the rows that are there."""
+    number = values.num_rows
+    kept = number - num_dropped
+    lower, upper = values.row_at((number - 1) // 2), values.row_at(number // 2)
+    start = jnp.zeros_like(lower, dtype=jnp.int32)
+    reach = jnp.full_like(lower, jnp.inf)
+    for first in range(num_dropped + 1):
+        low, high = values.ordered[first], values.row_at(first + kept - 1)
+        below, above = (lower - low) + (upper - low), (high - lower) + (high - upper)
+        farthest = jnp.maximum(below, above)
+        start = jnp.where(farthest < reach, first, start)
+        reach = jnp.minimum(farthest, reach)
+    total = values.total_between(start, start + kept)
+    return total / jnp.maximum(kept, 1).astype(total.dtype)

@@ -55,7 +55,7 @@ def caf(num_byzantine: int) -> _rule.AggregationRule:
         counts = _best_counts(geometry, f)
         return (counts / jnp.maximum(jnp.sum(counts), 1))[None], memory
 
-    contract = _rule.RuleContract(_rule.constant_count(f))
+    contract = _rule.RuleContract(_rule.constant_count(f), knows_absent=True)
     return _rule.AggregationRule(f"caf({f})", mix=mix, contract=contract)
 
 
@@ -69,7 +69,9 @@ class _Search(NamedTuple):
 
 def _best_counts(geometry, num_byzantine):
     """Return how much each worker counts in the best round, ``[W]``."""
-    num_workers = geometry.finite.shape[0]
+    num_workers = geometry.num_present(
+        geometry.finite.shape[0], geometry.squared_norms.dtype
+    )
 
     def look(search):
         counts = search.following

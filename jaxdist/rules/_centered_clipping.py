@@ -55,7 +55,8 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
     def mix_once(radii, key, memory):
         del key
         usable = radii.or_inf(radii.squared_distances)
-        share = _clipping_shares(usable, jnp.isfinite(usable), radius)
+        number = radii.num_present(usable.size, usable.dtype)
+        share = _clipping_shares(usable, jnp.isfinite(usable), radius) / number
         rest = jnp.where(radii.finite[-1], 1 - jnp.sum(share), 0)
         return jnp.append(share, rest)[None], memory
 
@@ -66,6 +67,7 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
         both = usable[:, None] & usable[None]
         distances = jnp.where(both, distances, 0)
         near = usable & _is_near(distances[-1], usable, radius)
+        number = geometry.num_present(usable.size - 1, distances.dtype)
 
         def step(turn, weights):
             # Of workers and previous result, with sum 1.
@@ -75,7 +77,7 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
             squared = jnp.maximum(product - jnp.sum(nearby * product) / 2, 0)
             squared = jnp.where(turn == 0, distances[-1], squared)
             counted = jnp.where(turn == 0, usable, near)
-            share = _clipping_shares(squared[:-1], counted[:-1], radius)
+            share = _clipping_shares(squared[:-1], counted[:-1], radius) / number
             return weights * (1 - jnp.sum(share)) + jnp.append(share, 0)
 
         weights = jnp.zeros_like(distances[-1]).at[-1].set(1)
@@ -86,6 +88,7 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
         lambda num_workers: (num_workers - 1) // 2,
         translation_equivariant=False,
         scale_equivariant=False,
+        knows_absent=True,
     )
     return _rule.AggregationRule(
         f"centered_clipping({radius}, {iterations})",
@@ -97,9 +100,9 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
 
 
 def _clipping_shares(squared, counted, radius):
-    """Return how far to go towards each of the workers, ``[W]``."""
+    """Return how far to go towards each of the workers, ``[W]``, times W."""
     away = jnp.maximum(jnp.sqrt(squared), radius)
-    return jnp.where(counted, radius / away, 0) / squared.size
+    return jnp.where(counted, radius / away, 0)
 
 
 def _is_near(from_previous, usable, radius):

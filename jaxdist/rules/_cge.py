@@ -45,10 +45,12 @@ def cge(num_byzantine: int) -> _rule.AggregationRule:
     def mix(geometry, key, memory):
         del key
         norms = geometry.squared_norms
-        return _lowest.mean_weights(geometry.or_inf(norms), norms.shape[0] - f), memory
+        return _lowest.mean_weights(
+            geometry.or_inf(norms), geometry.num_present(norms.shape[0]) - f
+        ), memory
 
     contract = _rule.RuleContract(
-        _rule.constant_count(f), translation_equivariant=False
+        _rule.constant_count(f), translation_equivariant=False, knows_absent=True
     )
     return _rule.AggregationRule(
         f"cge({f})", mix=mix, sees=_norms.Norms, contract=contract

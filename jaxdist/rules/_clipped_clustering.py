@@ -73,7 +73,9 @@ def clipped_clustering(history: int = 100) -> _rule.AggregationRule:
         return jnp.where(chosen, scales / number, 0)[None], memory
 
     contract = _rule.RuleContract(
-        lambda num_workers: (num_workers - 1) // 2, translation_equivariant=False
+        lambda num_workers: (num_workers - 1) // 2,
+        translation_equivariant=False,
+        knows_absent=True,
     )
     return _rule.AggregationRule(
         f"clipped_clustering({history})", mix=mix, contract=contract, init=init

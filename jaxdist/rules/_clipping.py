@@ -53,7 +53,8 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
         del key
         lengths = jnp.sqrt(geometry.squared_norms)
         scales = jnp.minimum(1, radius / lengths)
-        return jnp.where(geometry.finite, scales, jnp.nan)
+        scales = jnp.where(geometry.finite, scales, jnp.nan)
+        return jnp.where(geometry.present, scales, 0)
 
     contract = dataclasses.replace(
         then.contract,

@@ -62,8 +62,10 @@ def dnc(num_byzantine: int, num_removed: int | None = None) -> _rule.Aggregation
         del key
         _, vectors = jnp.linalg.eigh(geometry.centred())
         scores = jnp.where(geometry.finite, vectors[:, -1] ** 2, jnp.inf)
-        return _lowest.mean_weights(scores, scores.shape[0] - r), memory
+        return _lowest.mean_weights(
+            scores, geometry.num_present(scores.shape[0]) - r
+        ), memory
 
-    contract = _rule.RuleContract(_rule.constant_count(f))
+    contract = _rule.RuleContract(_rule.constant_count(f), knows_absent=True)
     name = f"dnc({f})" if r == f else f"dnc({f}, {r})"
     return _rule.AggregationRule(name, mix=mix, contract=contract, requires=requires)

@@ -44,6 +44,7 @@ def fltrust() -> _rule.AggregationRule:
         limit="f < W",
         translation_equivariant=False,
         scale_equivariant=False,
+        knows_absent=True,
     )
     return _rule.AggregationRule(
         "fltrust()",

@@ -90,7 +90,10 @@ def geometric_median(
         return num_honest * max(2 / margin, 8 * float(tolerance) ** 2)
 
     contract = _rule.RuleContract(
-        lambda num_workers: (num_workers - 1) // 2, kappa=kappa
+        lambda num_workers: (num_workers - 1) // 2,
+        kappa=kappa,
+        knows_absent=True,
+        weighs=True,
     )
     return _rule.AggregationRule("geometric_median()", mix=mix, contract=contract)
 
@@ -110,7 +113,8 @@ def _weiszfeld_search(geometry, tolerance, max_iterations):
     both = near[:, None] & near[None]
     distances = jnp.where(both, geometry.squared_distances, 0)
     floor = jnp.maximum(tolerance * radius, jnp.finfo(distances.dtype).tiny)
-    optimal = _start_weights(distances, both, floor)
+    votes = _votes_of(geometry, near)
+    optimal = _start_weights(distances, both, floor, votes)
     is_known = jnp.any(optimal)
 
     def goes_on(search):
@@ -120,20 +124,30 @@ def _weiszfeld_search(geometry, tolerance, max_iterations):
     def step(search):
         away = jnp.maximum(_from_workers(search.weights, distances), floor)
         nearest = jnp.min(jnp.where(near, away, jnp.inf))
-        weights = jnp.where(near, nearest / away, 0)
+        weights = jnp.where(near, votes * nearest / away, 0)
         total = jnp.maximum(jnp.sum(weights), 1)
         weights /= total
         moved = _distances_to((weights - search.weights)[None], distances)[0]
         return _Search(search.turn + 1, weights, moved, moved * total / nearest)
 
-    start = jnp.where(is_known, optimal, members).astype(distances.dtype)
+    start = jnp.where(is_known, optimal, members).astype(distances.dtype) * votes
     start /= jnp.maximum(jnp.sum(start), 1)
     left = jnp.where(is_known, jnp.zeros_like(radius), jnp.inf)
     first = _Search(jnp.zeros_like(radius, dtype=jnp.int32), start, left, left)
     return jax.lax.while_loop(goes_on, step, first).weights
 
 
-def _start_weights(distances, both, floor):
+def _votes_of(geometry, near):
+    """Return how much each worker counts, ``[W]``; 1 on average of those near."""
+    ones = near.astype(geometry.squared_norms.dtype)
+    if geometry.weight is None:
+        return jnp.ones_like(ones)
+    votes = geometry.weight.astype(ones.dtype) * ones
+    total = jnp.sum(votes)
+    return votes * jnp.sum(ones) / jnp.where(total > 0, total, 1)
+
+
+def _start_weights(distances, both, floor, votes):
     """Return which workers are a geometric median themselves, bool ``[W]``.
 
     At such a worker the directions to the others add up to no more than the number of
@@ -143,11 +157,11 @@ def _start_weights(distances, both, floor):
     """
     apart = jnp.sqrt(distances)
     is_other = both & (apart > floor)
-    votes = jnp.where(is_other, 1 / jnp.where(is_other, apart, 1), 0)
-    pulls = _distances_to(votes - jnp.diag(jnp.sum(votes, axis=1)), distances)
-    copies = jnp.sum(both & ~is_other, axis=1, dtype=distances.dtype)
+    pull = jnp.where(is_other, votes[None] / jnp.where(is_other, apart, 1), 0)
+    pulls = _distances_to(pull - jnp.diag(jnp.sum(pull, axis=1)), distances)
+    copies = jnp.sum(jnp.where(both & ~is_other, votes[None], 0), axis=1)
     balanced = jnp.diagonal(both) & (pulls <= copies + _ROUNDING)
-    sums = jnp.where(balanced, jnp.sum(apart, axis=1), jnp.inf)
+    sums = jnp.where(balanced, jnp.sum(apart * votes[None], axis=1), jnp.inf)
     return balanced & (sums <= (1 + _TIE) * jnp.min(sums))
 
 

@@ -106,5 +106,9 @@ def krum_contract(
         return 6 * (num_workers - f) / (num_workers - 2 * f - few)
 
     return _rule.RuleContract(
-        _rule.constant_count(num_byzantine), largest=largest, limit=limit, kappa=kappa
+        _rule.constant_count(num_byzantine),
+        largest=largest,
+        limit=limit,
+        kappa=kappa,
+        knows_absent=True,
     )

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks
 from jaxdist.rules import _mean_around, _rule
+from jaxdist.rules.numerics import _present
 
 
 def meamed(num_byzantine: int) -> _rule.AggregationRule:
@@ -43,7 +44,12 @@ def meamed(num_byzantine: int) -> _rule.AggregationRule:
     def centre_of(ordered, num_bad):
         return _median_of_sorted(ordered, num_bad, f)
 
-    return _mean_around.mean_around(f"meamed({f})", f, centre_of)
+    def centre_of_present(values):
+        lower, upper = _present.median_of_present(values)
+        return (lower + upper) / 2
+
+    name = f"meamed({f})"
+    return _mean_around.mean_around(name, f, centre_of, centre_of_present)
 
 
 def _median_of_sorted(ordered, num_bad, most):

@@ -5,6 +5,8 @@ import math
 import operator
 from collections.abc import Sequence
 
+import jax.numpy as jnp
+
 from jaxdist import _checks, _collectives
 from jaxdist.rules import _rule
 
@@ -48,7 +50,10 @@ def mean(
             raise ValueError(
                 f"`max_share` bounds `weights`, and there are none; got {max_share!r}."
             )
-        return _rule.AggregationRule("mean()", _mean_of_rows, linear=True)
+        contract = _rule.RuleContract(knows_absent=True, weighs=True)
+        return _rule.AggregationRule(
+            "mean()", _mean_of_rows, contract=contract, linear=True
+        )
     shares = _checked_shares(weights, _MAJORITY if max_share is None else max_share)
 
     def requires(num_workers):
@@ -63,7 +68,19 @@ def mean(
         terms = [share * rows[i] for i, share in enumerate(shares) if share]
         return functools.reduce(operator.add, terms)
 
-    return _rule.AggregationRule("mean(weights)", reduce, requires=requires)
+    def reduce_weighted(rows, weight):
+        weighed = weight * jnp.asarray(shares, weight.dtype)
+        usable = jnp.where(weighed[:, None] > 0, rows, 0)
+        return _collectives.sum_rows(_rule.mean_shares(weighed)[:, None] * usable)
+
+    contract = _rule.RuleContract(knows_absent=True, weighs=True)
+    return _rule.AggregationRule(
+        "mean(weights)",
+        reduce,
+        contract=contract,
+        requires=requires,
+        reduce_weighted=reduce_weighted,
+    )
 
 
 def _mean_of_rows(rows):

@@ -6,13 +6,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist.rules import _rule
-from jaxdist.rules.numerics import _sorting
+from jaxdist.rules.numerics import _present, _sorting
 
 CentreOf = Callable[[list[jax.Array], jax.Array], jax.Array]
+CentreOfPresent = Callable[[_present.Present], jax.Array]
 
 
 def mean_around(
-    name: str, num_byzantine: int, centre_of: CentreOf
+    name: str,
+    num_byzantine: int,
+    centre_of: CentreOf,
+    centre_of_present: CentreOfPresent,
 ) -> _rule.AggregationRule:
     """Return the rule that averages the W - f values nearest to a centre.
 
@@ -21,6 +25,7 @@ def mean_around(
       num_byzantine: f, how many are left out; values that are not finite go first.
       centre_of: ``(sorted rows, how many are not finite) -> centre``, equivariant to
         translation.
+      centre_of_present: The same of the rows that are not absent.
     """
 
     def reduce(rows):
@@ -33,5 +38,20 @@ def mean_around(
         nearest = _sorting.mean_of_nearest(ordered, centre, number)
         return jnp.where(num_bad <= num_byzantine, nearest, 0)
 
-    contract = _rule.RuleContract(_rule.constant_count(num_byzantine))
-    return _rule.AggregationRule(name, reduce, contract=contract, needs_aligned=True)
+    def reduce_weighted(rows, weight):
+        values = _present.sort_present(rows, weight)
+        nearest = _present.mean_of_nearest_present(
+            values, num_byzantine, centre_of_present
+        )
+        return jnp.where(values.num_bad <= num_byzantine, nearest, 0)
+
+    contract = _rule.RuleContract(
+        _rule.constant_count(num_byzantine), knows_absent=True
+    )
+    return _rule.AggregationRule(
+        name,
+        reduce,
+        contract=contract,
+        needs_aligned=True,
+        reduce_weighted=reduce_weighted,
+    )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks
 from jaxdist.rules import _rule
-from jaxdist.rules.numerics import _sorting
+from jaxdist.rules.numerics import _present, _sorting
 
 
 def median(middle: str = "mean") -> _rule.AggregationRule:
@@ -54,13 +54,24 @@ def median(middle: str = "mean") -> _rule.AggregationRule:
         return jnp.where(2 * num_bad < rows.shape[0], value, 0)
 
     contract = _rule.RuleContract(
-        lambda num_workers: (num_workers - 1) // 2, kappa=_median_kappa, in_hull=True
+        lambda num_workers: (num_workers - 1) // 2,
+        kappa=_median_kappa,
+        in_hull=True,
+        knows_absent=True,
     )
+
+    def reduce_weighted(rows, weight):
+        values = _present.sort_present(rows, weight)
+        lower, upper = _present.median_of_present(values)
+        value = lower if is_lower else (lower + upper) / 2
+        return jnp.where(2 * values.num_bad < values.num_rows, value, 0)
+
     return _rule.AggregationRule(
         "median('lower')" if is_lower else "median()",
         reduce,
         contract=contract,
         needs_aligned=True,
+        reduce_weighted=reduce_weighted,
     )
 
 

@@ -52,7 +52,9 @@ def monna(num_byzantine: int, trusted: int = 0) -> _rule.AggregationRule:
         distances = geometry.or_inf(geometry.squared_distances)
         # The trusted worker first, also among equals.
         distances = distances.at[trusted].add(-1)
-        weights = _lowest.mean_weights(distances, distances.size - f)
+        weights = _lowest.mean_weights(
+            distances, geometry.num_present(distances.size) - f
+        )
         weights = jnp.where(geometry.finite[trusted], weights, 0)
         return jnp.pad(weights, ((0, 0), (0, 1))), memory
 
@@ -60,7 +62,9 @@ def monna(num_byzantine: int, trusted: int = 0) -> _rule.AggregationRule:
         _checks.integer("trusted", trusted, 0, num_workers - 1)
 
     name = f"monna({f}, {trusted})"
-    contract = _rule.RuleContract(_rule.constant_count(f), symmetric=False)
+    contract = _rule.RuleContract(
+        _rule.constant_count(f), symmetric=False, knows_absent=True
+    )
     return _rule.AggregationRule(
         name,
         mix=mix,

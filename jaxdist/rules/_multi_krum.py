@@ -66,11 +66,12 @@ def multi_krum(
 
     def mix(geometry, key, memory):
         del key
-        m = number(geometry.finite.shape[0])
+        num_workers = geometry.finite.shape[0]
+        m = number(geometry.num_present(num_workers))
         if iterated:
-            return _of_turns(
-                _neighbours.take_best(score, geometry, m), geometry
-            ), memory
+            most = number(num_workers)
+            order = _neighbours.take_best(score, geometry, most, m)
+            return _of_turns(order, m, geometry), memory
         found = score(geometry, jnp.zeros_like(geometry.finite))
         return _lowest.mean_weights(geometry.or_inf(found), m), memory
 
@@ -86,8 +87,9 @@ def multi_krum(
     )
 
 
-def _of_turns(order, geometry):
+def _of_turns(order, number, geometry):
     """Return weights ``[1, W]`` of the mean of those who were taken in turn."""
+    dtype = geometry.squared_norms.dtype
     workers = jnp.arange(geometry.finite.shape[0])
     taken = jnp.any(order[:, None] == workers[None], axis=0) & geometry.finite
-    return taken.astype(geometry.squared_norms.dtype)[None] / order.shape[0]
+    return taken[None].astype(dtype) / jnp.asarray(number, dtype)

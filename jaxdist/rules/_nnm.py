@@ -52,10 +52,11 @@ def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
     def premix(geometry, key):
         del key
         distances, finite = geometry.squared_distances, geometry.finite
-        num_near = distances.shape[0] - f
+        num_near = geometry.num_present(distances.shape[0]) - f
         near = (_lowest.score_ranks(distances) < num_near) & finite[None]
-        weights = near.astype(distances.dtype) / num_near
-        return jnp.where(finite[:, None], weights, jnp.nan)
+        weights = near.astype(distances.dtype) / jnp.asarray(num_near, distances.dtype)
+        weights = jnp.where(finite[:, None], weights, jnp.nan)
+        return jnp.where(geometry.present[:, None], weights, 0)
 
     def kappa(num_workers, _):
         of_mixtures = then.contract.robustness(num_workers, f)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks
 from jaxdist.rules import _mean_around, _rule
-from jaxdist.rules.numerics import _sorting
+from jaxdist.rules.numerics import _present, _sorting
 
 
 def phocas(num_byzantine: int) -> _rule.AggregationRule:
@@ -50,4 +50,8 @@ def phocas(num_byzantine: int) -> _rule.AggregationRule:
             share = jnp.where(num_bad == bad, 1 / number, share)
         return total * share
 
-    return _mean_around.mean_around(f"phocas({f})", f, centre_of)
+    def centre_of_present(values):
+        return _present.trimmed_mean_of_present(values, f)
+
+    name = f"phocas({f})"
+    return _mean_around.mean_around(name, f, centre_of, centre_of_present)

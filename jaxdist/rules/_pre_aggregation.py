@@ -39,6 +39,7 @@ def mixture_contract(
         kappa=kappa,
         translation_equivariant=translation_equivariant,
         scale_equivariant=then.contract.scale_equivariant,
+        knows_absent=True,
     )
 
 
@@ -72,12 +73,15 @@ def mix_before(
         keys = [_random.leaf_key(key, turn) for turn in range(2)]
         if then.mix is None:
             first = premix(geometry, keys[0])
-            return _mean_of_mixtures(first) if then.linear else first, memory
+            if then.linear:
+                return _mean_of_mixtures(first, geometry), memory
+            return first, memory
         first = _as_matrix(
             premix(sees.seen_in(_without_anchor(geometry, then)), keys[0])
         )
         first = _with_anchor(first, then.anchor)
-        seen = then.sees.seen_in(geometry.mixed(first))
+        mixed = geometry.mixed(first).with_weight(geometry.weight)
+        seen = then.sees.seen_in(mixed)
         second, memory = then.mix(seen, keys[1], memory)
         finite = jnp.isfinite(first)
         product = jnp.matmul(
@@ -92,9 +96,10 @@ def mix_before(
         contract,
         sees=_geometry.Geometry if then.mix else sees,
         needs_aligned=then.needs_aligned,
-        anchor=None if isinstance(then.anchor, int) else then.anchor,
+        anchor=None if then.trusted_worker is not None else then.anchor,
         init=lambda num_workers: then.init(num_mixtures(num_workers)),
         requires=lambda num_workers: then.check(num_mixtures(num_workers)),
+        reduce_weighted=then.reduce_weighted,
     )
 
 
@@ -103,8 +108,11 @@ def _as_matrix(weights):
     return jnp.diag(weights) if weights.ndim == 1 else weights
 
 
-def _mean_of_mixtures(weights):
+def _mean_of_mixtures(weights, sight):
     """Return the weights ``[1, W]`` of the mean of all mixtures."""
+    if sight.weight is not None:
+        shares = _rule.mean_shares(sight.weight).astype(weights.dtype)
+        return (shares @ _as_matrix(weights))[None]
     if weights.ndim == 1:
         return weights[None] / weights.size
     return jnp.mean(weights, axis=0, keepdims=True)
@@ -121,7 +129,10 @@ def _with_anchor(weights, anchor):
 
 def _without_anchor(geometry, then):
     """Leave out an anchor that is not mixed."""
-    if then.anchor is None or isinstance(then.anchor, int):
+    if then.anchor is None or then.trusted_worker is not None:
         return geometry
-    distances, norms = geometry
-    return _geometry.Geometry(distances[:-1, :-1], norms[:-1])
+    return _geometry.Geometry(
+        squared_norms=geometry.squared_norms[:-1],
+        squared_distances=geometry.squared_distances[:-1, :-1],
+        weight=geometry.weight,
+    )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree
+from jaxdist import _checks, _tree, _weight
 from jaxdist.geometry import _columns, _geometry, _norms, _radii
 
 _LOWERED = 2.0**-64  # of which no sum of finite numbers is infinite
@@ -56,6 +56,10 @@ class RuleContract:
       in_hull: Each coordinate of the result lies between those of any
         :math:`W - f` workers.
       symmetric: The order of the workers does not matter.
+      knows_absent: A worker of weight 0 does not count: the result is that of the rule
+        for the others. ``mix`` takes ``W - sight.num_absent`` for W, and there is a
+        ``reduce_weighted`` where there is a ``reduce``.
+      weighs: Weights count, and not only whether they are 0.
     """
 
     num_byzantine: Callable[[int], int] | None = None
@@ -66,6 +70,8 @@ class RuleContract:
     scale_equivariant: bool = True
     in_hull: bool = False
     symmetric: bool = True
+    knows_absent: bool = False
+    weighs: bool = False
 
     def tolerated(self, num_workers: int) -> int:
         """Return how many of the workers may be Byzantine."""
@@ -105,10 +111,11 @@ class AggregationRule:
     Attributes:
       name: How reports and errors call it.
       reduce: ``rows [m, s] -> [s]``, coordinate by coordinate.
-      mix: ``(geometry, key, memory) -> (weights [m, W], memory)`` with which the rows
-        are mixed first, or None. Weights ``[W]`` only scale the rows. Workers that are
-        not finite get weight 0. All weights 0 mean that nothing can be trusted; NaN,
-        that this row is not finite.
+      mix: ``(sight, key, memory) -> (mixture [m, W], memory)``, the weights with which
+        the rows are mixed first, or None. A mixture ``[W]`` only scales the rows.
+        Workers that are absent or not finite get 0. All 0 mean that nothing can be
+        trusted; NaN, that this row is not finite; a row of 0 among several, that it is
+        absent.
       contract: What the rule promises.
       sees: What ``mix`` is given: all distances (:class:`jaxdist.rules.Geometry`),
         those from the anchor (:class:`jaxdist.rules.Radii`), or
@@ -118,10 +125,12 @@ class AggregationRule:
         each of them keeps other coordinates.
       anchor: What ``mix`` sees besides the workers, as the last: ``"previous"``,
         the result of the step before (0 at first), ``"reference"``, an extra argument
-        of ``update``, a function ``rows [W, s] -> [s]``, coordinate by coordinate, the
-        index of a worker, or None.
+        of ``update``, a rule that reduces coordinate by coordinate, the index of a
+        worker, or None.
       init: ``(num_workers) -> memory``, small and equal on all workers.
       requires: ``(num_workers) -> None``; raises for what ``contract`` does not say.
+      reduce_weighted: ``(rows [m, s], weight [m]) -> [s]``: ``reduce`` where rows of
+        weight 0 do not count, or None.
     """
 
     name: str
@@ -131,9 +140,10 @@ class AggregationRule:
     sees: type[Sight] = _geometry.Geometry
     linear: bool = False
     needs_aligned: bool = False
-    anchor: str | Callable[[jax.Array], jax.Array] | int | None = None
+    anchor: "str | AggregationRule | int | None" = None
     init: Callable[[int], Any] = no_memory
     requires: Callable[[int], None] = _accept_any
+    reduce_weighted: Callable[[jax.Array, jax.Array], jax.Array] | None = None
 
     def __repr__(self):
         return self.name
@@ -149,8 +159,28 @@ class AggregationRule:
             )
         self.requires(num_workers)
 
+    @property
+    def keeps_previous(self) -> bool:
+        """Whether the anchor is the result of the step before."""
+        return self.anchor == "previous"
+
+    @property
+    def takes_reference(self) -> bool:
+        """Whether the anchor is an extra argument of ``update``."""
+        return self.anchor == "reference"
+
+    @property
+    def trusted_worker(self) -> int | None:
+        """The index of the worker that is the anchor, if one is."""
+        return self.anchor if isinstance(self.anchor, int) else None
+
     def __call__(
-        self, stacked: Any, key: jax.Array | None = None, *, anchor: Any = None
+        self,
+        stacked: Any,
+        key: jax.Array | None = None,
+        *,
+        anchor: Any = None,
+        weight: Any = None,
     ) -> Any:
         """Aggregate stacked gradients.
 
@@ -159,13 +189,16 @@ class AggregationRule:
           key: Typed key for rules that draw; a fixed one when None.
           anchor: Pytree of arrays ``[...]``: the previous result or the reference of
             rules that have one. Zeros when None, for a previous result.
+          weight: ``[W]``, at least 0, no unit: how much each worker counts, for rules
+            that weigh; 0 is absent, for every rule. All count alike when None.
 
         Returns:
           Pytree of arrays ``[...]`` with the dtypes of ``stacked``.
 
         Raises:
-          ValueError: If the leaves disagree on W, if the rule cannot work with W, or
-            if ``anchor`` is given or missing against what the rule needs.
+          ValueError: If the leaves disagree on W, if the rule cannot work with W, if
+            ``anchor`` is given or missing against what the rule needs, if ``weight``
+            has another shape than ``[W]``, or if the rule knows no absent workers.
         """
         leaves, treedef = jax.tree.flatten(stacked)
         if not leaves:
@@ -182,10 +215,15 @@ class AggregationRule:
         if self._has_anchor(anchor):
             parts = [jnp.asarray(part) for part in treedef.flatten_up_to(anchor)]
             given = joined(parts, 1)[0]
+        if weight is not None:
+            weight = _checked_weight(weight, num_workers)
+            rows = jnp.where(weight[:, None] > 0, rows, 0)
         key = jax.random.key(0) if key is None else key
-        whole = {"whole": self.part(rows, given)}
-        verdict = apply_rule(self, whole, _only_value, key, self.init(num_workers))
-        merged = verdict.merged["whole"]
+        whole = {"whole": self.contributions(rows, given, weight)}
+        applied = apply_rule(
+            self, whole, _only_value, key, self.init(num_workers), weight
+        )
+        merged = applied.results["whole"]
         parts = _tree.split_flat(merged, (math.prod(leaf.shape[1:]) for leaf in leaves))
         return treedef.unflatten(
             part.reshape(leaf.shape[1:]).astype(leaf.dtype)
@@ -198,62 +236,117 @@ class AggregationRule:
             raise ValueError(
                 f"`anchor` must be None for {self.name}, which takes none."
             )
-        if anchor is None and self.anchor == "reference":
+        if anchor is None and self.takes_reference:
             raise ValueError(
                 f"`anchor` must be the reference gradient that {self.name} compares "
                 "all workers with, got None."
             )
         return anchor is not None
 
-    def part(self, rows: jax.Array, anchor: jax.Array | None = None) -> "Contributions":
+    def contributions(
+        self,
+        rows: jax.Array,
+        anchor: jax.Array | None = None,
+        weight: jax.Array | None = None,
+    ) -> "Contributions":
         """Return the rows ``[W, s]`` with what the rule compares them with.
 
         Args:
-          rows: The workers' contributions, at least float32.
+          rows: The workers' contributions, at least float32; finite where absent.
           anchor: ``[s]``, the reference or the previous result, which is 0 when None.
+          weight: ``[W]``, 0 for workers that are absent, or None.
         """
-        if callable(self.anchor):
-            return Contributions(rows, _columns.map_columns(self.anchor, rows))
-        if isinstance(self.anchor, int):
-            return Contributions(rows, rows[self.anchor])
+        if isinstance(self.anchor, AggregationRule):
+            return Contributions(rows, _reduce_columns(self.anchor, rows, weight))
+        if self.trusted_worker is not None:
+            return Contributions(rows, rows[self.trusted_worker])
         if self.anchor is not None and anchor is None:
             return Contributions(rows, jnp.zeros_like(rows[0]))
         return Contributions(rows, anchor)
 
-    def combine(
+    def apply(
         self,
-        part: "Contributions",
-        weights: jax.Array | None,
+        contributions: "Contributions",
+        mixture: jax.Array | None,
         all_finite: jax.Array | bool = False,
+        weight: jax.Array | None = None,
     ) -> jax.Array:
         """Turn one shard of all contributions into one ``[s]``.
 
         Args:
-          part: The workers' contributions to this shard, at least float32.
-          weights: ``[m, W]`` or ``[W]`` of ``mix`` for the whole gradient, with an
+          contributions: To this shard, at least float32.
+          mixture: ``[m, W]`` or ``[W]`` of ``mix`` for the whole gradient, with an
             anchor's last; None for rules that do not mix.
           all_finite: Whether all contributions are known to be; shape ().
+          weight: ``[W]``, 0 for workers that are absent, or None.
         """
-        rows, anchor = part
+        rows, anchor = contributions
         if self.linear:
             alike = jnp.ones_like(rows, shape=rows.shape[:1])
-            return _at_once(alike, part) / alike.size
-        if weights is None:
-            return _columns.map_columns(self.reduce, rows)
-        weights = weights.astype(rows.dtype)
-        if weights.ndim == 2 and weights.shape[0] == 1:
-            return _weighted_sum(weights[0], part, all_finite)
+            if weight is None:
+                return _at_once(alike, contributions) / alike.size
+            shares = mean_shares(weight.astype(rows.dtype))
+            return _at_once(shares, contributions)
+        if mixture is None:
+            return _reduce_columns(self, rows, weight)
+        mixture = mixture.astype(rows.dtype)
+        if mixture.ndim == 2 and mixture.shape[0] == 1:
+            return _weighted_sum(mixture[0], contributions, all_finite)
         if anchor is not None:
             rows = jnp.concatenate([rows, anchor[None]])
-        return _mixed_and_reduced(weights, rows, self.reduce)
+        return _mixed_and_reduced(mixture, rows, self, weight)
 
     def trusts(
-        self, num_nonfinite: jax.Array | int, num_workers: int
+        self,
+        num_nonfinite: jax.Array | int,
+        num_workers: int,
+        num_absent: jax.Array | None = None,
     ) -> jax.Array | bool:
-        """Whether a result can be trusted although some workers are not finite."""
+        """Whether a result can be trusted although some workers are not finite.
+
+        Args:
+          num_nonfinite: Workers that are there and not finite.
+          num_workers: W.
+          num_absent: Workers that are absent; None where no weights are known.
+        """
+        if num_absent is None:
+            if self.contract.num_byzantine is None:
+                return True
+            return num_nonfinite <= self.contract.num_byzantine(num_workers)
+        most = count_table(self._most_nonfinite, num_workers)
+        return num_nonfinite <= most[num_workers - num_absent]
+
+    def _most_nonfinite(self, num_workers: int) -> int:
+        """Return how many of so many workers may be not finite; -1 if out of range."""
+        if not num_workers:
+            return -1
         if self.contract.num_byzantine is None:
-            return True
-        return num_nonfinite <= self.contract.num_byzantine(num_workers)
+            return num_workers
+        try:
+            self.check(num_workers)
+        except ValueError:
+            return -1
+        return self.contract.num_byzantine(num_workers)
+
+    def check_weight(self) -> None:
+        """Raise when the rule does not know that workers can be absent."""
+        if not (self.linear or self.contract.knows_absent):
+            raise ValueError(
+                f"`weight` was given, but the rule {self.name} does not say that it "
+                "leaves out workers of weight 0. If it does, make it with a "
+                "RuleContract(knows_absent=True); else call update without `weight`."
+            )
+
+
+def count_table(function: Callable[[int], int], num_workers: int) -> jax.Array:
+    """Return what a function says of 0 to W workers, int32 ``[W + 1]``."""
+    return jnp.asarray([function(n) for n in range(num_workers + 1)], jnp.int32)
+
+
+def mean_shares(weight: jax.Array) -> jax.Array:
+    """Return the share ``[W]`` of each worker in a mean; 0 where nobody is there."""
+    total = jnp.sum(weight)
+    return weight / jnp.where(total > 0, total, 1)
 
 
 class Contributions(NamedTuple):
@@ -266,63 +359,97 @@ class Contributions(NamedTuple):
 class Applied(NamedTuple):
     """What a rule made of the rows, and what it knows of the workers."""
 
-    merged: dict[Any, jax.Array]  # of each part [s]
-    weights: jax.Array | None  # [m, W] or [W] of rules that mix, an anchor's last
+    results: dict[Any, jax.Array]  # of each part [s]
+    mixture: jax.Array | None  # [m, W] or [W] of rules that mix, an anchor's last
     memory: Any  # of the rule
-    num_nonfinite: jax.Array  # int32, shape (): workers that are not finite
+    num_nonfinite: jax.Array  # int32, shape (): workers that are there, not finite
+
+
+SumOfParts = Callable[[Mapping[Any, jax.Array], str], jax.Array]
 
 
 def apply_rule(
     rule: AggregationRule,
     parts: Mapping[Any, Contributions],
-    sum_of_parts: Callable[[Mapping[Any, jax.Array]], jax.Array],
+    sum_of_parts: SumOfParts,
     key: jax.Array,
     memory: Any,
+    weight: jax.Array | None = None,
 ) -> Applied:
     """Apply a rule to the parts of one gradient, of which there is at least one.
 
     Args:
       rule: The rule.
       parts: Of the gradient.
-      sum_of_parts: Adds up what is known of each part, wherever parts are.
+      sum_of_parts: Adds up what is known of each part, wherever parts are; takes also
+        what it is.
       key: The same wherever parts are.
       memory: Of the rule.
+      weight: ``[W]``, 0 for workers that are absent, whose rows are finite; or None.
     """
     num_workers = next(iter(parts.values())).rows.shape[0]
-    weights, finite = None, jnp.ones(num_workers, bool)
+    present = jnp.ones(num_workers, bool) if weight is None else weight > 0
+    if weight is not None:
+        rule.check_weight()
+    mixture, finite = None, present
     if rule.mix is not None:
         seen = {k: rule.sees.of(*part).as_array() for k, part in parts.items()}
-        sight = rule.sees.from_array(sum_of_parts(seen))
-        weights, memory = rule.mix(sight, key, memory)
+        sight = rule.sees.from_array(sum_of_parts(seen, rule.sees.what))
         finite, all_finite = sight.finite[:num_workers], jnp.all(sight.finite)
-        merged = {k: rule.combine(p, weights, all_finite) for k, p in parts.items()}
+        mixture, memory = rule.mix(sight.with_weight(weight), key, memory)
+        results = {
+            k: rule.apply(part, mixture, all_finite, weight)
+            for k, part in parts.items()
+        }
     elif rule.contract.num_byzantine is not None:
-        reduced = {k: _reduced_rows(rule, part.rows) for k, part in parts.items()}
+        reduced = {k: _reduced_rows(rule, p.rows, weight) for k, p in parts.items()}
         bad = {k: (~good).astype(row.dtype) for k, (row, good) in reduced.items()}
-        finite = sum_of_parts(bad) == 0
-        merged = {k: row for k, (row, _) in reduced.items()}
+        finite = sum_of_parts(bad, "not finite") == 0
+        results = {k: row for k, (row, _) in reduced.items()}
     else:
-        merged = {k: rule.combine(part, None) for k, part in parts.items()}
-    num_nonfinite = jnp.sum(~finite, dtype=jnp.int32)
-    trusted = rule.trusts(num_nonfinite, num_workers)
-    merged = {k: jnp.where(trusted, row, 0) for k, row in merged.items()}
-    return Applied(merged, weights, memory, num_nonfinite)
+        results = {k: rule.apply(p, None, weight=weight) for k, p in parts.items()}
+    num_nonfinite = jnp.sum(present & ~finite, dtype=jnp.int32)
+    num_absent = None if weight is None else jnp.sum(~present, dtype=jnp.int32)
+    trusted = rule.trusts(num_nonfinite, num_workers, num_absent)
+    results = {k: jnp.where(trusted, row, 0) for k, row in results.items()}
+    return Applied(results, mixture, memory, num_nonfinite)
 
 
-def _only_value(values: Mapping[Any, jax.Array]) -> jax.Array:
+def _only_value(values: Mapping[Any, jax.Array], what: str) -> jax.Array:
     """Return what is known of a gradient that is in one part."""
+    del what
     (value,) = values.values()
     return value
 
 
+def _reduce_columns(
+    rule: AggregationRule, rows: jax.Array, weight: jax.Array | None
+) -> jax.Array:
+    """Reduce a few columns at a time, leaving out the rows of weight 0."""
+    return _columns.map_columns(_reduction(rule, weight), rows)
+
+
+def _reduction(rule, weight):
+    """Return ``rows [m, s] -> [s]`` of the rule, for rows of these weights."""
+    if weight is None:
+        return rule.reduce
+    if rule.reduce_weighted is None:
+        raise ValueError(
+            f"`weight` was given, but the rule {rule.name} has no `reduce_weighted` "
+            "that leaves out rows of weight 0."
+        )
+    return lambda rows: rule.reduce_weighted(rows, weight.astype(rows.dtype))
+
+
 def _reduced_rows(
-    rule: AggregationRule, rows: jax.Array
+    rule: AggregationRule, rows: jax.Array, weight: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Return the rows reduced without mixing, and which of them are finite, ``[W]``."""
+    reduction = _reduction(rule, weight)
 
     def reduce(columns):
         good = functools.reduce(operator.and_, [jnp.isfinite(row) for row in columns])
-        return rule.reduce(columns), jnp.all(good)
+        return reduction(columns), jnp.all(good)
 
     reduced, all_finite = _columns.map_columns_and_all(reduce, rows)
 
@@ -340,51 +467,71 @@ def _reduced_rows(
     return reduced, found[1]
 
 
-def _weighted_sum(weights, part, all_finite):
-    """Return ``weights [W] @ rows [W, s]``, deaf to rows without weight."""
+def _weighted_sum(shares, contributions, all_finite):
+    """Return ``shares [W] @ rows [W, s]``, deaf to rows whose share is 0."""
     if all_finite is False:
-        return _one_by_one(weights, part)
-    return jax.lax.cond(all_finite, _at_once, _one_by_one, weights, part)
+        return _one_by_one(shares, contributions)
+    return jax.lax.cond(all_finite, _at_once, _one_by_one, shares, contributions)
 
 
-def _at_once(weights, part):
+def _at_once(shares, contributions):
     """Multiply: this reads few rows at a time, three times faster than a sum of 64."""
-    rows, anchor = part
-    total = _geometry.exact_product(weights[: rows.shape[0]], rows)
-    return total if anchor is None else total + weights[-1] * anchor
+    rows, anchor = contributions
+    total = _geometry.exact_product(shares[: rows.shape[0]], rows)
+    return total if anchor is None else total + shares[-1] * anchor
 
 
-def _one_by_one(weights, part):
-    """Add up: a weight of zero silences a NaN, as it does not in a product."""
-    rows = [*part.rows] if part.anchor is None else [*part.rows, part.anchor]
+def _one_by_one(shares, contributions):
+    """Add up: a share of zero silences a NaN, as it does not in a product."""
+    rows, anchor = contributions
+    rows = [*rows] if anchor is None else [*rows, anchor]
     terms = (
-        weight * jnp.where(jnp.isfinite(row), row, 0)
-        for weight, row in zip(weights, rows, strict=True)
+        share * jnp.where(jnp.isfinite(row), row, 0)
+        for share, row in zip(shares, rows, strict=True)
     )
     return functools.reduce(operator.add, terms)
 
 
-def _mixed_and_reduced(weights, rows, reduce):
+def _mixed_and_reduced(mixture, rows, rule, weight):
     """Mix and reduce few columns at a time: all mixed rows at once need not exist."""
+    reduction = _reduction(rule, _weight_of_mixtures(mixture, weight))
 
     def mixed_and_reduced(columns):
-        return reduce(
-            _mixed_rows(weights, jnp.where(jnp.isfinite(columns), columns, 0))
-        )
+        usable = jnp.where(jnp.isfinite(columns), columns, 0)
+        return reduction(_mixed_rows(mixture, usable))
 
     return _columns.map_columns(mixed_and_reduced, rows)
 
 
-def _mixed_rows(weights, rows):
-    """Return ``weights [m, W] @ rows [W, s]``, or the rows scaled by ``[W]``."""
-    if weights.ndim == 1:
-        return weights[:, None] * rows
-    return jnp.matmul(weights, rows, precision="highest")
+def _weight_of_mixtures(mixture, weight):
+    """Return how much each row counts after mixing; None where all count alike."""
+    if weight is None or mixture.ndim == 1:
+        return weight
+    present = jnp.any(mixture != 0, axis=1)
+    alike = weight if mixture.shape[0] == weight.shape[0] else 1
+    return jnp.where(present, alike, 0)
+
+
+def _mixed_rows(mixture, rows):
+    """Return ``mixture [m, W] @ rows [W, s]``, or the rows scaled by ``[W]``."""
+    if mixture.ndim == 1:
+        return mixture[:, None] * rows
+    return jnp.matmul(mixture, rows, precision="highest")
 
 
 def finite_rows(rows: jax.Array) -> jax.Array:
     """Return which rows of ``[W, n]`` are finite, without an array of their size."""
     return jnp.isfinite(jnp.sum(rows * _LOWERED, axis=1))
+
+
+def _checked_weight(weight: Any, num_workers: int) -> jax.Array:
+    """Return the weights ``[W]``; those that are no weights are 0."""
+    weight = jnp.asarray(weight, jnp.float32)
+    if weight.shape != (num_workers,):
+        raise ValueError(
+            f"`weight` must have the shape [W] = ({num_workers},), got {weight.shape}."
+        )
+    return _weight.usable_weight(weight)
 
 
 def _shared_leading_axis(leaves: list[jax.Array]) -> int:

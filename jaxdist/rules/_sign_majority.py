@@ -39,10 +39,19 @@ def sign_majority() -> _rule.AggregationRule:
         lambda num_workers: (num_workers - 1) // 2,
         translation_equivariant=False,
         scale_equivariant=False,
+        knows_absent=True,
     )
     return _rule.AggregationRule(
-        "sign_majority()", _vote_of_rows, contract=contract, needs_aligned=True
+        "sign_majority()",
+        _vote_of_rows,
+        contract=contract,
+        needs_aligned=True,
+        reduce_weighted=_vote_of_present,
     )
+
+
+def _vote_of_present(rows, weight):
+    return _vote_of_rows(jnp.where(weight[:, None] > 0, rows, 0))
 
 
 @jax.custom_jvp

@@ -88,6 +88,7 @@ def _find_smallest(geometry: _geometry.Geometry, num_byzantine: int) -> jax.Arra
     def solve(search):
         numbers = jax.lax.dynamic_slice_in_dim(order, search.solved, together)
         kept = _subsets.subset_members(numbers, num_byzantine, distances.shape[0])
+        kept &= geometry.present[None]
         values = _largest_eigenvalues(distances, kept)
         without = jnp.all(~kept | geometry.finite[None], axis=1)
         values = jnp.where(without & jnp.isfinite(values), values, jnp.inf)

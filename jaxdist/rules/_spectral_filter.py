@@ -80,13 +80,20 @@ def spectral_filter(
         del key
         measure = _spectrum.measure_spectrum
         if saddle_point:
-            most = _largest_removal(f, geometry.finite.shape[0])
+            most = _largest_removal(
+                f,
+                geometry.num_present(
+                    geometry.finite.shape[0], geometry.squared_norms.dtype
+                ),
+            )
             measure = functools.partial(_saddle_point.measure_saddle_point, most=most)
         counts = _filter_rounds(geometry, measure, f, deviation**2, tight)
         counts = counts if tight else (counts > 0).astype(counts.dtype)
         return (counts / jnp.maximum(jnp.sum(counts), 1))[None], memory
 
-    contract = _rule.RuleContract(_rule.constant_count(f), scale_equivariant=False)
+    contract = _rule.RuleContract(
+        _rule.constant_count(f), scale_equivariant=False, knows_absent=True
+    )
     options = ", tight" * tight + ", saddle_point" * saddle_point
     name = f"spectral_filter({f}, {deviation}{options})"
     return _rule.AggregationRule(name, mix=mix, contract=contract)
@@ -108,7 +115,9 @@ class _Round(NamedTuple):
 
 def _filter_rounds(geometry, measure, num_byzantine, limit, tight):
     """Return how much each worker counts in the end, ``[W]``."""
-    num_workers = geometry.finite.shape[0]
+    num_workers = geometry.num_present(
+        geometry.finite.shape[0], geometry.squared_norms.dtype
+    )
 
     def look(counts):
         found = measure(geometry, counts)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks
 from jaxdist.rules import _rule
-from jaxdist.rules.numerics import _sorting
+from jaxdist.rules.numerics import _present, _sorting
 
 
 def trimmed_mean(
@@ -60,12 +60,26 @@ def trimmed_mean(
         mean = _sorting.kept_total(cut) / number.astype(rows.dtype)
         return jnp.where(cut.num_bad <= f, mean, 0)
 
+    def reduce_weighted(rows, weight):
+        values = _present.sort_present(rows, weight)
+        f = _rule.count_table(num_trimmed, rows.shape[0])[values.num_rows]
+        mean = _present.trimmed_mean_of_present(values, f)
+        return jnp.where(values.num_bad <= f, mean, 0)
+
     def kappa(num_workers, _):
         f = num_trimmed(num_workers)
         return f / (num_workers - 2 * f)
 
-    contract = _rule.RuleContract(num_trimmed, kappa=kappa, in_hull=True)
-    return _rule.AggregationRule(name, reduce, contract=contract, needs_aligned=True)
+    contract = _rule.RuleContract(
+        num_trimmed, kappa=kappa, in_hull=True, knows_absent=True
+    )
+    return _rule.AggregationRule(
+        name,
+        reduce,
+        contract=contract,
+        needs_aligned=True,
+        reduce_weighted=reduce_weighted,
+    )
 
 
 def _trimmed_count(num_byzantine, fraction):

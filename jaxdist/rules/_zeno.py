@@ -62,7 +62,9 @@ def zeno(
         descent = learning_rate * geometry.products()
         losses = penalty * geometry.squared_norms[:-1] - descent
         losses = jnp.where(geometry.finite[:-1], losses, jnp.inf)
-        weights = _lowest.mean_weights(losses, losses.shape[0] - f)
+        weights = _lowest.mean_weights(
+            losses, geometry.num_present(losses.shape[0]) - f
+        )
         weights = jnp.where(geometry.finite[-1], weights, 0)
         return jnp.pad(weights, ((0, 0), (0, 1))), memory
 
@@ -72,6 +74,7 @@ def zeno(
         limit="f < W",
         translation_equivariant=False,
         scale_equivariant=False,
+        knows_absent=True,
     )
     name = f"zeno({f}, {learning_rate}, {penalty})"
     return _rule.AggregationRule(

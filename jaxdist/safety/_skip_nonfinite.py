@@ -1,13 +1,12 @@
 """Skip nonfinite: all workers leave out a step that is bad for one of them."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _collectives, _traffic, _tree
+from jaxdist import _checks, _collectives, _traffic, _tree, _weight
 
 
 class SkipNonfiniteState(NamedTuple):
@@ -39,7 +38,8 @@ def skip_nonfinite(
 
     Returns:
       A transformation with the updates and the state of ``inner``, and zeros and the
-      old state in a skipped step. ``skipped`` in its state counts those.
+      old state in a skipped step. ``skipped`` in its state counts those. A worker that
+      is absent (``weight=0``) stops nobody.
 
     Raises:
       ValueError: If ``axis_name`` is no name.
@@ -61,9 +61,8 @@ def skip_nonfinite(
         return SkipNonfiniteState(jnp.zeros((), jnp.int32), inner.init(params))
 
     def update(updates, state, params=None, **extra_args):
-        for shipment in _shipments(axis_name):
-            _traffic.record(init, shipment)
-        finite = _finite_everywhere(updates, axis_name)
+        with _traffic.sender(init, f"skip_nonfinite({axis_name!r})"):
+            finite = _finite_everywhere(updates, extra_args.get("weight"), axis_name)
 
         def or_zeros(leaf):
             return jnp.where(finite, leaf, jnp.zeros_like(leaf))
@@ -81,17 +80,14 @@ def skip_nonfinite(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _finite_everywhere(updates: Any, axis_name: _collectives.AxisName) -> jax.Array:
-    """Return whether all updates of all workers are finite, equal on all of them."""
+def _finite_everywhere(
+    updates: Any, weight: Any, axis_name: _collectives.AxisName
+) -> jax.Array:
+    """Return whether all updates of all workers that are there are finite."""
     finite = jnp.asarray(True)
     for leaf in jax.tree.leaves(updates):
         finite &= jnp.all(jnp.isfinite(leaf))
-    return _collectives.psum((~finite).astype(jnp.int32), axis_name) == 0
-
-
-def _shipments(axis_name: _collectives.AxisName) -> Iterator[_traffic.Shipment]:
-    """Yield what travels per step."""
-    nbytes = _traffic.all_reduce_bytes(4, _collectives.axis_size(axis_name))
-    yield _traffic.Shipment(
-        f"skip_nonfinite({axis_name!r})", "(finite)", (), "-", "psum", nbytes, 0.0, 0.0
-    )
+    if weight is not None:
+        finite |= _weight.own_weight(weight, axis_name) == 0
+    with _traffic.contents([_traffic.Content("(finite)", 4)]):
+        return _collectives.psum((~finite).astype(jnp.int32), axis_name) == 0

@@ -111,19 +111,20 @@ def accumulate(setting: _run.Setting) -> str:
     what = _run.describe_leaf("normal", leaf)
     with _run.on_inputs(what):
         made = _run.first_encoding(setting.compressor, leaf, keys)
-        added = _run.compiled_quickly(add)(total, made.payload, keys)
-    _require_close(
-        added,
-        _run.exact_array(total) + _run.exact_array(made.seen),
-        f"on {what} `accumulate` does not add what `decode` gives",
-    )
+        for share in (1.0, 0.25):
+            added = _run.compiled_quickly(add)(total, made.payload, keys, share)
+            _require_close(
+                added,
+                _run.exact_array(total) + share * _run.exact_array(made.seen),
+                f"on {what} `accumulate` does not add {share} of what `decode` gives",
+            )
     narrow = setting.like(jnp.bfloat16)
     what = _run.describe_leaf("normal", narrow)
     with _run.on_inputs(what):
         sent = _per_leaf.payload_like(
             setting.compressor, setting.shape, jnp.bfloat16, 1
         )
-        added = jax.eval_shape(add, total, sent, keys)
+        added = jax.eval_shape(add, total, sent, keys, 1.0)
     _run.require_true(
         (added.shape, added.dtype) == (total.shape, total.dtype),
         f"on {what} `accumulate` turns a total of {total.dtype}{list(total.shape)} "

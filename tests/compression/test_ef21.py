@@ -66,8 +66,8 @@ def test_receivers_hold_no_more_than_they_need(rule, route, whole, part):
         "data", rule, jd.compression.ef21(jd.compression.top_k(0.2)), route
     )
     make = jax.vmap(tx.init, axis_name="data", axis_size=NUM_WORKERS, in_axes=None)
-    received = jax.eval_shape(make, jnp.zeros(SIZE)).received
-    for tree, shape in ((received.whole, whole), (received.part.inner_state, part)):
+    estimates = jax.eval_shape(make, jnp.zeros(SIZE)).estimates
+    for tree, shape in ((estimates.whole, whole), (estimates.part.inner_state, part)):
         arrays = [array.shape[1:] for array in jax.tree.leaves(tree)]
         assert arrays == ([] if shape is None else [shape])
 

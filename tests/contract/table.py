@@ -458,7 +458,7 @@ NOT_IN_A_TABLE = {
     "PerWorkerState": "a state",
     "PowerSgdState": "a state",
     "PullToLeaderState": "a state",
-    "Received": "a state",
+    "EstimateState": "a state",
     "RuleContract": "a type",
     "RuleState": "a state",
     "SeenUpdates": "a type",

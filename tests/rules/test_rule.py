@@ -65,12 +65,14 @@ def test_many_columns_are_mixed_as_few_at_once():
     rows = rng.standard_normal((5, 20_003)).astype(np.float32)
     weights = rng.random((4, 5)).astype(np.float32)
     rule = jd.AggregationRule("max", lambda rows: jnp.max(rows, axis=0))
-    part = rule.part(jnp.asarray(rows))
-    got = rule.combine(part, jnp.asarray(weights))
+    part = rule.contributions(jnp.asarray(rows))
+    got = rule.apply(part, jnp.asarray(weights))
     expected = (weights @ rows).max(axis=0)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
     scales = np.diag(weights[:, :4])
-    rule_of_four = rule.combine(rule.part(jnp.asarray(rows[:4])), jnp.asarray(scales))
+    rule_of_four = rule.apply(
+        rule.contributions(jnp.asarray(rows[:4])), jnp.asarray(scales)
+    )
     np.testing.assert_allclose(rule_of_four, (scales[:, None] * rows[:4]).max(axis=0))
 
 

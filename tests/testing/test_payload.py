@@ -82,11 +82,11 @@ def test_blocks_decode_alone():
 def test_accumulate_adds():
     good = jd.compression.top_k(0.2)
     testing.check_compressor(good, properties=["accumulate"])
-    sets = good._replace(accumulate=lambda total, p, k: good.decode(p, total, k))
-    broken(sets, "accumulate", "does not add what `decode` gives")
+    sets = good._replace(accumulate=lambda total, p, k, share: good.decode(p, total, k))
+    broken(sets, "accumulate", "does not add 1.0 of what `decode` gives")
     narrows = good._replace(
-        accumulate=lambda total, p, k: (
-            good.accumulate(total, p, k).astype(p[0].dtype)
+        accumulate=lambda total, p, k, share: (
+            good.accumulate(total, p, k, share).astype(p[0].dtype)
             if good.accumulate
             else total
         )

@@ -23,9 +23,19 @@ def sparse_payload(
 
 
 def accumulate_sparse(
-    total: jax.Array, payload: tuple[jax.Array, jax.Array], keys: Any = None
+    total: jax.Array,
+    payload: tuple[jax.Array, jax.Array],
+    keys: Any = None,
+    share: jax.Array | float = 1.0,
 ) -> jax.Array:
-    """Add a payload whose chunks have as few elements as its shape allows."""
+    """Add a share of a payload whose chunks have as few elements as its shape allows.
+
+    Args:
+      total: A leaf.
+      payload: Values and packed indices.
+      keys: Of no use here: positions travel.
+      share: What the values are multiplied with.
+    """
     del keys  # positions travel
     values, packed = payload
     blocks, chunks, kept = values.shape
@@ -38,7 +48,7 @@ def accumulate_sparse(
     # which would copy the leaf.
     block = jnp.arange(blocks)[:, None]
     added = rows.at[block, starts[None] + indices].add(
-        values.reshape(blocks, -1).astype(rows.dtype), mode="drop"
+        values.reshape(blocks, -1).astype(rows.dtype) * share, mode="drop"
     )
     return _tree.from_blocks(added, total)
 

@@ -9,10 +9,10 @@ def score_ranks(scores: jax.Array) -> jax.Array:
     return jnp.argsort(jnp.argsort(scores, axis=-1, stable=True), axis=-1)
 
 
-def mean_weights(scores: jax.Array, number: int) -> jax.Array:
+def mean_weights(scores: jax.Array, number: jax.Array | int) -> jax.Array:
     """Return weights ``[1, W]`` that average those of the lowest scores ``[W]``.
 
     Ties go to the lowest index. A worker with an infinite score is never chosen.
     """
     chosen = (score_ranks(scores) < number) & jnp.isfinite(scores)
-    return chosen[None].astype(scores.dtype) / number
+    return chosen[None].astype(scores.dtype) / jnp.asarray(number, scores.dtype)

@@ -29,7 +29,7 @@ def neighbour_scores(
         num_workers = distances.shape[0]
         others = ~taken[None] & ~jnp.eye(num_workers, dtype=bool)
         ordered = jnp.sort(jnp.where(others, distances, jnp.inf), axis=1)
-        num_left = num_workers - jnp.sum(taken)
+        num_left = geometry.num_present(num_workers) - jnp.sum(taken)
         # The last of many choices have few left to compare with, but need one.
         num_near = jnp.maximum(num_left - not_counted, jnp.minimum(num_left - 1, 1))
         counted = jnp.arange(num_workers) < num_near
@@ -46,8 +46,15 @@ def _distances(geometry, squared):
     return distances if squared else jnp.sqrt(distances)
 
 
-def take_best(score: Score, geometry: _geometry.Geometry, number: int) -> jax.Array:
+def take_best(
+    score: Score,
+    geometry: _geometry.Geometry,
+    most: int,
+    number: jax.Array | int,
+) -> jax.Array:
     """Take the best of those that are left, again and again; return who, in order.
+
+    Takes ``number`` of them, and fills up with W, which is nobody, to ``most``.
 
     Of those that tie, the one that is nearest to all others that are left comes first.
     """
@@ -66,5 +73,6 @@ def take_best(score: Score, geometry: _geometry.Geometry, number: int) -> jax.Ar
         )
 
     nobody = jnp.zeros_like(geometry.finite)
-    order = jnp.zeros_like(geometry.squared_norms, shape=number, dtype=jnp.int32)
-    return jax.lax.fori_loop(0, number, take, (order, nobody))[0]
+    order = jnp.zeros_like(geometry.squared_norms, shape=most, dtype=jnp.int32)
+    order, _ = jax.lax.fori_loop(0, number, take, (order, nobody))
+    return jnp.where(jnp.arange(most) < number, order, num_workers)

@@ -53,6 +53,7 @@ def products_around(
     scale = jnp.where(largest > 0, largest, 1)
     # Squares of large distances would overflow.
     small = _geometry.Geometry(
-        jnp.where(both, distances / scale, jnp.inf), jnp.where(counted, 0, jnp.inf)
+        squared_norms=jnp.where(counted, 0, jnp.inf),
+        squared_distances=jnp.where(both, distances / scale, jnp.inf),
     )
     return small.centred(weights), scale

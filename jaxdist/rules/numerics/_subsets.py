@@ -57,14 +57,19 @@ def subset_scores(
       num_byzantine: How many are left out.
     """
     num_workers = geometry.finite.shape[0]
+    num_counted = geometry.num_present(num_workers) - num_byzantine
     number = math.comb(num_workers, num_byzantine)
     together = min(number, _TOGETHER)
 
     def some(start):
         numbers = jnp.minimum(start + jnp.arange(together), number - 1)
         kept = subset_members(numbers, num_byzantine, num_workers)
-        found = score(kept)
-        return jnp.where(jnp.any(kept & ~geometry.finite[None], 1), jnp.inf, found)
+        there = kept & geometry.present[None]
+        found = score(there)
+        # Those left out must be among those who are there, W - f without them.
+        all_count = jnp.sum(there, axis=1) == num_counted
+        trusted = all_count & ~jnp.any(there & ~geometry.finite[None], axis=1)
+        return jnp.where(trusted, found, jnp.inf)
 
     starts = jnp.arange(-(-number // together)) * together
     return jax.lax.map(some, starts).reshape(-1)[:number]
@@ -78,7 +83,9 @@ def weights_of(
     kept = (
         subset_members(number[None], num_byzantine, num_workers) & geometry.finite[None]
     )
-    return kept.astype(geometry.squared_norms.dtype) / (num_workers - num_byzantine)
+    number_kept = geometry.num_present(num_workers) - num_byzantine
+    dtype = geometry.squared_norms.dtype
+    return kept.astype(dtype) / jnp.asarray(number_kept, dtype)
 
 
 def finite_distances(geometry: _geometry.Geometry) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Scope: whether a rule judges whole gradients, or each leaf as if it were all."""
+"""Leaf by leaf: a rule that judges each leaf as if it were the whole gradient."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import optax
 SCOPES = ("gradient", "leaf")
 
 
-def leaf_by_leaf(
+def apply_to_each_leaf(
     tx: optax.GradientTransformationExtraArgs,
 ) -> optax.GradientTransformationExtraArgs:
     """Apply a transformation to each leaf alone, with a state for each.
@@ -19,17 +19,17 @@ def leaf_by_leaf(
 
     def init(params):
         leaves, treedef = jax.tree.flatten(params)
-        states = [tx.init(_only(params, i)) for i in range(len(leaves))]
+        states = [tx.init(_only_leaf(params, i)) for i in range(len(leaves))]
         return treedef.unflatten(states)
 
     def update(updates, state, params=None, *, reference=None, **extra_args):
         leaves, treedef = jax.tree.flatten(updates)
         results = [
             tx.update(
-                _only(updates, i),
+                _only_leaf(updates, i),
                 before,
                 params,
-                reference=_only(reference, i),
+                reference=_only_leaf(reference, i),
                 **extra_args,
             )
             for i, before in enumerate(treedef.flatten_up_to(state))
@@ -41,7 +41,7 @@ def leaf_by_leaf(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _only(tree: Any, index: int) -> Any:
+def _only_leaf(tree: Any, index: int) -> Any:
     """Return the tree with nothing but one leaf, which keeps its name."""
     leaves, treedef = jax.tree.flatten(tree)
     return treedef.unflatten(

@@ -4,21 +4,34 @@ import jax.numpy as jnp
 import pytest
 
 import jaxdist as jd
-from jaxdist.aggregation import _plan
+from jaxdist.aggregation import _leaf_plan, _routes
+from tests import harness
 
 LEAF = jnp.zeros((100, 100))
 
 
-def plan(rule=None, compressor=None, downlink=None, route="auto", num_workers=8):
-    return _plan.plan_leaf(
-        "w",
-        LEAF,
-        num_workers,
-        rule=rule or jd.rules.mean(),
-        compressor=compressor or jd.compression.identity(),
-        downlink=downlink,
-        route=route,
+def plan(
+    rule=None,
+    compressor=None,
+    downlink=None,
+    route="auto",
+    num_workers=8,
+    leaf=LEAF,
+    name="w",
+    **more,
+):
+    rule = rule or jd.rules.mean()
+    wanted = _leaf_plan.Wanted(
+        compressor or jd.compression.identity(),
+        downlink,
+        route,
+        rule_name=rule.name,
+        is_mean=rule.linear,
+        needs_aligned=rule.needs_aligned,
+        is_weighted=more.get("weighted", False),
+        is_fixed=rule.keeps_previous,
     )
+    return _leaf_plan.plan_leaf(name, leaf, num_workers, harness.AXIS, wanted)
 
 
 @pytest.mark.parametrize(
@@ -36,24 +49,24 @@ def plan(rule=None, compressor=None, downlink=None, route="auto", num_workers=8)
 )
 def test_auto_takes_the_fewest_bytes(rule, compressor, num_workers, route):
     chosen = plan(rule, compressor, num_workers=num_workers)
-    assert chosen.route == route
-    for other in _plan.ROUTES:
+    assert chosen.route.name == route
+    for other in _routes.ROUTES:
         try:
             candidate = plan(rule, compressor, route=other, num_workers=num_workers)
         except ValueError:
             continue
-        assert _plan.bytes_sent(candidate) >= _plan.bytes_sent(chosen)
+        assert candidate.nbytes_sent() >= chosen.nbytes_sent()
 
 
 def test_bytes_follow_the_formulas():
     sign, b = jd.compression.scaled_sign(), 1250 + 4
-    assert _plan.bytes_sent(plan(route="psum")) == 2 * 7 / 8 * 40_000
-    assert _plan.bytes_sent(plan(compressor=sign, route="gather")) == 7 * b
+    assert plan(route="psum").nbytes_sent() == 2 * 7 / 8 * 40_000
+    assert plan(compressor=sign, route="gather").nbytes_sent() == 7 * b
     scatter = plan(compressor=sign, route="scatter")
-    assert _plan.bytes_sent(scatter) == 7 / 8 * 8 * (157 + 4) + 7 / 8 * 40_000
+    assert scatter.nbytes_sent() == 7 / 8 * 8 * (157 + 4) + 7 / 8 * 40_000
     both = plan(compressor=sign, downlink=sign)
-    assert both.route == "scatter"
-    assert _plan.bytes_sent(both) == 2 * 7 * (157 + 4)
+    assert both.route.has_parts
+    assert both.nbytes_sent() == 2 * 7 * (157 + 4)
 
 
 @pytest.mark.parametrize(
@@ -85,33 +98,28 @@ def test_what_does_not_split_cannot_scatter():
         plan(compressor=whole, downlink=jd.compression.scaled_sign())
     with pytest.raises(ValueError, match="`downlink` .* shape of a whole leaf"):
         plan(downlink=whole)
-    assert plan(compressor=whole).route == "gather"
+    assert plan(compressor=whole).route.name == "gather"
 
 
 @pytest.mark.parametrize("rule", [jd.rules.median(), jd.rules.trimmed_mean(1)])
 def test_coordinate_wise_rules_need_the_same_coordinates(rule):
     with pytest.raises(ValueError, match="keep different coordinates.*krum"):
-        _plan.check_pair(rule, jd.compression.top_k(0.1))
+        _leaf_plan.check_alignment(
+            rule.name, rule.needs_aligned, jd.compression.top_k(0.1)
+        )
     for aligned in (
         jd.compression.scaled_sign(),
         jd.compression.random_k(0.1),
         jd.compression.qsgd(8),
     ):
-        _plan.check_pair(rule, aligned)
-    _plan.check_pair(jd.rules.krum(1), jd.compression.top_k(0.1))
+        _leaf_plan.check_alignment(rule.name, rule.needs_aligned, aligned)
+    _leaf_plan.check_alignment("krum(1)", False, jd.compression.top_k(0.1))
 
 
 def test_padding_is_counted():
-    odd = _plan.plan_leaf(
-        "w",
-        jnp.zeros(9),
-        8,
-        rule=jd.rules.median(),
-        compressor=jd.compression.identity(),
-        downlink=None,
-        route="scatter",
-    )
-    shipment, flags = _plan.shipments([odd], jd.rules.median(), "aggregate")
+    tx = jd.aggregate(harness.AXIS, jd.rules.median(), route="scatter")
+    shipment, flags = jd.communication_report(tx, jnp.zeros(9), 8).shipments
+    assert flags.leaf == "(not finite)"
     assert flags.nbytes == 2 * 7 / 8 * 8 * 4
     assert shipment.nbytes == 2 * 7 / 8 * 16 * 4  # two elements for each of eight
     assert shipment.padding == 2 * 7 / 8 * 7 * 4
@@ -119,18 +127,18 @@ def test_padding_is_counted():
 
 def test_complex_leaves_only_where_nothing_compares_them():
     leaf = jnp.zeros(3, jnp.complex64)
-    arguments = dict(downlink=None, route="auto")
-    _plan.plan_leaf(
-        "w",
-        leaf,
-        8,
-        rule=jd.rules.mean(),
-        compressor=jd.compression.identity(),
-        **arguments,
-    )
+    plan(leaf=leaf)
     for rule, compressor in (
         (jd.rules.median(), jd.compression.identity()),
         (jd.rules.mean(), jd.compression.top_k(0.1)),
     ):
         with pytest.raises(TypeError, match="leaf 'w' is complex64"):
-            _plan.plan_leaf("w", leaf, 8, rule=rule, compressor=compressor, **arguments)
+            plan(rule, compressor, leaf=leaf)
+
+
+def test_weights_need_the_estimates_of_all_workers():
+    ef21 = jd.compression.ef21(jd.compression.top_k(0.1))
+    assert plan(compressor=ef21).estimate.shape == (10_000,)
+    weighted = plan(compressor=ef21, weighted=True)
+    assert weighted.estimate.shape == (8, 10_000)
+    assert plan(weighted=True).averages and not weighted.averages

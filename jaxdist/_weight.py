@@ -1,0 +1,66 @@
+"""Weight: how much a worker counts, as `tx.update(..., weight=w)` says; 0 is absent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _checks, _collectives, _traffic
+
+Weight = Any  # scalar, or a mapping from axis names to scalars
+
+
+def own_weight(weight: Weight, axis_name: _collectives.AxisName) -> jax.Array:
+    """Return this worker's weight, float32 of shape (), 0 where it is no weight.
+
+    Args:
+      weight: Scalar of at least 0; or a mapping from each axis that is communicated
+        over to such a scalar, 1 where an axis is missing.
+      axis_name: Of the workers.
+    """
+    if isinstance(weight, Mapping):
+        weight = weight.get(axis_name, 1.0)
+    if jnp.ndim(weight):
+        raise ValueError(
+            "`weight` must be one number for each worker, a scalar of at least 0, got "
+            f"shape {jnp.shape(weight)}."
+        )
+    _checks.real("weight", weight, 0.0)
+    return usable_weight(jnp.asarray(weight, jnp.float32))
+
+
+def usable_weight(weight: jax.Array) -> jax.Array:
+    """Return the weight, and 0 where it is negative or not finite: who says so errs."""
+    return jnp.where((weight > 0) & jnp.isfinite(weight), weight, 0)
+
+
+def gather_weights(own: jax.Array, axis_name: _collectives.AxisName) -> jax.Array:
+    """Return the weights of all workers, float32 ``[W]``, equal on all of them."""
+    with _traffic.contents([_traffic.Content("(weights)", 4)]):
+        return _collectives.all_gather(own, axis_name)
+
+
+def check_levels(
+    weight: Weight, updates: Any, axis_name: _collectives.AxisName
+) -> None:
+    """Raise when a weight varies over more axes than the updates that it weighs.
+
+    Args:
+      weight: A scalar, typed as varying over what it varies over.
+      updates: Of the workers of ``axis_name``.
+      axis_name: Of these workers.
+    """
+    if isinstance(weight, Mapping):
+        return
+    over = set(_collectives.other_axes(jnp.asarray(weight), axis_name))
+    for leaf in jax.tree.leaves(updates):
+        over -= set(_collectives.other_axes(leaf, axis_name))
+    if over:
+        names = sorted(over)
+        raise ValueError(
+            f"`weight` differs over {names}, over which the updates for {axis_name!r} "
+            "are equal already. Give each level of the network its own weight, for "
+            f"example weight={{{names[0]!r}: w, {axis_name!r}: total of w over "
+            f"{names[0]!r}}}."
+        )

@@ -1,0 +1,287 @@
+"""An aggregation, bound once: what it starts with, and one step of it."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _collectives, _random, _traffic, _tree, _weight, _worker_state
+from jaxdist.aggregation import (
+    _leaf_plan,
+    _merge,
+    _receiver_memory,
+    _rule_state,
+    _send_back,
+    _transport,
+    _workers,
+)
+from jaxdist.compression import _joint, _per_leaf, _stages
+from jaxdist.rules import _rule
+
+
+class AggregateState(NamedTuple):
+    """State of :func:`aggregate`."""
+
+    count: jax.Array  # int32, shape (); equal on all workers
+    key: jax.Array  # typed key, shape (); equal on all workers
+    uplink: _worker_state.PerWorkerState  # tree of compressor states; varies
+    downlink: _worker_state.PerWorkerState  # the same for the way back; varies
+    estimates: _receiver_memory.EstimateState
+    rule: _rule_state.RuleState
+
+
+# The object itself tells reports which transformation sends something.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Aggregation:
+    """What :func:`aggregate` was asked for, checked."""
+
+    axis_name: _collectives.AxisName
+    model_axis_name: _collectives.AxisName | None
+    rule: _rule.AggregationRule
+    stages: list[_stages.Stage]  # of compressor and downlink
+    route: str
+    weighted: bool
+    metrics: bool
+    key: jax.Array
+
+    def plan_leaves(
+        self, compressor: Any, downlink: Any, names: list[str], leaves: list[Any]
+    ) -> list[_leaf_plan.LeafPlan]:
+        """Return how each leaf travels."""
+        rule = self.rule
+        wanted = _leaf_plan.Wanted(
+            *(compressor, downlink, self.route),
+            rule_name=rule.name,
+            is_mean=rule.linear,
+            needs_aligned=rule.needs_aligned,
+            is_weighted=self.weighted,
+            is_fixed=rule.keeps_previous,
+        )
+        num_workers = _collectives.axis_size(self.axis_name)
+        return [
+            _leaf_plan.plan_leaf(name, leaf, num_workers, self.axis_name, wanted)
+            for name, leaf in zip(names, leaves, strict=True)
+        ]
+
+
+def init_state(bound: Aggregation, params: Any) -> AggregateState:
+    """Return the state before the first step."""
+
+    def init_stage(compressor, downlink, params):
+        params, _, policy_of = _joint.join_leaves(compressor, params)
+        compressor, downlink = policy_of(compressor), policy_of(downlink)
+
+        def plan_leaves(names, leaves):
+            return bound.plan_leaves(compressor, downlink, names, leaves)
+
+        axis_name = bound.axis_name
+        uplink = _per_leaf.init_states(compressor, params)
+        back = _init_downlink(downlink, params, axis_name)
+        return AggregateState(
+            jnp.zeros((), jnp.int32),
+            bound.key,
+            _attach_like(uplink, params, axis_name),
+            _attach_like(back, params, axis_name),
+            _init_estimates(plan_leaves, [compressor, downlink], params, axis_name),
+            _rule_state.init_rule_state(
+                plan_leaves, bound.rule, bound.metrics, params, axis_name
+            ),
+        )
+
+    return _stages.init_stages(bound.stages, init_stage, params)
+
+
+def take_step(
+    bound: Aggregation,
+    updates: Any,
+    state: AggregateState,
+    reference: Any,
+    weight: _weight.Weight | None,
+) -> tuple[Any, AggregateState]:
+    """Return one gradient of W, and the state after it."""
+    reference = _rule_state.checked_reference(bound.rule, reference, updates)
+
+    def stage_step(compressor, downlink, updates, state, reference, weight):
+        check_updates(updates, bound.axis_name)
+        reference = _joint.join_leaves(compressor, reference).tree
+        joined = _joint.join_leaves(compressor, updates)
+        plans = _plans_of(bound, compressor, downlink, joined)
+        source = (bound, *(plan.name for plan in plans))
+        with _traffic.sender(source, f"aggregate({bound.axis_name!r})"):
+            workers = _workers.workers_of(bound.axis_name, weight, updates)
+            step = _Step(bound, plans, workers, joined.tree)
+            updates, after = step.run(state, reference)
+        return joined.unbundle(updates), after
+
+    return _stages.run_stage(
+        bound.stages, stage_step, state.count, updates, state, reference, weight
+    )
+
+
+def _plans_of(bound, compressor, downlink, joined):
+    """Return the plans of all leaves, for rules that can work with so many workers."""
+    names, leaves, _ = _tree.flatten_named(joined.tree)
+    bound.rule.check(_collectives.axis_size(bound.axis_name))
+    policies = joined.policy_of(compressor), joined.policy_of(downlink)
+    return bound.plan_leaves(*policies, names, leaves)
+
+
+class _Step(NamedTuple):
+    """One step: encode, travel, merge, send back."""
+
+    bound: Aggregation
+    plans: list[_leaf_plan.LeafPlan]
+    workers: _workers.Workers
+    updates: Any
+
+    def run(self, state, reference):
+        """Return the merged updates and the state after the step."""
+        leaves, treedef = jax.tree.flatten(self.updates)
+        plans, workers, rule = self.plans, self.workers, self.bound.rule
+        uplink, downlink = self._compressor_states(state)
+        estimates, back = _receiver_memory.load_estimates(plans, state.estimates)
+        anchors = _rule_state.anchors_of_leaves(
+            plans, rule, state.rule, reference, workers
+        )
+        step_key = _random.step_key(state.key, state.count)
+        keys = [_random.leaf_key(step_key, stage) for stage in range(3)]
+        scope = _merge.Scope(workers, self.bound.model_axis_name, keys[1])
+        with jax.named_scope("jaxdist.encode"):
+            outgoing, encoded = _transport.encode_leaves(
+                plans, leaves, uplink, keys[0], workers
+            )
+        with jax.named_scope("jaxdist.travel"):
+            arrived, encoded = _transport.exchange(outgoing, leaves, encoded, workers)
+        with jax.named_scope("jaxdist.merge"):
+            merged = _merge.merge_leaves(
+                arrived, estimates, anchors, rule, state.rule.memory, scope
+            )
+        rule_state = _rule_state.next_rule_state(
+            plans, rule, self.bound.metrics, merged, treedef, scope
+        )
+        with jax.named_scope("jaxdist.send_back"):
+            leaves, downlink, back = _send_back.join_parts(
+                merged.leaves, plans, downlink, back, keys[2], workers
+            )
+        uplink = self._states_of_absent(uplink, encoded, outgoing)
+        axis_name = self.bound.axis_name
+        after = AggregateState(
+            _tree.next_count(state.count),
+            state.key,
+            _attach_like(treedef.unflatten(uplink), self.updates, axis_name),
+            _attach_like(treedef.unflatten(downlink), self.updates, axis_name),
+            _receiver_memory.store_estimates(
+                plans, merged.estimates, back, treedef, axis_name
+            ),
+            rule_state,
+        )
+        return self._unless_nobody(treedef.unflatten(leaves), after, state)
+
+    def _compressor_states(self, state):
+        """Return the states of all compressors of both ways, leaf by leaf."""
+        names = [plan.name for plan in self.plans]
+        uplink = _per_leaf.find_states(
+            [plan.compressor for plan in self.plans],
+            names,
+            jax.tree.leaves(self.updates),
+            _worker_state.detach_axis(state.uplink),
+        )
+        downlink = _per_leaf.find_states(
+            [plan.downlink for plan in self.plans],
+            names,
+            [plan.shard for plan in self.plans],
+            _worker_state.detach_axis(state.downlink),
+        )
+        return uplink, downlink
+
+    def _states_of_absent(self, before, after, outgoing):
+        """Return what compressors remember: who is absent has sent nothing."""
+        if self.workers.weight is None:
+            return after
+        here = self.workers.is_present
+
+        def state_of(item, old, new):
+            compressor = item.plan.compressor
+            is_random = compressor.contract.stochastic
+            keys = _workers.keys_of_sender(item.key, self.workers.index, is_random)
+            kept = _per_leaf.state_while_absent(compressor, old, new, keys)
+            return _receiver_memory.keep_while_absent(new, kept, here)
+
+        return list(map(state_of, outgoing, before, after))
+
+    def _unless_nobody(self, updates, after, before):
+        """Return zeros and what was known before, where all workers are absent."""
+        there = self.workers.any_present
+        if there is True:
+            return updates, after
+        zeros = jax.tree.map(jnp.zeros_like, updates)
+        updates = _receiver_memory.keep_while_absent(updates, zeros, there)
+        kept = _receiver_memory.keep_while_absent(after, before, there)
+        memory, whole, part, *_ = kept.rule
+        rule = after.rule._replace(memory=memory, whole=whole, part=part)
+        return updates, kept._replace(count=after.count, rule=rule)
+
+
+def _attach_like(states, leaves, axis_name):
+    """Mark compressor states as each worker's own, sharded as their leaves are."""
+
+    def vary(leaf, state):
+        return _collectives.to_varying(state, _collectives.other_axes(leaf, axis_name))
+
+    return _worker_state.attach_axis(jax.tree.map(vary, leaves, states), axis_name)
+
+
+def _init_downlink(downlink, params, axis_name):
+    """Return the states of the downlink's compressors, for this worker's parts."""
+    if downlink is None:
+        return jax.tree.map(lambda leaf: (), params)
+    bound = _collectives.is_bound(axis_name)
+
+    def init_leaf(path, leaf):
+        chosen = _per_leaf.select_compressor(downlink, _tree.path_name(path), leaf)
+        if bound or jax.tree.leaves(jax.eval_shape(chosen.init, leaf)):
+            leaf = _part_for_downlink(chosen, leaf, axis_name)
+        return chosen.init(leaf)
+
+    return jax.tree.map_with_path(init_leaf, params)
+
+
+def _part_for_downlink(downlink, leaf, axis_name):
+    """Return my part, or say how to make a state whose shape depends on W."""
+    try:
+        return _collectives.own_part(leaf, axis_name)
+    except NameError as error:
+        raise NameError(
+            f"{error} `downlink` {downlink.name} keeps a state for each worker's part "
+            "of a leaf, so the number of workers must be known: make the state with "
+            "jaxdist.init(tx, params, mesh, axis_name), or call tx.init inside "
+            "shard_map, pmap or vmap."
+        ) from None
+
+
+def _init_estimates(plan_leaves, compressors, params, axis_name):
+    """Return zeros wherever the receivers of a leaf must remember."""
+    names, leaves, treedef = _tree.flatten_named(params)
+    if not _receiver_memory.needs_memory(compressors, params):
+        return _receiver_memory.no_estimates(treedef)
+    plans = plan_leaves(names, leaves)
+    return _receiver_memory.init_estimates(plans, treedef, axis_name)
+
+
+def check_updates(updates: Any, axis_name: _collectives.AxisName) -> None:
+    """Raise for leaves that are no gradients, or that were aggregated before."""
+    names, leaves, _ = _tree.flatten_named(updates)
+    for name, leaf in zip(names, leaves, strict=True):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise TypeError(
+                f"`updates` must be floating-point, but leaf {name!r} is {leaf.dtype}. "
+                "Leave it out with optax.masked or optax.partition."
+            )
+        if not _collectives.is_varying(leaf, axis_name):
+            raise ValueError(
+                f"`updates` are already equal on all workers of {axis_name!r} (leaf "
+                f"{name!r}): under shard_map, jax.grad of replicated parameters sums "
+                "over the workers before anything could be compressed or checked. "
+                f"Differentiate with jaxdist.value_and_grad(loss, {axis_name!r})."
+            )

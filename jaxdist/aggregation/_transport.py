@@ -1,0 +1,130 @@
+"""Transport: leaves become payloads, and payloads travel, those of a route together."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxdist import _random, _traffic
+from jaxdist.aggregation import _dialogues, _leaf_plan, _routes, _workers
+
+_SMALL = 2**14  # elements of an array that may wait for a dialogue's first round
+
+
+class Outgoing(NamedTuple):
+    """One leaf before it travels."""
+
+    plan: _leaf_plan.LeafPlan
+    payload: Any  # [blocks, ...]; None where a dialogue finds the mean
+    key: jax.Array  # that all workers share for this leaf
+
+
+class Arrived(NamedTuple):
+    """One leaf that has travelled."""
+
+    plan: _leaf_plan.LeafPlan
+    payload: Any  # the mean payload [1, ...]; else [W, ...], one row per sender
+    key: jax.Array  # that all workers share for this leaf
+    mean: Any = None  # that a dialogue found
+
+    def keys_of(self, worker_index: jax.Array | int) -> _random.Keys:
+        """Return a sender's keys."""
+        is_random = self.plan.compressor.contract.stochastic
+        return _workers.keys_of_sender(self.key, worker_index, is_random)
+
+
+class Message(NamedTuple):
+    """What leaves that travel together have in common.
+
+    Those that are sharded over a model axis and those that are not travel apart:
+    together, all would be typed as varying over it.
+    """
+
+    route: _routes.Route
+    other_axes: tuple[str, ...]  # over which they vary, besides the workers'
+
+
+def messages_of(plans: Sequence[_leaf_plan.LeafPlan]) -> dict[Message, list[int]]:
+    """Return which leaves travel together."""
+    messages: dict[Message, list[int]] = {}
+    for i, plan in enumerate(plans):
+        messages.setdefault(Message(plan.route, plan.other_axes), []).append(i)
+    order = sorted(messages, key=lambda message: message.route.order)
+    return {message: messages[message] for message in order}
+
+
+def encode_leaves(
+    plans: Sequence[_leaf_plan.LeafPlan],
+    leaves: Sequence[jax.Array],
+    states: Sequence[Any],
+    key: jax.Array,
+    workers: _workers.Workers,
+) -> tuple[list[Outgoing], list[Any]]:
+    """Compress this worker's leaves; return what is to travel and the new states."""
+    me = workers.index
+    outgoing, new_states = [], []
+    for i, (plan, leaf, state) in enumerate(zip(plans, leaves, states, strict=True)):
+        item = Outgoing(plan, None, _random.leaf_key(key, i))
+        if plan.dialogue is None:
+            is_random = plan.compressor.contract.stochastic
+            keys = _workers.keys_of_sender(item.key, me, is_random)
+            payload, state = plan.compressor.encode(leaf, state, keys, plan.blocks)
+            item = item._replace(payload=workers.silence_absent(payload))
+        outgoing.append(item)
+        new_states.append(state)
+    return outgoing, new_states
+
+
+def exchange(
+    outgoing: Sequence[Outgoing],
+    leaves: Sequence[jax.Array],
+    states: Sequence[Any],
+    workers: _workers.Workers,
+) -> tuple[list[Arrived], list[Any]]:
+    """Let all payloads travel, and hold all dialogues, one message per round."""
+    passengers = _passengers(outgoing)
+    arrived = travel(outgoing, workers, waiting=passengers)
+    talks = _dialogues.begin_talks(outgoing, leaves, states, workers)
+    riding = [outgoing[i] for i in passengers]
+    payloads = _dialogues.hold_rounds(talks, riding, workers)
+    for i, payload in zip(passengers, payloads, strict=True):
+        arrived[i] = arrived[i]._replace(payload=payload)
+    states = list(states)
+    for talk in talks:
+        means, talked = talk.finish()
+        for row, i in enumerate(talk.indices):
+            arrived[i] = arrived[i]._replace(mean=means[row])
+            states[i] = jax.tree.map(operator.itemgetter(row), talked)
+    return arrived, states
+
+
+def travel(
+    outgoing: Sequence[Outgoing],
+    workers: _workers.Workers,
+    waiting: Sequence[int] = (),
+) -> list[Arrived]:
+    """Let all payloads travel but those that wait, those of a message together."""
+    arrived = [Arrived(*item) for item in outgoing]
+    for message, chosen in messages_of([item.plan for item in outgoing]).items():
+        chosen = [i for i in chosen if i not in waiting]
+        arrays, treedef = jax.tree.flatten([outgoing[i].payload for i in chosen])
+        contents = [outgoing[i].plan.content(outgoing[i].payload) for i in chosen]
+        with _traffic.contents(contents):
+            payloads = treedef.unflatten(message.route.travel(arrays, workers))
+        for i, payload in zip(chosen, payloads, strict=True):
+            arrived[i] = arrived[i]._replace(payload=payload)
+    return arrived
+
+
+def _passengers(outgoing: Sequence[Outgoing]) -> list[int]:
+    """Return which leaves travel with the first round of dialogues: a message less."""
+    if all(item.plan.dialogue is None for item in outgoing):
+        return []
+    return [
+        i
+        for i, item in enumerate(outgoing)
+        if item.plan.route.averages
+        and item.plan.dialogue is None
+        and all(array.size <= _SMALL for array in jax.tree.leaves(item.payload))
+    ]
