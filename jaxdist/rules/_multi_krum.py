@@ -88,7 +88,7 @@ def multi_krum(
 
 
 def _of_turns(order, number, geometry):
-    """Return weights ``[1, W]`` of the mean of those who were taken in turn."""
+    """Return weights ``[1, W]`` of the mean of the workers that were taken in turn."""
     dtype = geometry.squared_norms.dtype
     workers = jnp.arange(geometry.finite.shape[0])
     taken = jnp.any(order[:, None] == workers[None], axis=0) & geometry.finite

@@ -10,7 +10,7 @@ def score_ranks(scores: jax.Array) -> jax.Array:
 
 
 def mean_weights(scores: jax.Array, number: jax.Array | int) -> jax.Array:
-    """Return weights ``[1, W]`` that average those of the lowest scores ``[W]``.
+    """Return weights ``[1, W]`` that average the workers with the lowest scores.
 
     Ties go to the lowest index. A worker with an infinite score is never chosen.
     """
