@@ -1,4 +1,4 @@
-"""Print bits per coordinate of every compressor beside the entropy of its message.
+"""Print bits per coordinate of every compressor and the entropy of its message.
 
 PYTHONPATH=examples python benchmarks/entropy.py
 

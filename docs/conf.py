@@ -13,6 +13,7 @@ release = jaxdist.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
@@ -20,15 +21,40 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 html_theme = "sphinx_book_theme"
 html_title = "jaxdist"
 html_static_path = ["_static"]
-exclude_patterns = ["_build", "_byzantine.md", "_contracts.md", "_rules.md"]
+exclude_patterns = [
+    *("_build", "_byzantine.md", "_contracts.md", "_floors.md", "_rules.md"),
+]
 add_module_names = False
-autodoc_typehints = "none"
+autodoc_preserve_defaults = True
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autosummary_generate = False
 napoleon_custom_sections = ["Communication", "Shapes", "References"]
-nitpicky = False
+nitpick_ignore_regex = [
+    ("py:class", r"(collections|hypothesis|jax|numpy|optax)\..*"),
+    ("py:class", r"jaxdist\._traffic\.Shipment|jaxdist\.rules\._rule\.Contributions"),
+    ("py:class", r"A (report that prints as a table|rule that tolerates no Byz.*)"),
+]
+nitpicky = True
+python_display_short_literal_types = True
+python_maximum_signature_line_length = 88
 
 
 def setup(app):
-    """Write the tables of contracts before any page is read."""
-    import contracts
+    """Write the tables and the pages of the API before any page is read."""
+    import tables
 
-    contracts.write(pathlib.Path(app.srcdir))
+    tables.write(pathlib.Path(app.srcdir))
+    spellings = tables.spellings()
+
+    def resolve(app, env, node, contnode):
+        """Point a type in a signature, which has a private path, to its public name."""
+        target = spellings.get(node.get("reftarget"))
+        if target is None or node.get("refdomain") != "py":
+            return None
+        place = node.get("refdoc", env.docname)
+        return env.get_domain("py").resolve_xref(
+            env, place, app.builder, "obj", target, node, contnode
+        )
+
+    app.connect("missing-reference", resolve)

@@ -1,4 +1,4 @@
-"""Argument checks: full sentences that name the argument, its range, what came."""
+"""Argument checks: errors name the argument, its range, and the value that came."""
 
 import math
 import operator

@@ -52,7 +52,7 @@ def split_flat(joined: jax.Array, sizes: Iterable[int]) -> list[jax.Array]:
 
 
 def add_finite(total: jax.Array, change: jax.Array) -> jax.Array:
-    """Add what is finite of a change: the rest would stay in the total for ever."""
+    """Add the finite part of a change: a NaN would stay in the total."""
     return total + jnp.where(jnp.isfinite(change), change, 0)
 
 
@@ -61,7 +61,8 @@ def largest_magnitude(leaf: jax.Array, axis: int | None = -1) -> jax.Array:
 
     XLA's reduction on CPU drops NaN, in rows of a few hundred elements or more.
     """
-    # A sum of `leaf * 0` would be NaN too, but is ten times slower than these two.
+    # XLA writes at most a byte for each element of `isfinite(leaf)`; the sum of
+    # `leaf * 0`, which would be NaN too, takes ten times as long.
     finite = jnp.isfinite(leaf).all(axis=axis)
     return jnp.where(finite, jnp.max(jnp.abs(leaf), axis=axis), jnp.nan)
 

@@ -1,42 +1,140 @@
-"""Every public name is on a page, and the examples of the pages run."""
+"""Every public name is on its pages, and the examples of the pages run."""
 
 import importlib.util
+import inspect
 import pathlib
 import re
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-import jaxdist
 from jaxdist import testing
 from tests.contract import table
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def test_every_public_name_is_documented_once():
-    page = (ROOT / "docs" / "api.md").read_text()
-    listed = re.findall(r"\.\. auto(?:function|class|data):: ([\w.]+)", page)
+def load_tables():
+    """Return the module that writes tables and the pages of the API."""
+    path = ROOT / "docs" / "tables.py"
+    spec = importlib.util.spec_from_file_location("tables", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tables = load_tables()
+# Where users find out what a function is for; the API pages say how to call it.
+PAGES = {
+    "jaxdist": sorted(path.name for path in (ROOT / "docs").glob("[!_]*.md")),
+    "jaxdist.attacks": ["attacks.md"],
+    "jaxdist.compression": [
+        *("compression.md", "low_rank.md", "memory.md", "quantizers.md"),
+        "sparsifiers.md",
+    ],
+    "jaxdist.rules": ["rules.md"],
+    "jaxdist.testing": ["rules.md", "testing.md"],
+}
+
+
+def functions(module_name):
+    """Return the public functions of a module: verbs and factories."""
+    names = tables.public_names(module_name)
+    return {name: value for name, value in names.items() if inspect.isroutine(value)}
+
+
+def in_code(text):
+    """Return the words between backticks, and in code."""
+    spans = re.findall(r"```.*?```|`[^`]*`", text, flags=re.DOTALL)
+    return set(re.findall(r"\w+", " ".join(spans)))
+
+
+@pytest.mark.parametrize("module_name", tables.MODULES)
+def test_every_public_name_is_documented_once(module_name):
+    page = tables.api_page(module_name)
+    listed = re.findall(r"\.\. auto(?:function|class|data):: (\w+)", page)
     assert len(listed) == len(set(listed))
-    public = {
-        name
-        for name, value in vars(jaxdist).items()
-        if not name.startswith("_") and not isinstance(value, type(jaxdist))
-    }
-    assert set(listed) == public | {
-        f"jaxdist.testing.{name}" for name in testing.__all__
-    }
+    assert set(listed) == set(tables.public_names(module_name))
+    assert f"api/{module_name}" in (ROOT / "docs" / "api.md").read_text()
 
 
-def test_every_public_function_says_what_it_communicates():
-    kit = {name: getattr(testing, name) for name in testing.__all__}
-    for name, value in (vars(jaxdist) | kit).items():
-        is_factory = callable(value) and not isinstance(value, type)
-        if is_factory and value.__module__.startswith("jaxdist."):
-            assert value.__doc__, name
-            exempt = {"payload_nbytes"}
-            assert "Communication:" in value.__doc__ or name in exempt, name
-            assert "Example:" in value.__doc__, name
+@pytest.mark.parametrize("module_name", tables.MODULES)
+def test_every_public_function_says_what_it_communicates(module_name):
+    for name, value in functions(module_name).items():
+        assert value.__doc__, name
+        assert "Communication:" in value.__doc__ or name == "payload_nbytes", name
+        assert "Example:" in value.__doc__, name
+
+
+@pytest.mark.parametrize("module_name", tables.MODULES)
+def test_every_public_function_is_in_the_readme(module_name):
+    readme = (ROOT / "README.md").read_text()
+    section = readme.split("## What is there")[1].split("\n## ")[0]
+    missing = functions(module_name).keys() - in_code(section)
+    assert not missing, f"name them under 'What is there': {sorted(missing)}"
+
+
+@pytest.mark.parametrize("module_name", tables.MODULES)
+def test_every_public_function_is_on_a_page_of_its_family(module_name):
+    pages = [(ROOT / "docs" / page).read_text() for page in PAGES[module_name]]
+    missing = functions(module_name).keys() - in_code("\n".join(pages))
+    assert not missing, f"name them in {PAGES[module_name]}: {sorted(missing)}"
+
+
+@pytest.mark.parametrize("module_name", tables.MODULES)
+def test_every_public_function_is_in_the_changelog(module_name):
+    missing = functions(module_name).keys() - in_code(
+        (ROOT / "CHANGELOG.md").read_text()
+    )
+    assert not missing, f"name them under 'Unreleased': {sorted(missing)}"
+
+
+def test_the_table_of_floors_is_the_one_that_is_enforced():
+    rooms = [room for floor in tables.floors().FLOORS for room in floor]
+    assert re.findall(r"`(\w+)(?:/|\.py)`", tables.floor_table()) == rooms
+    assert "```{include} _floors.md" in (ROOT / "docs" / "design.md").read_text()
+
+
+def test_the_design_page_is_short_and_names_files_that_exist():
+    page = (ROOT / "docs" / "design.md").read_text()
+    assert page.count("\n") <= 120
+    for row in re.findall(r"^\|.*\| (`\w+/.*`) \|$", page, re.MULTILINE):
+        folder = ""
+        for path in re.findall(r"`([\w/]+\.py)`", row):
+            folder = path.rpartition("/")[0] or folder
+            file = ROOT / "jaxdist" / folder / path.rpartition("/")[2]
+            assert file.exists(), f"docs/design.md names {path}, which does not exist"
+
+
+def test_the_first_example_is_short():
+    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line]) <= 15
+
+
+def test_lines_of_code_on_pages_fit_a_screen():
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for code in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
+            long = [line for line in code.splitlines() if len(line) > 88]
+            assert not long, f"{path.name}: {long}"
+
+
+def test_the_skeletons_keep_their_contracts():
+    names = {}
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        assert len(code.splitlines()) <= 60
+        if "\ndef " in code:
+            exec(compile(code, "CONTRIBUTING.md", "exec"), names)
+    testing.check_compressor(names["halve"](), nbytes={100: 400})
+    testing.check_rule(names["medoid"]())
+    sent = names["silence"]()(jnp.array([1.0, 2.0]), num_byzantine=1)
+    np.testing.assert_array_equal(sent, [1, 0])
+    tx, updates = names["wait_updates"](1), jnp.ones(2)
+    seen, state = tx.update(updates, tx.init(updates))
+    np.testing.assert_array_equal(seen, [0, 0])
+    np.testing.assert_array_equal(tx.update(updates, state)[0], [1, 1])
 
 
 def run_page(path, capsys):
@@ -74,26 +172,17 @@ def test_the_examples_of_a_page_run(path, printed, capsys):
         assert printed in run_page(path, capsys)
 
 
-@pytest.fixture(scope="module")
-def contracts():
-    """Return the module that writes the tables."""
-    path = ROOT / "docs" / "contracts.py"
-    spec = importlib.util.spec_from_file_location("contracts", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_every_rule_is_in_the_table_of_rules():
+    listed = {rule.name.split("(")[0] for rule in tables.RULES}
+    tested = {row.rule.name.split("(")[0] for row in table.RULES}
+    assert listed == tested, "list it in RULES of docs/tables.py"
 
 
-def test_every_rule_is_in_the_table_of_rules(contracts):
-    listed = {rule.name.split("(")[0] for rule in contracts.RULES}
-    assert listed == {row.rule.name.split("(")[0] for row in table.RULES}
-
-
-def test_every_compressor_is_in_the_table_of_contracts(contracts):
+def test_every_compressor_is_in_the_table_of_contracts():
     wrappers = {
         *("contractive", "ef21", "error_feedback", "measured", "momentum_correction"),
     }
-    listed = {compressor.name.split("(")[0] for compressor in contracts.ROWS}
+    listed = {compressor.name.split("(")[0] for compressor in tables.ROWS}
     tested = {row.compressor.name.split("(")[0] for row in table.COMPRESSORS}
-    assert listed == tested - wrappers
-    assert contracts.table().count("\n") == len(contracts.ROWS) + 2
+    assert listed == tested - wrappers, "list it in ROWS of docs/tables.py"
+    assert tables.table().count("\n") == len(tables.ROWS) + 2

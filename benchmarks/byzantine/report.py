@@ -2,8 +2,9 @@
 
 python -m benchmarks.byzantine.report docs/_static/byzantine.jsonl docs/_byzantine.md
 
-The picture lies beside the first file. A cell is the worst over the attacks of what is
-reached at best, each the mean of all seeds; who lacks an attack has none yet.
+The picture goes to the folder of the first file. A cell is the worst over the attacks
+of the best accuracies, each the mean of all seeds. A rule that lacks an attack has no
+cell.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 python -m benchmarks.network.compare docs/_static/network.json --torch PYTHON
 
 As root. Every record is written as soon as it is there, and what is there is not
-measured again: an interrupted comparison goes on, and `--fresh` begins anew.
+measured again: an interrupted comparison goes on, and `--fresh` begins again.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def measure(todo: list[problem.Job], path: pathlib.Path, options) -> dict:
 
 
 def measure_in_turn(found: dict, path: pathlib.Path) -> None:
-    """Time dense steps beside those of a bare pmean, where that is not there yet."""
+    """Time dense steps and those of a bare pmean in turn, where that is missing."""
     for model in LEARN:
         if model not in found.setdefault("in_turn", {}):
             found["in_turn"][model] = in_turn.measure(model)

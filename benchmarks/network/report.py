@@ -3,7 +3,7 @@
 python -m benchmarks.network.report docs/_static/network.json docs/network.md
 
 Writes each table between the page's marks ``<!-- NAME -->`` and ``<!-- end -->``, and
-the pictures beside the JSON.
+the pictures to the folder of the JSON.
 """
 
 import argparse

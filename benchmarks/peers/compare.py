@@ -1,4 +1,4 @@
-"""Print our compressors beside their peers as one Markdown table.
+"""Print our compressors and their peers as one Markdown table.
 
 python benchmarks/peers/compare.py .venv-peers/bin/python
 

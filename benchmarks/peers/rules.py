@@ -1,4 +1,4 @@
-"""Print our rules beside ByzFL's, by numpy and by torch, as two Markdown tables.
+"""Print our rules and ByzFL's, by numpy and by torch, as two Markdown tables.
 
 python benchmarks/peers/rules.py .venv-byzfl/bin/python
 

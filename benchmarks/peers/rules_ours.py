@@ -12,7 +12,7 @@ import jaxdist as jd
 
 def rules(num_workers: int, f: int) -> dict:
     """Return our rules by the names of ByzFL's, with its conventions."""
-    few = num_workers <= 16  # subsets are too many for anybody otherwise
+    few = num_workers <= 16  # more workers have too many subsets
     some = {
         "MDA": jd.rules.minimum_diameter(f),
         "SMEA": jd.rules.smea(f),

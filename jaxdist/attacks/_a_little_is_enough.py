@@ -15,7 +15,7 @@ def a_little_is_enough(num_deviations: float | None = None) -> _attack.Attack:
 
     :math:`\mu` and :math:`\sigma` are the mean and the standard deviation of the honest
     updates, coordinate by coordinate, and :math:`s` is how many honest workers must
-    lie even farther out for the attackers to pass as the majority.
+    lie even farther out for the attackers to look like the majority.
 
     Args:
       num_deviations: :math:`z`, in standard deviations; a negative one shifts the other
@@ -25,14 +25,14 @@ def a_little_is_enough(num_deviations: float | None = None) -> _attack.Attack:
       An attack of workers that collude; all send the same, and nothing is drawn.
 
     Raises:
-      ValueError: If ``num_deviations`` is not finite; when applied, if nobody is
-        honest, or if the formula gives no finite positive :math:`z`. The latter holds
-        for few attackers (1 or 2 of 10: with :math:`z \le 0` they would send the honest
-        mean or help it) and for a majority of attackers, who need no disguise: then
-        say which :math:`z` they use; 1.5 is common.
+      ValueError: If ``num_deviations`` is not finite; when applied, if no worker is
+        honest, or if the formula gives no finite positive :math:`z`. This is so
+        for few attackers (with 1 or 2 of 10, :math:`z \le 0`: they would send the
+        honest mean or help it) and for a majority of attackers, which can do anything.
+        Then say which :math:`z` they use; 1.5 is common.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 3.0, 7.0])

@@ -16,7 +16,7 @@ def anti_comparative_elimination() -> _attack.Attack:
 
     Comparative gradient elimination (CGE) keeps the :math:`n-f` shortest of :math:`n`
     vectors. With :math:`g_{(k)}` the honest updates by ascending norm, it keeps all
-    those of the attackers, and :math:`s` is what is left of the honest.
+    vectors of the attackers, and :math:`s` is the sum of the honest ones that it keeps.
 
     Returns:
       An attack of workers that collude; all send the same, and nothing is drawn.
@@ -25,7 +25,7 @@ def anti_comparative_elimination() -> _attack.Attack:
       ValueError: When applied, unless fewer than half of the workers attack.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 2.0, 3.0, 7.0])
@@ -36,8 +36,8 @@ def anti_comparative_elimination() -> _attack.Attack:
 
     References:
       Farhadkhani et al., `Byzantine Machine Learning Made Easy by Resilient Averaging
-      of Momentums <https://arxiv.org/abs/2205.12173>`_, 2022, whose code has it (and
-      counts the shortest twice); against Gupta et al., `Byzantine Fault-Tolerant
+      of Momentums <https://arxiv.org/abs/2205.12173>`_, 2022; their code has it (and
+      counts the shortest twice). It attacks Gupta et al., `Byzantine Fault-Tolerant
       Distributed Machine Learning using Norm-Based Comparative Gradient Elimination
       <https://arxiv.org/abs/2008.04699>`_, 2021.
     """

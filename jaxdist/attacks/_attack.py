@@ -1,4 +1,10 @@
-"""Attack: what Byzantine workers send instead of their updates."""
+"""Attack: what Byzantine workers send instead of their updates.
+
+Most attacks of the literature see all honest updates, so a worker's own updates are not
+enough. `Attack` has one function for either kind. Attackers in collusion get updates as
+flat rows, so that one geometry covers the whole gradient, and the honest rows apart
+from their own. Attacks with partial knowledge use their own rows alone.
+"""
 
 import dataclasses
 import math
@@ -12,7 +18,7 @@ from jaxdist import _checks, _random, _tree
 
 
 class SeenUpdates(NamedTuple):
-    """What attackers who collude see: each worker's updates as one flat row."""
+    """What attackers that collude see: each worker's updates as one flat row."""
 
     honest: jax.Array  # [W - f, n], at least float32
     own: jax.Array  # [f, n]: what the attackers would send if they were honest

@@ -15,9 +15,9 @@ def coordinate_shift(
 
     .. math:: g_i \mapsto \mu + \gamma e_j
 
-    Distances over :math:`d` coordinates grow as :math:`\sqrt d`, and all of it can be
-    spent on one coordinate: rules that select by distance let it pass. Bulyan was made
-    against this attack.
+    Distances over :math:`d` coordinates grow as :math:`\sqrt d`. An attacker can put
+    the whole distance into one coordinate, and rules that select by distance accept it.
+    Bulyan was made against this attack.
 
     Args:
       scale: :math:`\gamma`, in the unit of the updates, of either sign. None takes the
@@ -31,10 +31,10 @@ def coordinate_shift(
 
     Raises:
       ValueError: If ``scale`` is not finite or ``coordinate`` is negative; when
-        applied, if there are not so many coordinates, or if nobody is honest.
+        applied, if there are not so many coordinates, or if no worker is honest.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([[1.0, 2.0], [3.0, 2.0], [7.0, 7.0]])

@@ -1,4 +1,11 @@
-"""Damage: how far attackers who all send the same move the result of a rule."""
+"""Damage: how far attackers that all send the same move the result of a rule.
+
+Where a rule weighs rows by their geometry, the geometry with attackers follows from W²
+inner products that are measured once. So does the distance that the result moves: no
+candidate ever exists as a gradient. A rule that also reduces coordinate by coordinate
+does so for a few columns at a time. This is three to thirty times faster than running
+the rule on each candidate.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +19,7 @@ from jaxdist.rules import _rule
 
 
 class _Shifts(NamedTuple):
-    """Attackers who send the honest mean plus a multiple of a direction."""
+    """Attackers that send the honest mean plus a multiple of a direction."""
 
     rule: _rule.AggregationRule
     key: jax.Array  # of the rule
@@ -41,12 +48,12 @@ def shift_damages(
 ) -> Callable[[jax.Array], jax.Array]:
     """Return ``shift -> distance`` from the honest mean to the result.
 
-    What a rule does with weights it decides from the geometry. That of the honest is
-    measured once; where a shift adds the attackers to it takes a few numbers, so only
-    rules that compare coordinates look at all of them again for every shift.
+    The geometry of the honest rows is measured once. To add the attackers for one shift
+    takes a few numbers. Only rules that compare coordinates look at all coordinates
+    again for every shift.
 
     Args:
-      rule: Which is misled.
+      rule: The rule to mislead.
       key: Of the rule.
       honest: ``[h, n]``.
       direction: ``[n]``, of which attackers add a multiple to the honest mean.
@@ -80,7 +87,7 @@ def _of_anything(shifts):
 
 
 def _of_mixing(shifts):
-    """Ask for the weights, which are all it takes where they leave a single row."""
+    """Ask the rule for weights; they are enough where they leave a single row."""
     products = _Products.of(shifts)
     rule, num_workers = shifts.rule, shifts.num_workers
 

@@ -34,7 +34,7 @@ def fang_krum(knowledge: str = "full", num_halvings: int = 24) -> _attack.Attack
         Krum tolerates; with partial knowledge, if there is only one.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jax.random.normal(jax.random.key(0), (9, 50))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxdist import _checks
 from jaxdist.attacks import _attack, _moments
 
-_NEAREST = 3.0  # standard deviations from the mean, of attackers who must estimate it
+_NEAREST = 3.0  # standard deviations from the mean, of attackers that must estimate it
 _FARTHEST = {"full": 2.0, "partial": 4.0}
 
 
@@ -34,15 +34,15 @@ def fang_trimmed_mean(
         4 when None.
 
     Returns:
-      An attack of workers that collude. They draw independently and uniformly, anew at
-      every step.
+      An attack of workers that collude. They draw independently and uniformly, again
+      at every step.
 
     Raises:
       ValueError: If ``knowledge`` is unknown or ``reach`` is too small; when applied
-        with full knowledge, if nobody is honest.
+        with full knowledge, if no worker is honest.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 2.0, 6.0, 9.0])

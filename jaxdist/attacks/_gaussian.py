@@ -16,7 +16,7 @@ def gaussian(scale: float = 200.0) -> _attack.Attack:
 
     Returns:
       An attack that keeps structure, shapes and dtypes. Workers and leaves draw
-      independently, anew at every step.
+      independently, again at every step.
 
     Raises:
       ValueError: If ``scale`` is not positive.

@@ -20,10 +20,10 @@ def inner_product_manipulation(scale: float = 0.1) -> _attack.Attack:
       An attack of workers that collude; all send the same, and nothing is drawn.
 
     Raises:
-      ValueError: If ``scale`` is not positive; when applied, if nobody is honest.
+      ValueError: If ``scale`` is not positive; when applied, if no worker is honest.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 3.0, 7.0])

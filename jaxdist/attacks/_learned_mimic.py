@@ -1,4 +1,4 @@
-"""Learned mimic: find the honest worker whose copies do most harm."""
+"""Learned mimic: find the honest worker that does most harm when it is copied."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ class LearnedMimicState(NamedTuple):
     count: jax.Array  # int32, shape (): steps so far; equal on all workers
     mean: jax.Array  # [n], float32 or wider: of all honest updates so far; equal
     direction: jax.Array  # [n], the same dtype: unit length; equal on all workers
-    worker_index: jax.Array  # int32, shape (): who is copied; equal on all workers
+    worker_index: jax.Array  # int32, shape (): that is copied; equal on all workers
 
 
 def learned_mimic(warm_up: int = 100) -> _attack.Attack:
@@ -39,10 +39,10 @@ def learned_mimic(warm_up: int = 100) -> _attack.Attack:
       updates it does its first step, and ``attack.step`` carries the state on.
 
     Raises:
-      ValueError: If ``warm_up`` is below 1; when applied, if nobody is honest.
+      ValueError: If ``warm_up`` is below 1; when applied, if no worker is honest.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([[0.1, 0.0], [0.0, 0.1], [9.0, 0.0], [0.0, 0.0], [0.1, 0.1]])

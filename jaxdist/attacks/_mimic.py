@@ -23,7 +23,7 @@ def mimic(worker_index: int = 0) -> _attack.Attack:
         honest.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 3.0, 7.0])

@@ -23,10 +23,10 @@ def min_max(direction: str = "deviation") -> _attack.Attack:
       margin of 1e-3 of the squared distance.
 
     Raises:
-      ValueError: If ``direction`` is unknown; when applied, if nobody is honest.
+      ValueError: If ``direction`` is unknown; when applied, if no worker is honest.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 2.0, 6.0, 9.0])

@@ -10,7 +10,8 @@ def min_sum(direction: str = "deviation", budget: str = "max") -> _attack.Attack
     .. math:: g_i \mapsto \mu + \gamma p, \qquad \gamma = \max \Big\{ \gamma :
        \sum_i \|\mu + \gamma p - g_i\|^2 \le \max_i \sum_j \|g_i - g_j\|^2 \Big\}
 
-    As :func:`min_max`, but harder to tell from honest workers, and so less harmful.
+    Like :func:`min_max`, but harder to distinguish from honest workers, and so less
+    harmful.
 
     Args:
       direction: :math:`p`: ``"mean"`` for :math:`-\mu/\|\mu\|`, ``"sign"`` for
@@ -24,11 +25,11 @@ def min_sum(direction: str = "deviation", budget: str = "max") -> _attack.Attack
       margin of 1e-3 of the sum.
 
     Raises:
-      ValueError: If ``direction`` or ``budget`` is unknown; when applied, if nobody is
-        honest.
+      ValueError: If ``direction`` or ``budget`` is unknown; when applied, if no worker
+        is honest.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 2.0, 6.0, 9.0])

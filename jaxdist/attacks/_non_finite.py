@@ -14,7 +14,7 @@ def non_finite(kind: str = "nan") -> _attack.Attack:
 
     .. math:: g_i \mapsto (v, \dots, v), \qquad v \in \{\text{NaN}, \infty, -\infty\}
 
-    A single one makes the plain mean NaN or infinite for ever.
+    A single such value makes the plain mean NaN or infinite, and all later parameters.
 
     Args:
       kind: ``"nan"``, ``"inf"``, ``"-inf"``, or ``"mixed"``, which draws one of the
@@ -22,7 +22,7 @@ def non_finite(kind: str = "nan") -> _attack.Attack:
 
     Returns:
       An attack that keeps structure, shapes and dtypes, of workers that know nothing.
-      With ``"mixed"`` workers and leaves draw independently, anew at every step.
+      With ``"mixed"`` workers and leaves draw independently, again at every step.
 
     Raises:
       ValueError: If ``kind`` is unknown.

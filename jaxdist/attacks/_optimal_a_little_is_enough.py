@@ -16,15 +16,15 @@ def optimal_a_little_is_enough(
        \|F(g_1, \dots, g_{n-f}, \mu - z\sigma, \dots) - \mu\|
 
     The attackers try a grid of shifts of either sign, then the gaps that promise most.
-    Rules that select lose sight of the attackers all at once, and are harmed most just
-    before: so a gap promises what the line through the two shifts before it reaches at
-    its other end.
+    A rule that selects drops all attackers at once, and is harmed most just before. So
+    a gap is rated by the line through the two shifts before it: by the damage that this
+    line reaches at the other end of the gap.
 
     Args:
       rule: :math:`F`, with its pre-aggregation; usually that given to
         :func:`jaxdist.aggregate`. A rule with memory is judged by its first step.
-      limit: :math:`L`, in standard deviations. It matters for rules that resist nobody,
-        such as :func:`jaxdist.rules.mean`.
+      limit: :math:`L`, in standard deviations. It matters for rules that resist no
+        attack, such as :func:`jaxdist.rules.mean`.
       num_magnitudes: Shifts of either sign in the grid, at least 2, from a thousandth
         of the limit to the limit with equal ratios.
       num_refinements: How often the four most promising gaps are halved.
@@ -34,16 +34,16 @@ def optimal_a_little_is_enough(
       ``2 num_magnitudes + 1 + 4 num_refinements`` shifts per step. For a rule that
       decides from distances and adds workers up, a shift takes :math:`O(W^2)`; for
       others a pass over all rows, a few columns at a time. It draws nothing unless the
-      rule does. Shifts that harm as much as the worst, within a millionth, yield to the
-      smallest of them, and of two that are opposite to the positive one.
+      rule does. Of shifts that harm as much as the worst, within a millionth, it takes
+      the smallest, and of two opposite shifts the positive one.
 
     Raises:
       TypeError: If ``rule`` is none.
-      ValueError: If a number is out of range; when applied, if nobody is honest or the
-        rule cannot work with so few workers.
+      ValueError: If a number is out of range; when applied, if no worker is honest or
+        the rule cannot work with so few workers.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 3.0, 4.0, 5.0, 7.0, 0.0])
@@ -58,7 +58,7 @@ def optimal_a_little_is_enough(
       Attacks and Defenses for Federated Learning
       <https://www.ndss-symposium.org/ndss-paper/manipulating-the-byzantine-optimizing-model-poisoning-attacks-and-defenses-for-federated-learning/>`_,
       2021; Allouah et al., `Fixing by Mixing: A Recipe for Optimal Byzantine ML under
-      Heterogeneity <https://arxiv.org/abs/2302.01772>`_, 2023, who search upwards from
+      Heterogeneity <https://arxiv.org/abs/2302.01772>`_, 2023. They search upwards from
       a shift of zero only.
     """
 

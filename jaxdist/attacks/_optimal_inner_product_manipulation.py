@@ -32,16 +32,16 @@ def optimal_inner_product_manipulation(
       ``2 num_magnitudes + 1 + 4 num_refinements`` shifts per step. For a rule that
       decides from distances and adds workers up, a shift takes :math:`O(W^2)`; for
       others a pass over all rows, a few columns at a time. It draws nothing unless the
-      rule does. Shifts that harm as much as the worst, within a millionth, yield to the
-      smallest of them, and of two that are opposite to the positive one.
+      rule does. Of shifts that harm as much as the worst, within a millionth, it takes
+      the smallest, and of two opposite shifts the positive one.
 
     Raises:
       TypeError: If ``rule`` is none.
-      ValueError: If a number is out of range; when applied, if nobody is honest or the
-        rule cannot work with so few workers.
+      ValueError: If a number is out of range; when applied, if no worker is honest or
+        the rule cannot work with so few workers.
 
     Communication:
-      That of attackers who collude, see :func:`jaxdist.inject_attack`.
+      That of attackers that collude, see :func:`jaxdist.inject_attack`.
 
     Example:
       >>> rows = jnp.array([1.0, 2.0, 3.0, 2.0])
@@ -55,7 +55,7 @@ def optimal_inner_product_manipulation(
       Attacks and Defenses for Federated Learning
       <https://www.ndss-symposium.org/ndss-paper/manipulating-the-byzantine-optimizing-model-poisoning-attacks-and-defenses-for-federated-learning/>`_,
       2021; Allouah et al., `Fixing by Mixing: A Recipe for Optimal Byzantine ML under
-      Heterogeneity <https://arxiv.org/abs/2302.01772>`_, 2023, who search upwards from
+      Heterogeneity <https://arxiv.org/abs/2302.01772>`_, 2023. They search upwards from
       a shift of zero only.
     """
 

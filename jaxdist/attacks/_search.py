@@ -1,4 +1,11 @@
-"""Search: the shift of the honest mean that harms a rule most."""
+"""Search: the shift of the honest mean that harms a rule most.
+
+The damage of an attack on a rule that selects grows up to an edge, and drops there.
+Golden-section search in the cells next to the best of a grid reached as little as 0.74
+of the damage of a dense grid on Krum: the edge can lie in a cell whose ends are both
+worse. So a cell is rated by the line through the two shifts before it, and the best
+four cells are halved at a time.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -46,9 +53,9 @@ def signed_grid(limit: float, num_magnitudes: int) -> np.ndarray:
 def worst_shift(damage, candidates, num_refinements: int) -> jax.Array:
     """Return the shift with most damage; of those that are equal the smallest.
 
-    The damage may jump: rules that select lose sight of the attackers all at once, and
-    harm most just before. So a cell between two neighbours is worth a try when the line
-    through the two shifts before it, continued to its other end, promises most.
+    The damage may jump: a rule that selects drops all attackers at once, and the damage
+    is largest just before. So the cell between two neighbouring shifts is tried whose
+    line through the two shifts before it, continued to its other end, promises most.
 
     Args:
       damage: ``(shift) -> damage``.

@@ -24,10 +24,10 @@ def sign_flip(scale: float = 1.0, of: str = "own") -> _attack.Attack:
 
     Raises:
       ValueError: If ``scale`` is not positive or ``of`` is unknown; when applied with
-        ``"mean"`` or ``"sum"``, if nobody is honest.
+        ``"mean"`` or ``"sum"``, if no worker is honest.
 
     Communication:
-      With ``"own"`` none; otherwise that of attackers who collude, see
+      With ``"own"`` none; otherwise that of attackers that collude, see
       :func:`jaxdist.inject_attack`.
 
     Example:

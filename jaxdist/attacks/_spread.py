@@ -1,4 +1,4 @@
-"""Spread: how far attackers may go without lying outside of the honest updates."""
+"""Spread: how far attackers may go and stay among the honest updates."""
 
 from collections.abc import Callable
 

@@ -18,10 +18,10 @@ def atomo(
        = \lceil \text{density} \cdot d \rceil
 
     The atoms :math:`a_i` are orthonormal: single elements, cosines or singular pairs.
-    What is drawn never exceeds :math:`k` elements, and is :math:`k` or one less where
-    there are so many that are not zero: one uniform number for each block takes the
-    elements in whose interval of the summed probabilities an integer falls. Neighbours
-    are then not independent; the variance depends on the :math:`p_i` alone.
+    Never more than :math:`k` elements are drawn, and :math:`k` or one less where so
+    many are not zero. One uniform number is drawn for each block. An element is taken
+    when an integer falls into its interval of the summed probabilities. Neighbours are
+    then not independent; the variance depends on the :math:`p_i` alone.
 
     Args:
       density: Kept share of the elements in (0, 1], no unit; at least one is kept.
@@ -29,8 +29,8 @@ def atomo(
         cut into equal blocks of at most this size; not of use for ``"svd"``.
       basis: ``"entry"``, the elements; ``"dct"``, cosine transforms of runs of 64; or
         ``"svd"``, the singular triples of a leaf as a matrix whose columns are its
-        last axis. Of those as many travel as take ``density`` times the bytes of the
-        leaf, one at least; leaves that would not shrink travel as they are.
+        last axis. As many triples travel as take ``density`` times the bytes of the
+        leaf, at least one. Leaves that would not shrink travel as they are.
 
     Returns:
       An unbiased compressor without state, with :math:`\omega = d/k - 1` in each block
@@ -38,7 +38,7 @@ def atomo(
       magnitudes are equal; with ``"svd"`` it is :math:`\min(n, m)/k - 1` of the worst
       shape with as many elements. Workers draw independently. NaN and infinities are
       drawn like the largest finite element; with ``"svd"`` they make the leaf
-      non-finite. In float16, what exceeds 65 504 once it is scaled up becomes that.
+      non-finite. In float16, a value above 65 504 after scaling becomes 65 504.
       Singular vectors are exact to rounding only, and cannot be split for the route
       scatter.
 

@@ -19,9 +19,9 @@ def blockwise_float8(
     .. math:: C(x)_i = \frac{\|x\|_\infty}{M}
        \mathrm{float8}\Big(\frac{M x_i}{\|x\|_\infty}\Big)
 
-    with :math:`M` the largest number of the dtype: nothing overflows, and only what is
-    some :math:`2^{18}` (``e4m3fn``) or :math:`2^{32}` (``e5m2``) times smaller than the
-    largest element is lost altogether.
+    with :math:`M` the largest number of the dtype, so that nothing overflows. Only an
+    element some :math:`2^{18}` (``e4m3fn``) or :math:`2^{32}` (``e5m2``) times smaller
+    than the largest becomes zero.
 
     Args:
       dtype: ``jnp.float8_e4m3fn``, three bits of mantissa, or ``jnp.float8_e5m2``, two
@@ -79,7 +79,7 @@ def blockwise_float8(
 
     # Half a unit in the last place of 1 + eps / 2, the worst of the normal numbers.
     relative = float(info.eps) / 2 / (1 + float(info.eps) / 2)
-    # Half the least number, for each of the others beside the largest.
+    # Half the least number, for each element but the largest.
     absolute = float(info.smallest_subnormal) / 2 / largest
 
     def variance(size):

@@ -24,9 +24,9 @@ def blockwise_int(
         scatter route, the leaf's part for one worker).
 
     Returns:
-      A biased compressor without state, a contraction in blocks of every size:
-      :math:`1-\delta = a/(1+a)` with :math:`a = (d-1)/(2s)^2`, 0.4 % for 8 bits in
-      blocks of 256. The largest element comes back as it is. NaN or infinity in a
+      A biased compressor without state, a contraction in blocks of every size.
+      There :math:`1-\delta = a/(1+a)` with :math:`a = (d-1)/(2s)^2`, 0.4 % for 8 bits
+      in blocks of 256. The largest element comes back as it is. NaN or infinity in a
       block makes the whole block non-finite.
 
     Raises:

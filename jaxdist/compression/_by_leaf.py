@@ -1,4 +1,9 @@
-"""By leaf: which leaves are compressed how."""
+"""By leaf: which leaves are compressed how.
+
+A compressor alone compresses every leaf. To leave 1-D leaves dense is good advice for
+networks, but in a study of a single vector compression would silently do nothing. So
+users must write the policy: ``by_leaf(c)``.
+"""
 
 import fnmatch
 import math
@@ -21,7 +26,7 @@ def by_leaf(
     Biases and norm scales are few and matter much: by default they travel as they are.
 
     Args:
-      compressor: For every leaf that nothing below decides otherwise.
+      compressor: For every leaf for which no other argument decides.
       patterns: Maps shell patterns (``*``, ``?``, ``[...]``) over paths such as
         ``"params/Conv_0/kernel"`` to compressors; the first that matches decides,
         whatever the rank and size. ``*`` matches ``/`` too.

@@ -1,4 +1,9 @@
-"""By step: which compressor when."""
+"""By step: which compressor when.
+
+A payload has a static size, so density, bits and rank cannot be traced values. Each
+stage is compiled as a branch, and all branches share one state. Stages whose states
+differ are refused: a change of stage would lose what was not sent yet.
+"""
 
 from collections.abc import Mapping
 
@@ -11,10 +16,10 @@ def by_step(
 ) -> _compressor.StepPolicy:
     """Change the compressor at given steps, within one compiled program.
 
-    For a dense warm-up, or densities, bits and ranks that follow a schedule. All
-    stages share one state, so that what one has not sent the next one will; their
-    states must therefore have the same structure: start with
-    ``error_feedback(identity())`` rather than ``identity()``, with
+    Use it for a dense warm-up, or for densities, bits and ranks that follow a schedule.
+    All stages share one state, so that the next stage sends what one stage has not
+    sent. Their states must therefore have the same structure: start with
+    ``error_feedback(identity())`` and not with ``identity()``, with
     ``identity(memory_of=power_sgd(4))`` before ``power_sgd(4)``, and give ranks of
     :func:`power_sgd` a common ``max_rank``.
 

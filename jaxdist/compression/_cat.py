@@ -37,12 +37,12 @@ class AffineCost:
 
 @dataclasses.dataclass(frozen=True)
 class PacketCost:
-    """The bytes of whole packets and of what a message needs besides.
+    """The bytes of whole packets, and a constant for each message.
 
     Attributes:
       payload: Bytes that a packet carries, at least 1.
-      header: Bytes that each packet needs besides, at least 0.
-      per_message: Bytes that each message needs besides, at least 0.
+      header: Bytes that each packet needs in addition, at least 0.
+      per_message: Bytes that each message needs in addition, at least 0.
     """
 
     payload: int = 512
@@ -84,9 +84,9 @@ def cat(
        \|x_T\|_1^2 / (T \|x\|_2^2) & \text{sign} \\
        \|x\|_2^2 / \mathbb{E}\|C(x)\|_2^2 & \text{stochastic} \end{cases}
 
-    with :math:`x_T` the :math:`T` largest elements. Shapes are static: what travels is
-    room for ``max_density`` of the elements, of which :math:`T` are used. The state
-    says what a transport of variable length would send.
+    with :math:`x_T` the :math:`T` largest elements. Shapes are static: a message has
+    room for ``max_density`` of the elements, and uses :math:`T` of these places. The
+    state says what a transport of variable length would send.
 
     Args:
       cost: :math:`c`, maps numbers of bits (uint32) to costs (float32); None is

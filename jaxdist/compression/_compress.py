@@ -22,13 +22,13 @@ class CompressState(NamedTuple):
 def compress(
     compressor: _compressor.AnyCompressor, key: int | jax.Array = 0
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Replace updates by what the others would see of them.
+    r"""Replace updates by what other workers would receive.
 
     .. math:: u_t = \mathrm{decode}(\mathrm{encode}(g_t))
 
-    Nothing travels: this is for single-device studies of what compression does to an
+    Nothing travels. Use it to study on a single device what compression does to an
     optimizer. Between workers use :func:`aggregate`. When the updates differ between
-    workers wrap it: ``per_worker("data", compress(...))``.
+    workers, write ``per_worker("data", compress(...))``.
 
     Args:
       compressor: A compressor for every leaf, or a policy from

@@ -1,4 +1,13 @@
-"""The protocols of compression: compressors, their contracts, policies."""
+"""The protocols of compression: compressors, their contracts, policies.
+
+``encode`` and ``decode`` both take keys. A compressor that sends no indices (random-k)
+draws the same coordinates at the receiver: every receiver can compute every sender's
+keys, so nothing random travels.
+
+``accumulate`` adds a payload to a total without decoding it densely. The mean of W
+gathered payloads then needs one accumulator instead of W gradients, and is added in a
+fixed order.
+"""
 
 import dataclasses
 import math
@@ -24,7 +33,8 @@ class Contract:
     r"""What a compressor :math:`C` promises, and what others may rely on.
 
     Every promise holds for each block on its own, for the state that ``init`` returns
-    and for finite inputs in the normal range of their dtype.
+    and for finite inputs in the normal range of their dtype. The contract stores one
+    bound, the variance, and computes the contraction: two fields could disagree.
 
     Attributes:
       unbiased: :math:`\mathbb{E}\,C(x) = x` over the keys.
@@ -35,12 +45,16 @@ class Contract:
         sent, so that payloads may be summed while they travel.
       splittable: ``encode`` accepts ``blocks > 1``.
       stochastic: The result depends on the keys.
-      aligned: All workers keep the same coordinates, so that coordinate-wise rules
-        compare like with like.
+      aligned: All workers keep the same coordinates, and most elements survive, so
+        that coordinate-wise rules compare like with like. A quantizer so coarse that it
+        rounds most elements to zero gives a median of zero, just as top-k does.
       projection: Some coordinates of :math:`x`, padded with zeros, in an orthonormal
         basis are sent as they are, and nothing else, so that :math:`C(x)` and
-        :math:`x - C(x)` are orthogonal where nothing is padded.
-      keeps_zeros: Elements that are zero arrive as zero.
+        :math:`x - C(x)` are orthogonal where nothing is padded. The error of a
+        quantizer behind it is then orthogonal to what was dropped. No bound on
+        :math:`\omega` alone can say this.
+      keeps_zeros: Elements that are zero arrive as zero. A sparsifier fills the room
+        that it does not need with zeros, and a quantizer behind it must keep them.
     """
 
     unbiased: bool = False
@@ -65,6 +79,10 @@ class Contract:
 
 class Dialogue(NamedTuple):
     """A mean found in several all-reduces, each built on the means before.
+
+    PowerSGD needs it: its second all-reduce depends on the result of the first.
+    Feedback wraps a dialogue: it replaces the leaf by the leaf plus the residual, and
+    compares that with the mean that was found.
 
     Attributes:
       rounds: For each all-reduce ``(leaf, state, keys, means) -> payload``, with the
@@ -100,7 +118,9 @@ class Compressor(NamedTuple):
       accumulate: ``(total, payload, keys, share) -> total + share * decode(payload)``
         for compressors that can add without decoding densely, or None.
       incremental: What is decoded is to be added to all that the same sender sent
-        before; receivers keep that sum, which starts at zero.
+        before; receivers keep that sum, which starts at zero. The sender adds the same
+        decoded payloads to its own copy, so both agree bit by bit although the sum
+        never travels.
       dialogue: How the route psum finds the mean of what cannot be averaged payload by
         payload, or None.
       absent: ``(before, after, keys) -> state`` of a worker that was absent in a step:

@@ -17,8 +17,9 @@ def dct_top_k(
     .. math:: C(x) = F^\top \mathrm{top}_k(F x), \qquad F_{ij} = \sqrt{\tfrac{2 -
        [i = 0]}{n}} \cos \frac{\pi i (2j + 1)}{2n}
 
-    The elements are cut in row-major order into runs of :math:`n` that are transformed
-    each alone; the last one is padded with zeros. A leaf of any shape and size will do.
+    The elements are cut in row-major order into runs of :math:`n`. Each run is
+    transformed alone; the last run is padded with zeros. A leaf may have any shape and
+    size.
 
     Args:
       density: Kept share of the coefficients in (0, 1], no unit; at least one is kept.
@@ -34,8 +35,8 @@ def dct_top_k(
     Returns:
       A biased compressor without state, a contraction with :math:`\delta = k/d` in
       each block of coefficients. Ties keep the lower frequency. A NaN or infinity
-      makes the transform that it is in non-finite. In 2 dimensions a leaf cannot be
-      split, as the route scatter would.
+      makes its whole transform non-finite. In 2 dimensions a leaf cannot be split, so
+      it cannot take the route scatter.
 
     Raises:
       ValueError: If ``density`` is outside (0, 1], ``block_size`` is below 1,

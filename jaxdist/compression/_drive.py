@@ -20,9 +20,10 @@ def drive(
     Returns:
       A biased compressor without state. With ``"least_squares"`` a contraction with
       :math:`\delta \ge 1/2` for every leaf, however sparse, where
-      :func:`scaled_sign` has only :math:`1/d`; :math:`2/\pi` for what rotates to a
-      normal. ``"inner_product"`` has no proven bound and is unbiased only as far as the
-      rotation is uniform. NaN or infinity in a block makes the whole block non-finite.
+      :func:`scaled_sign` has only :math:`1/d`; :math:`2/\pi` for blocks that rotate to
+      a normal. ``"inner_product"`` has no proven bound and is unbiased only as far as
+      the rotation is uniform. NaN or infinity in a block makes the whole block
+      non-finite.
 
     Raises:
       ValueError: If ``block_size`` is no power of two in [1, 65536] or ``scale`` is

@@ -1,4 +1,9 @@
-"""EDEN: rotate until all elements look normal, then send each in a few bits."""
+"""EDEN: rotate until all elements look normal, then send each in a few bits.
+
+The contract does not claim that DRIVE and EDEN are unbiased. A Hadamard transform after
+random signs is not a uniform rotation: of two elements 3 and 1, one bit brings back the
+first alone, whatever the signs. What holds for every leaf is a contraction.
+"""
 
 import math
 
@@ -83,7 +88,7 @@ def eden(
       Vargaftik et al., `EDEN: Communication-Efficient and Robust Distributed Mean
       Estimation for Federated Learning <https://arxiv.org/abs/2108.08842>`_, 2022,
       Section 4. Short blocks instead of one rotation of the whole vector, and the
-      scale of least squares besides the paper's.
+      scale of least squares in addition to that of the paper.
     """
     bits = _checks.integer("bits", bits, 1, 4)
     block_size = _checks.integer("block_size", block_size, 1, _LARGEST_BLOCK)

@@ -1,4 +1,4 @@
-"""EF21: send how far the others' estimate of this worker's gradient is off."""
+"""EF21: send the error of the receivers' estimate of this worker's gradient."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -27,8 +27,8 @@ def ef21(
     .. math:: v_t = \beta v_{t-1} + (1-\beta) g_t, \quad
        c_t = C(v_t - h_{t-1}), \quad h_t = h_{t-1} + c_t
 
-    The receivers see :math:`h_t`, a dense estimate, and aggregate that: even top-k
-    then keeps the same coordinates on all workers, so that robust rules can compare
+    The receivers aggregate :math:`h_t`, a dense estimate. Even with top-k the estimates
+    then have the same coordinates on all workers, so that robust rules can compare
     them. :math:`h` starts at zero and :math:`v` at the first gradient.
 
     Args:
@@ -36,10 +36,10 @@ def ef21(
       momentum: :math:`\beta` in [0, 1), no unit; None or 0 is EF21 without momentum.
 
     Returns:
-      A compressor whose receivers remember: the mean of the estimates for
-      :func:`jaxdist.rules.mean`, one estimate for each worker for other rules, and only
-      a worker's own part of them on the route scatter. Where a gradient is not finite
-      nothing is sent, and the others go on with their last estimate.
+      A compressor whose receivers remember estimates. For :func:`jaxdist.rules.mean`
+      they remember the mean of the estimates, for other rules one estimate for each
+      worker. On the route scatter a worker remembers only its own part of them. Where a
+      gradient is not finite nothing is sent, and receivers keep the last estimate.
 
     Raises:
       ValueError: If ``momentum`` is outside [0, 1) or ``compressor`` is no

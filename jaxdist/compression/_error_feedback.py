@@ -26,13 +26,13 @@ def error_feedback(
     residual_dtype: str | None = None,
     learning_rate: optax.Schedule | None = None,
 ) -> _compressor.Compressor:
-    r"""Add what was dropped before to the leaf, then compress the sum.
+    r"""Add what earlier steps dropped to the leaf, then compress the sum.
 
     .. math:: p_t = g_t + \beta \frac{\eta_{t-1}}{\eta_t} e_t, \quad u_t = C(p_t),
        \quad e_{t+1} = p_t - u_t
 
-    Where :math:`p_t - u_t` is not finite the residual stays what it was: a single NaN
-    gradient does not poison the memory.
+    Where :math:`p_t - u_t` is not finite the residual keeps its value, so a single NaN
+    gradient does not spoil the memory.
 
     Args:
       compressor: :math:`C`, the compressor whose loss is remembered.
@@ -47,8 +47,8 @@ def error_feedback(
         residual is not rescaled.
 
     Returns:
-      A compressor with the payload of ``compressor``. It is biased at every step;
-      what it sends over time sums to what it was given.
+      A compressor with the payload of ``compressor``. It is biased at every step, but
+      over time the sum of what it sends follows the sum of what it was given.
 
     Raises:
       ValueError: If ``decay`` is outside [0, 1] or ``residual_dtype`` unknown; or if

@@ -1,4 +1,4 @@
-"""What all memories share: which compressors they can wrap, and who was absent."""
+"""Checks that all memories share: which compressors they wrap, absent workers."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,8 @@
-"""Gradient sparsification: unbiased, for a density or for a variance budget."""
+"""Gradient sparsification: unbiased, for a density or for a variance budget.
+
+The message is an array of static size. Where the chosen elements do not fit, the best
+probabilities that fit take over: what has no room never biases the result silently.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +29,10 @@ def gspar(
     With a ``density``, :math:`\lambda` rises in two greedy steps towards
     :math:`\sum_i p_i = k`. With a ``variance`` it is the least with
     :math:`\sum_i x_i^2 / p_i \le (1 + \epsilon) \|x\|^2`, which needs few elements
-    where few are large; what travels is still room for ``max_density`` of them. Where
-    the variance needs more than there is room for, the probabilities become those of
-    :func:`atomo` for that room: still unbiased and never truncated, but of a larger
-    variance.
+    where few are large. The message still has room for ``max_density`` of them. Where
+    the variance needs more elements than there is room for, the probabilities become
+    those of :func:`atomo` for that room: still unbiased and never truncated, but of a
+    larger variance.
 
     Args:
       density: Kept share of the elements in (0, 1], no unit; at least one is kept.
@@ -44,7 +48,7 @@ def gspar(
       is room, :math:`\omega = d/k - 1` in each block (plus rounding, as in
       :func:`atomo`); with a ``variance``, the larger of this and :math:`\epsilon`.
       Workers draw independently. NaN and infinities are drawn like the largest finite
-      element. In float16, what exceeds 65 504 once it is scaled up becomes that.
+      element. In float16, a value above 65 504 after scaling becomes 65 504.
 
     Raises:
       ValueError: If not exactly one of ``density`` and ``variance`` is given, if

@@ -1,4 +1,4 @@
-"""Measured: what a compressor achieves on the gradients it really sees."""
+"""Measured: what a compressor achieves on the gradients of a training."""
 
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ class MeasuredState(NamedTuple):
 
 
 class CompressionMetrics(NamedTuple):
-    """What :func:`compression_metrics` found, over all leaves and given workers."""
+    """What :func:`jaxdist.compression_metrics` found, over leaves and workers."""
 
     contraction: jax.Array  # float32; 1 - |dropped|^2 / |wanted|^2 of the last step
     residual_ratio: jax.Array  # float32; |dropped| / |gradient| of the last step
@@ -29,11 +29,11 @@ class CompressionMetrics(NamedTuple):
 
 
 def measured(compressor: _compressor.Compressor) -> _compressor.Compressor:
-    """Note at each step how much of the leaf arrives, for :func:`compression_metrics`.
+    """Note at each step how much of the leaf arrives.
 
-    Wrap the outermost: ``measured(error_feedback(top_k(0.01)))`` knows the residual.
-    It costs a decoding and three sums over the leaf at every step; without it nothing
-    is computed.
+    :func:`jaxdist.compression_metrics` reads the result. Wrap the outermost compressor:
+    ``measured(error_feedback(top_k(0.01)))`` knows the residual. It costs one decoding
+    and three sums over the leaf at every step. Without it nothing is computed.
 
     Args:
       compressor: Any compressor.
@@ -107,14 +107,13 @@ def compression_metrics(state: Any) -> CompressionMetrics:
 
     Args:
       state: Any tree with states of :func:`jaxdist.compression.measured` compressors: a
-        whole optimizer state, global with the slices of all workers or one worker's
-        inside a mapped
-        function.
+        whole optimizer state, global with the slices of all workers, or that of one
+        worker inside a mapped function.
 
     Returns:
       The metrics over all leaves, directions and workers in the state. A contraction
-      of 1 is lossless, 0 sends nothing of use, and below that compression adds error.
-      Where nothing was to be sent yet it is 1, and the ratio 0.
+      of 1 is lossless, 0 sends nothing of use, and a negative one adds error. Before
+      anything was to be sent the contraction is 1, and the ratio 0.
 
     Raises:
       ValueError: If no compressor in the state is measured.
@@ -169,7 +168,7 @@ def _metrics_of(nodes: list[MeasuredState]) -> CompressionMetrics:
 
 
 def _dropped_share(leaf: jax.Array, sent: jax.Array, inner_state: Any) -> jax.Array:
-    """Return what the receivers miss of what they should know by now."""
+    """Return the part of what was wanted that receivers did not get."""
     if hasattr(inner_state, "residual"):
         return _stored_residual.load_residual(inner_state.residual, sent.dtype)
     if hasattr(inner_state, "estimate"):
@@ -180,7 +179,7 @@ def _dropped_share(leaf: jax.Array, sent: jax.Array, inner_state: Any) -> jax.Ar
 
 
 def _squared_norm(leaf: jax.Array) -> jax.Array:
-    """Return that of the finite elements: a NaN must not stay in a state."""
+    """Return the squared norm of the finite elements: no NaN may stay in a state."""
     return jnp.sum(jnp.where(jnp.isfinite(leaf), leaf.astype(jnp.float32), 0) ** 2)
 
 

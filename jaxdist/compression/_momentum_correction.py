@@ -37,7 +37,7 @@ def momentum_correction(
 
     Returns:
       A compressor with the payload of ``compressor``. Where a gradient is not finite
-      the memory stays what it was.
+      the memory keeps its value.
 
     Raises:
       ValueError: If ``momentum`` is outside [0, 1), or if ``compressor`` is no
@@ -56,8 +56,8 @@ def momentum_correction(
 
     References:
       Lin et al., `Deep Gradient Compression
-      <https://arxiv.org/abs/1712.01887>`_, 2018, Section 3.1 and Appendix B; what is
-      subtracted there is what was sent, exactly, since its values travel as they are.
+      <https://arxiv.org/abs/1712.01887>`_, 2018, Section 3.1 and Appendix B. There
+      values travel as they are, so exactly what was sent is subtracted.
     """
     _per_leaf.check_compressor("compressor", compressor)
     _feedback.check_single("momentum_correction", compressor)

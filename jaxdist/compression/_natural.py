@@ -20,9 +20,10 @@ def natural() -> _compressor.Compressor:
     .. math:: C(x)_i = \mathrm{sign}(x_i)\,2^{e_i + b_i}, \quad
        e_i = \lfloor \log_2 |x_i| \rfloor, \quad P(b_i = 1) = |x_i|/2^{e_i} - 1
 
-    Zeros and powers of two come back as they are. What rounds up beyond the dtype of
-    the leaf becomes its largest number. Below :math:`2^{-126}` the neighbours are 0
-    and :math:`2^{-126}`: still unbiased, without a bound for the variance.
+    Zeros and powers of two come back as they are. A value that rounds up beyond the
+    dtype of the leaf becomes the largest number of that dtype. Below :math:`2^{-126}`
+    the neighbours are 0 and :math:`2^{-126}`: still unbiased, without a bound for the
+    variance.
 
     Returns:
       An unbiased compressor without state, with :math:`\omega = 1/8`: it needs no

@@ -22,7 +22,7 @@ def one_bit(block_size: int | None = None) -> _compressor.Compressor:
         the scatter route, the leaf's part for one worker).
 
     Returns:
-      A biased compressor without state, a contraction: no two values fit the signs
+      A biased compressor without state, a contraction. No two values fit the signs
       better, so that :math:`\delta` is at least that of :func:`scaled_sign`,
       :math:`\|x\|_1^2 / (d\|x\|_2^2) \ge 1/d` in each block. A block keeps its
       sum. NaN or infinity in a block makes the whole block non-finite.
@@ -76,7 +76,7 @@ def one_bit(block_size: int | None = None) -> _compressor.Compressor:
 
 
 def _sign_means(chunks: jax.Array, counts: jax.Array) -> jax.Array:
-    """Return the means of what is not negative and of what is, ``[..., 2]``.
+    """Return the mean of elements >= 0 and the mean of the others, ``[..., 2]``.
 
     Args:
       chunks: ``[..., length]``, padded with zeros.

@@ -90,7 +90,8 @@ def find_states(
     """Find the leaves' compressor states in their tree, by name.
 
     Containers between the optimizer and its state (flax.nnx) may replace named tuples
-    by mappings and drop what is empty; names survive.
+    by mappings, and drop what is empty. Names survive, so a state is looked up by the
+    path of its leaf in any container.
 
     Args:
       compressors: Of the leaves.

@@ -13,7 +13,7 @@ from jaxdist.compression.numerics import _matrix
 class PowerSgdState(NamedTuple):
     """State of :func:`power_sgd`."""
 
-    right: jax.Array  # [m, max_rank], float32 or wider; zeros are drawn anew
+    right: jax.Array  # [m, max_rank], float32 or wider; zeros are drawn again
 
 
 def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compressor:
@@ -25,7 +25,7 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
     :math:`Q'` starts the next step. A leaf is a matrix whose columns are its last axis
     and whose rows are all others; leaves that would not shrink, or with fewer than two
     axes, travel as they are. Columns of :math:`Q` that are zero (at the start, or
-    after a gradient of too low a rank) are drawn anew, the same on all workers;
+    after a gradient of too low a rank) are drawn again, the same on all workers;
     columns of :math:`P` that depend on others become zero. Nothing is divided by zero.
 
     Args:
@@ -34,13 +34,13 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
         ranks with one state; ``rank`` when None.
 
     Returns:
-      A compressor with a dialogue: under :func:`jaxdist.rules.mean` the route psum
+      A compressor with a dialogue. Under :func:`jaxdist.rules.mean` the route psum
       holds two all-reduces, of all leaves' P and then of all leaves' Q, and the result
       does not depend on the number of workers when all hold the same matrix. On the
       route gather each worker sends factors of its own matrix, so that robust rules can
       use it. With :math:`Q` drawn, :math:`\delta \ge 1/d` in expectation. NaN or
-      infinity makes the leaf non-finite, and the next step starts from a :math:`Q`
-      drawn anew.
+      infinity makes the leaf non-finite, and the next step draws a new
+      :math:`Q`.
 
     Raises:
       ValueError: If ``rank`` is below 1, or ``max_rank`` below ``rank``.

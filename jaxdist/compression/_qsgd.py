@@ -24,8 +24,8 @@ def qsgd(
       block_size: Most elements that share a norm; None is the whole leaf (or, on the
         scatter route, the leaf's part for one worker), whose variance grows like
         :math:`\sqrt d / s`.
-      norm: ``"l2"``, the paper's, or ``"max"``, whose levels are finer: nothing is
-        larger than the largest element.
+      norm: ``"l2"``, that of the paper, or ``"max"``, which is smaller and so has finer
+        levels.
 
     Returns:
       An unbiased compressor without state. In each block of :math:`d` elements

@@ -64,6 +64,8 @@ def quantized(
             f"`quantizer` must have no state, got {quantizer.name}, which has one. Put "
             "error_feedback around the whole: error_feedback(quantized(...))."
         )
+    # Asked of the contract, not tried out: a trial would compute something while the
+    # compressor is made, perhaps before `jax.distributed.initialize`. The kit tries it.
     if not quantizer.contract.keeps_zeros:
         raise ValueError(
             "`quantizer` must keep zeros, which fill the room that a sparsifier does "

@@ -1,4 +1,9 @@
-"""Random-k: random coordinates that every receiver draws too; no index travels."""
+"""Random-k: random coordinates that every receiver draws too; no index travels.
+
+One coordinate is drawn from each of k equal runs. Every coordinate is kept with
+probability k/d, as by a uniform k-subset, so bias and variance are the same. No
+permutation of d numbers has to be sorted.
+"""
 
 import math
 
@@ -16,8 +21,8 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
        k = \lceil \text{density} \cdot d \rceil
 
     The elements are cut into :math:`k` runs that are as equal as possible, and
-    :math:`S` takes one of each, uniformly and anew at every step; where runs differ in
-    length, each element is scaled by the length of its own run.
+    :math:`S` takes one element of each run, uniformly, and draws again at every step.
+    Where runs differ in length, each element is scaled by the length of its own run.
 
     Args:
       density: Kept share of the elements in (0, 1], no unit; at least one is kept.

@@ -1,4 +1,4 @@
-"""Round trip: what a compressor makes of one leaf, and what that costs."""
+"""Round trip: encode and decode one leaf, and count the bytes."""
 
 from typing import Any
 

@@ -27,9 +27,9 @@ def scaled_sign(
     Returns:
       A biased compressor without state. With ``"l1"`` a contraction with
       :math:`\delta = \|x\|_1^2 / (d\|x\|_2^2) \ge 1/d` in each block. With ``"l2"``
-      no contraction: what it drops is
+      no contraction: the squared error is
       :math:`2(1 - \|x\|_1/(\sqrt d\|x\|_2)) \le 2(1 - 1/\sqrt d)` of
-      :math:`\|x\|_2^2`, more than all of it where few elements are large, and
+      :math:`\|x\|_2^2`, more than the whole of it where few elements are large. So
       :func:`error_feedback` refuses blocks of more than three. Zeros count as positive
       in a block that is not zero; a zero block stays zero. NaN or infinity in a block
       makes the whole block non-finite.

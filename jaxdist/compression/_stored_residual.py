@@ -37,7 +37,7 @@ def load_residual(stored: Stored, dtype: Any) -> jax.Array:
 
 
 def store_residual(residual: jax.Array, dtype: str | None, key: jax.Array) -> Stored:
-    """Return the residual as it is kept; the expectation over keys is the residual."""
+    """Return the residual as stored; its expectation over keys is the residual."""
     if dtype == "int8":
         scale = _largest_of_rows(residual).astype(jnp.float32) / 127
         unit = jnp.where(scale > 0, scale, 1.0).astype(residual.dtype)

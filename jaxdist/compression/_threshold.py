@@ -1,4 +1,9 @@
-"""Threshold: send what is large enough, as far as there is room."""
+"""Threshold: send what is large enough, as far as there is room.
+
+The message is an array of static size; the state says how much of it was used, and
+counts what had no room. The largest element of a block always travels: this makes a
+contraction, which error feedback accepts, and there is room for it anyway.
+"""
 
 from typing import NamedTuple
 
@@ -30,11 +35,12 @@ def threshold(
     .. math:: C(x)_i = x_i \text{ if } |x_i| \ge \theta \text{ or } i = \arg\max_j |x_j|
        \text{, else } 0
 
-    The magnitude :math:`\theta` is given, or estimated as the one that a share of a
-    random sample reaches. Shapes are static: each block has room for ``max_density`` of
-    its elements, all of which travels. Where more pass, the largest are kept and the
-    others are counted. For the same bytes ``top_k(max_density, block_size)`` drops
-    less; a threshold is for studies of what a transport of variable length would send.
+    The magnitude :math:`\theta` is given, or estimated as the magnitude that a share of
+    a random sample reaches. Shapes are static: each block has room for ``max_density``
+    of its elements, and the whole room travels. Where more elements reach the
+    threshold, the largest are kept and the others are counted. For the same bytes
+    ``top_k(max_density, block_size)`` drops less. A threshold is for studies of a
+    transport of variable length.
 
     Args:
       value: :math:`\theta > 0`, in the unit of the leaf. Give either this or

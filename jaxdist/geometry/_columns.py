@@ -1,7 +1,8 @@
-"""A few columns of ``[W, n]`` at a time: what is made of them need not exist at once.
+"""A few columns of ``[W, n]`` at a time, so that no result of the size of all exists.
 
-On a CPU so few that all rows stay in cache; on an accelerator, where each turn costs a
-launch or more, as many as keep it busy.
+On a CPU the columns of all rows stay in cache. On an accelerator each turn of the loop
+costs a launch or more, so a turn takes a thousand times as many columns.
+`jax.lax.platform_dependent` chooses when the program is lowered.
 """
 
 import functools
@@ -22,11 +23,11 @@ def fold_columns(
     combine: Callable[[jax.Array, jax.Array], jax.Array],
     *rows: jax.Array,
 ) -> Any:
-    """Return what a function finds in a few columns at a time, combined.
+    """Apply a function to a few columns at a time, and combine its results.
 
     Args:
-      function: What is found in ``[W, m]`` of each of ``rows``, a tree of arrays.
-      combine: Two such arrays become one.
+      function: Takes ``[W, m]`` of each of ``rows``, and returns a tree of arrays.
+      combine: Makes one array of two.
       *rows: ``[W, n]`` each.
     """
 
@@ -48,7 +49,7 @@ def fold_columns(
 def map_columns(
     function: Callable[[jax.Array], jax.Array], rows: jax.Array
 ) -> jax.Array:
-    """Return what a function ``[W, m] -> [m]`` makes of all columns, ``[n]``."""
+    """Return the results ``[n]`` of a function ``[W, m] -> [m]`` for all columns."""
 
     def with_truth(columns):
         return function(columns), jnp.ones_like(columns, shape=(), dtype=bool)
@@ -59,7 +60,7 @@ def map_columns(
 def map_columns_and_all(
     function: Callable[[jax.Array], tuple[jax.Array, jax.Array]], rows: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return what a function makes of all columns, ``[n]``, and what is true of all.
+    """Return a function's results for all columns, and whether its truth holds for all.
 
     Args:
       function: Of ``[W, m]``; returns ``[m]``, and a bool ``()``.
@@ -75,10 +76,12 @@ def map_columns_and_all(
 
         def body(i, carry):
             results, holds = carry
-            # The last turn repeats some columns: what is left over, alone, would be
-            # fused with the empty results, and computed for every column.
+            # The last turn repeats some columns. If the rest were computed apart, XLA
+            # would fuse it with the empty results and might compute it for every
+            # column, three times the time of the rule.
             start = jnp.minimum(i * width, num_columns - width)
-            # Slices of single rows fuse with what follows; one of all is copied.
+            # Slices of single rows fuse with the next operation; a slice of all rows is
+            # copied.
             some = [
                 _some_columns(rows[k : k + 1], start, width)
                 for k in range(rows.shape[0])

@@ -1,6 +1,22 @@
 """Geometry: how W contributions lie to each other, in W² numbers instead of W·d.
 
-Rules that need less of it see :class:`Norms` or :class:`Radii`, of W and 2W numbers.
+Rules weigh workers by this alone, never by the gradients. So a pre-aggregation can be
+followed by any rule: the geometry of mixtures follows from their weights, and
+``nnm(f, then=krum(f))`` is two small matrices and one pass over the data.
+
+Distances come from inner products around a centre. One matrix product is taken for each
+block of columns that stays in cache. This never makes an array ``[W, W, n]``, and is
+five times faster than summing squared differences. Around the origin the digits would
+cancel where all gradients share a large mean. So the centre is the mean of the rows.
+Around that mean digits cancel where a single row is huge, which an attacker can
+arrange. Then, and only then, everything is measured again around the mean of the half
+of the rows that is nearest to the most central row. This is decided once, from the
+sums: deciding it for every block took a fifth of the time. The distances of each block
+are summed, not its products: rounding of the products would add up before they cancel.
+
+Rules that need less see :class:`Norms` or :class:`Radii`, of W and 2W numbers. All
+distances take W² products for each coordinate; norms and distances from an anchor take
+W. For clipping that is a third to a ninth of the time, and fewer numbers on the wire.
 """
 
 import dataclasses
@@ -14,7 +30,7 @@ from jaxdist.geometry import _columns, _sight
 
 _RECENTRE = 0.01  # squared distance per squared norm, below which digits would cancel
 _UNDIVIDED = 16  # rows, of which all products are taken at once
-_ROUNDS = 4  # each finds what was merely large beside what was huge in the one before
+_ROUNDS = 4  # a huge row hides a large one; each round uncovers the next of them
 
 
 @jax.tree_util.register_dataclass
@@ -22,8 +38,8 @@ _ROUNDS = 4  # each finds what was merely large beside what was huge in the one 
 class Geometry(_sight.Sight):
     """How W contributions lie to each other, over the whole gradient.
 
-    Whatever a rule can do by adding workers up with weights, it can find out from this
-    alone. Workers that are not finite are infinitely far away from all, themselves
+    A rule that adds workers up with weights can find all it needs in this geometry.
+    Workers that are not finite are infinitely far away from all workers, themselves
     included.
 
     Attributes:
@@ -39,9 +55,9 @@ class Geometry(_sight.Sight):
     def of(cls, rows: jax.Array, anchor: jax.Array | None = None) -> "Geometry":
         """Measure ``[W, n]`` rows, or this shard's part; an anchor ``[n]`` is last.
 
-        Distances come from inner products around a point in the midst of most rows:
-        around 0 they would cancel when all share a large mean, and around the mean,
-        which is tried first, when one row is huge.
+        Distances come from inner products around a centre: the mean of all rows, or,
+        where one row is huge, the mean of the half that is nearest to the most central
+        row. Around the origin digits would cancel when all rows share a large mean.
         """
         blocks = (rows,) if anchor is None else (rows, anchor[None])
         measured = _measure_blocks(blocks)
@@ -169,9 +185,9 @@ def _measure_blocks(blocks: Sequence[jax.Array]) -> _Measured:
 
 
 def _measure_around(blocks, finite, central):
-    """Measure those who are finite around the mean of those who are central.
+    """Measure the finite rows around the mean of the central rows.
 
-    The others count as 0.
+    Rows that are not finite count as 0.
     """
     weights = central.astype(blocks[0].dtype)
     weights /= jnp.maximum(jnp.sum(weights), 1)
@@ -183,7 +199,8 @@ def _measure_around(blocks, finite, central):
         products = _inner_products(moved)
         radii = jnp.diagonal(products)
         distances = radii[:, None] + radii[None] - 2 * products
-        # From the radii, the norm of a row much shorter than the centre would cancel.
+        # Computed from the radii, the norm of a row that is much shorter than the
+        # centre would lose its digits.
         return _Measured(distances, radii, jnp.sum(rows**2, axis=1))
 
     found = _columns.fold_columns(measured, jnp.add, *blocks)
@@ -200,7 +217,7 @@ def _inner_products(rows):
 
 
 def _products_by_halves(rows):
-    """Do the same without most of those that come twice, which a CPU would feel."""
+    """Do the same by halves: half of all products come twice, which slows a CPU."""
     if rows.shape[0] <= _UNDIVIDED:
         return exact_product(rows, rows.T)
     one, other = jnp.split(rows, [rows.shape[0] // 2])
@@ -214,10 +231,10 @@ def _products_by_halves(rows):
 
 
 def _is_exact(measured):
-    """Whether the sums are finite, and most rows no crowd far from the centre.
+    """Whether the sums are finite, and no majority lies close together off the centre.
 
-    If a majority is, at least so many pairs are near; a minority of copies of one row
-    has fewer, and may lie anywhere.
+    A majority that lies close together has at least so many near pairs. A minority of
+    copies of one row has fewer near pairs, and may lie anywhere.
     """
     distances, radii, _ = measured
     majority = radii.shape[0] // 2 + 1
@@ -227,8 +244,8 @@ def _is_exact(measured):
 
 
 def _central_half(measured):
-    """Return who is finite, and the half that is nearest to the most central row."""
-    # What cannot be squared counts as infinite, and must not spoil the others.
+    """Return which rows are finite, and which half is nearest to the most central."""
+    # A row that cannot be squared counts as infinite, and must not spoil the others.
     finite = jnp.isfinite(measured.norms)
     distances = _far_away(measured.distances, finite)
     distances = jnp.where(jnp.isnan(distances), 0, distances)

@@ -12,7 +12,7 @@ from jaxdist.geometry import _geometry, _sight
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Norms(_sight.Sight):
-    """How long contributions are; those that are not finite, infinitely.
+    """How long contributions are; infinitely long where one is not finite.
 
     Attributes:
       squared_norms: ``[W]``.
@@ -44,7 +44,7 @@ class Norms(_sight.Sight):
 
     @classmethod
     def seen_in(cls, geometry: _geometry.Geometry) -> "Norms":
-        """Return what of a geometry it is."""
+        """Return the part of a geometry that a rule sees which asks for norms."""
         return cls(geometry.squared_norms, weight=geometry.weight)
 
 

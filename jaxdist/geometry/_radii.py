@@ -12,9 +12,10 @@ from jaxdist.geometry import _geometry, _norms, _sight
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Radii(_sight.Sight):
-    """How long contributions are, and how far from an anchor, the last of all.
+    """How long contributions are, and how far from an anchor.
 
-    What is not finite is infinitely long, and infinitely far away.
+    The anchor is the last of the norms. A contribution that is not finite is infinitely
+    long, and infinitely far away.
 
     Attributes:
       squared_norms: ``[W + 1]``.
@@ -63,7 +64,7 @@ class Radii(_sight.Sight):
 
     @classmethod
     def seen_in(cls, geometry: _geometry.Geometry) -> "Radii":
-        """Return what of a geometry it is."""
+        """Return the part of a geometry that a rule sees which asks for radii."""
         return cls(
             geometry.squared_norms,
             geometry.squared_distances[-1, :-1],

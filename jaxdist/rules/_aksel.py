@@ -1,4 +1,4 @@
-"""Aksel: the mean of those nearest to the median of each coordinate."""
+"""Aksel: the mean of the workers nearest to the median of each coordinate."""
 
 import jax.numpy as jnp
 
@@ -16,7 +16,7 @@ def aksel(num_byzantine: int, num_selected: int | None = None) -> _rule.Aggregat
 
     Distances are over the whole gradient. Ties go to the lowest index. Workers that are
     not finite are left out. Behind a pre-aggregation the median is still that of the
-    workers as they came.
+    workers before they were mixed.
 
     Args:
       num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-1)/2].

@@ -1,4 +1,4 @@
-"""Adaptive robust clipping: the longest are as long as the next one."""
+"""Adaptive robust clipping: the longest gradients are cut to the next norm."""
 
 import jax.numpy as jnp
 
@@ -20,7 +20,7 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
     Args:
       num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-1)/2], or the
         range of ``then``.
-      then: :math:`F`, the rule for what is clipped, such as
+      then: :math:`F`, the rule for the clipped gradients, such as
         ``nnm(f, then=trimmed_mean(f))``.
 
     Returns:
@@ -62,9 +62,9 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         return jnp.where(geometry.present, scales, 0)
 
     def kappa(num_workers, _):
-        # At most k of the W - f honest are clipped. That moves their mean by at most
-        # 2f / (W - 2f) of what it takes away from their variance; the result errs by
-        # kappa of what is left of it. By Cauchy-Schwarz the constants add up.
+        # At most k of the W - f honest workers are clipped. Clipping moves their mean
+        # by at most 2f / (W - 2f) of the variance that it takes away; the rule errs by
+        # kappa of the variance that is left. By Cauchy-Schwarz the constants add up.
         moved = 2 * f / (num_workers - 2 * f)
         return then.contract.robustness(num_workers, f) + moved
 

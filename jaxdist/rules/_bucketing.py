@@ -20,11 +20,11 @@ def bucketing(
        F_{sf}(y_1, \dots, y_W)
 
     where :math:`B(i)` is the bucket of worker :math:`i`. A permutation that is drawn
-    in every step cuts the workers into buckets of :math:`s`; the last one takes what
-    is left. Each bucket stands in the rows as often as it has workers, so a short one
-    weighs what it holds. The :math:`f` corrupt workers spoil at most :math:`f` buckets,
-    which are :math:`sf` of the W rows: the next rule is made for as many. A bucket with
-    a worker that is not finite is not finite.
+    in every step cuts the workers into buckets of :math:`s`; the last bucket has the
+    rest. Each bucket stands in the rows as often as it has workers, so a short bucket
+    weighs less. The :math:`f` corrupt workers spoil at most :math:`f` buckets, which
+    are :math:`sf` of the W rows: the next rule is made for as many. A bucket with a
+    worker that is not finite is not finite.
 
     Args:
       bucket_size: :math:`s`, workers in a bucket, at least 1.
@@ -44,7 +44,7 @@ def bucketing(
         applied, if :math:`sf` is too large for the next rule.
 
     Communication:
-      On the scatter route an all-reduce of W floats, for who is finite, or of
+      On the scatter route an all-reduce of W floats, for which are finite, or of
       :math:`W^2` where ``then`` needs distances.
 
     Example:

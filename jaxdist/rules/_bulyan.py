@@ -1,4 +1,4 @@
-"""Bulyan: choose by Krum, then average what is near the median of each coordinate."""
+"""Bulyan: choose by Krum, then average the values near each coordinate's median."""
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +14,20 @@ def bulyan(num_byzantine: int) -> _rule.AggregationRule:
     .. math:: F(x_1, \dots, x_W)_j = \frac{1}{\theta - 2f}
        \sum_{i \in N_j} x_{ij}, \qquad \theta = W - 2f
 
-    Each of the :math:`\theta` choices is that of :func:`krum` among those left, with as
-    many neighbours as then are left but f + 2 (at least 1). :math:`N_j` are the
-    :math:`\theta - 2f` chosen values nearest to the median of all :math:`\theta` at
-    coordinate :math:`j`. Of choices that tie, as two do that are each other's only
-    neighbour, it takes the one that is nearer to all that are left, then the lowest
-    index; of values that are equally near, the smaller one.
+    Each of the :math:`\theta` choices is that of :func:`krum` among the workers that
+    are left. A worker then has f + 2 neighbours fewer than workers are left, and at
+    least one. :math:`N_j` are the :math:`\theta - 2f` chosen values nearest to the
+    median of all :math:`\theta` at coordinate :math:`j`. Workers tie, for example, when
+    two are each other's only neighbour. Of workers that tie the one nearer to all that
+    are left is taken, then the lowest index; of values that are equally near, the
+    smaller one.
 
     Args:
       num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-3)/4].
 
     Returns:
-      A rule equivariant to translation and scaling. No coordinate can be led astray by
-      one that hides in a distance over very many.
+      A rule equivariant to translation and scaling. An attacker cannot hide a large
+      error of one coordinate in a distance over very many.
 
     Raises:
       ValueError: If ``num_byzantine`` is negative; when applied, if it is too large
@@ -42,7 +43,7 @@ def bulyan(num_byzantine: int) -> _rule.AggregationRule:
 
     References:
       El Mhamdi et al., `The Hidden Vulnerability of Distributed Learning in Byzantium
-      <https://arxiv.org/abs/1802.07927>`_, 2018, Section 4. Scores are computed anew
+      <https://arxiv.org/abs/1802.07927>`_, 2018, Section 4. Scores are computed again
       after every choice, as written there and unlike in its published code.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
@@ -81,12 +82,12 @@ def _mean_around_the_median(rows: jax.Array, num_dropped: int) -> jax.Array:
     ordered = _sorting.sort_rows(list(rows))
     kept = len(ordered) - num_dropped
     lower, upper = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    # The nearest are neighbours in the order: only where they start is to be found.
+    # The nearest are neighbours in the order: only the first of them must be found.
     start = jnp.zeros_like(lower, dtype=jnp.int32)
     reach = jnp.full_like(lower, jnp.inf)
     for first in range(num_dropped + 1):
         low, high = ordered[first], ordered[first + kept - 1]
-        # Twice the distance from the median, which itself would have to be rounded.
+        # Twice the distance from the median; the median itself would be rounded.
         below, above = (lower - low) + (upper - low), (high - lower) + (high - upper)
         farthest = jnp.maximum(below, above)
         start = jnp.where(farthest < reach, first, start)

@@ -1,4 +1,4 @@
-"""CAF: a spectral filter that need not know the variance of honest workers."""
+"""CAF: a spectral filter that does not need the variance of honest workers."""
 
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def caf(num_byzantine: int) -> _rule.AggregationRule:
     References:
       Allouah, Guerraoui and Stephan, `Towards Trustworthy Federated Learning with
       Untrusted Participants <https://arxiv.org/abs/2505.01874>`_, 2025.
-      The maximum is over those who count, without which it may never end.
+      The maximum is over workers that count; otherwise the loop might not end.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
 
@@ -60,7 +60,7 @@ def caf(num_byzantine: int) -> _rule.AggregationRule:
 
 
 class _Search(NamedTuple):
-    """The best round until now, and what comes next."""
+    """The best round until now, and the counts of the next."""
 
     best: jax.Array  # [W]: how much each worker counted
     variance: jax.Array  # (): its largest eigenvalue, the smallest of all
@@ -80,15 +80,16 @@ def _best_counts(geometry, num_byzantine):
         return _Search(
             jnp.where(is_better, counts, search.best),
             jnp.minimum(found.variance, search.variance),
-            # Where nobody is to blame, this leaves nothing to go on with. A fused
-            # maximum may be rounded otherwise, and lie below what it is taken of.
+            # Where all workers have the same blame, no counts are left, and the search
+            # ends. A fused maximum may lie below its values: see _spectrum.py.
             counts * jnp.maximum(jnp.max(found.blame) - found.blame, 0),
         )
 
     def goes_on(search):
         return jnp.sum(search.following) > num_workers - 2 * num_byzantine
 
-    # Beside somebody huge the rounding of a weight would be more than the others.
+    # With a huge worker the rounding of a weight would move the mean more than all
+    # others do.
     everyone = _far.find_crowd(geometry).near.astype(geometry.squared_norms.dtype)
     unknown = jnp.full_like(everyone[0], jnp.inf)
     first = look(_Search(everyone, unknown, everyone))

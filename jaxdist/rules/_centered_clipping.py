@@ -17,15 +17,15 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
 
     :math:`v` starts at the previous result, which :func:`jaxdist.aggregate` keeps in
     its state (on stacked gradients it is the ``anchor`` of the call; 0 at first). One
-    worker moves the result by at most :math:`\tau / W` in each iteration. Whoever is
-    not finite moves it by nothing. Whoever is :math:`1/\sqrt{\epsilon}` times (3000
-    times in float32) farther away than :math:`\tau` and most workers moves it in the
-    first iteration only, and later distances are measured as if it had not: rounding
-    would hide them beside its own.
+    worker moves the result by at most :math:`\tau / W` in each iteration. A worker that
+    is not finite does not move it. A worker that is :math:`1/\sqrt{\epsilon}` times
+    (3000 times in float32) farther away than :math:`\tau` and most workers moves it in
+    the first iteration only. Later distances are measured as if that worker had not
+    moved it: rounding of its distance would hide the other distances.
 
     Args:
       radius: :math:`\tau > 0`, in the unit of the gradients: about the norm of
-        the noise in an honest one.
+        the noise in an honest gradient.
       iterations: At least 1.
 
     Returns:
@@ -106,7 +106,7 @@ def _clipping_shares(squared, counted, radius):
 
 
 def _is_near(from_previous, usable, radius):
-    """Whether a distance can be told beside those of most workers, bool ``[W + 1]``."""
+    """Whether a distance does not hide those of most workers, bool ``[W + 1]``."""
     ordered = jnp.sort(jnp.where(usable, from_previous, jnp.inf))
     typical = ordered[jnp.sum(usable) // 2]
     reach = _far.crowd_reach(from_previous.dtype)

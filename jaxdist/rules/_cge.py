@@ -20,8 +20,8 @@ def cge(num_byzantine: int) -> _rule.AggregationRule:
 
     Returns:
       A rule equivariant to scaling and rotation, not to translation. It needs honest
-      gradients that vanish together: no constant :math:`\kappa` holds, for attackers
-      who send something small.
+      gradients that vanish together: no constant :math:`\kappa` holds, because
+      attackers may send short vectors.
 
     Raises:
       ValueError: If ``num_byzantine`` is negative; when applied, if it is too large

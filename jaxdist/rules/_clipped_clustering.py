@@ -17,7 +17,7 @@ class ClippedClusteringState(NamedTuple):
 
 
 def clipped_clustering(history: int = 100) -> _rule.AggregationRule:
-    r"""Clip to the usual norm, part the workers in two by direction, average the more.
+    r"""Clip to the usual norm, cluster by direction, average the larger cluster.
 
     .. math:: F(x_1, \dots, x_W) = \frac{1}{|C|} \sum_{i \in C}
        \min\Big(1, \frac{\tau}{\|x_i\|}\Big)\, x_i
@@ -108,7 +108,7 @@ def _angles_apart(geometry, lengths):
 
 @jax.jit  # traced once for all calls outside of a program
 def _larger_cluster(distances: jax.Array, finite: jax.Array) -> jax.Array:
-    """Return who is in the larger of two clusters, bool ``[W]``."""
+    """Return which workers are in the larger of two clusters, bool ``[W]``."""
     num_workers = finite.shape[0]
     possible = finite[:, None] & finite[None] & ~jnp.eye(num_workers, dtype=bool)
     distances = jnp.where(possible, distances, jnp.inf)

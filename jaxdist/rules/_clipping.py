@@ -1,4 +1,4 @@
-"""Clipping: nobody is longer than a radius."""
+"""Clipping: no gradient is longer than a radius."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
 
     Args:
       radius: :math:`\tau > 0`, in units of the gradient's norm.
-      then: :math:`F`, the rule for what is clipped, such as ``trimmed_mean(f)``.
+      then: :math:`F`, the rule for the clipped gradients, such as ``trimmed_mean(f)``.
 
     Returns:
       A rule that tolerates what ``then`` does. It is equivariant neither to translation

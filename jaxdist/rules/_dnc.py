@@ -1,4 +1,4 @@
-"""Divide and conquer: without those who stick out most in the widest direction."""
+"""Divide and conquer: the mean without the workers farthest out in one direction."""
 
 import jax.numpy as jnp
 
@@ -28,7 +28,7 @@ def dnc(num_byzantine: int, num_removed: int | None = None) -> _rule.Aggregation
     Raises:
       ValueError: If ``num_byzantine`` is negative or ``num_removed`` below it; when
         applied, if ``num_byzantine`` is too large for the number of workers, or
-        ``num_removed`` leaves nobody.
+        ``num_removed`` leaves no worker.
 
     Communication:
       On the scatter route an all-reduce of :math:`W^2` floats, for the distances.
@@ -44,8 +44,9 @@ def dnc(num_byzantine: int, num_removed: int | None = None) -> _rule.Aggregation
       Attacks and Defenses for Federated Learning
       <https://www.ndss-symposium.org/ndss-paper/manipulating-the-byzantine-optimizing-model-poisoning-attacks-and-defenses-for-federated-learning/>`_,
       2021, Algorithm 2. There :math:`v` comes from random subsets of the coordinates,
-      to save time, and who is kept must be so for all of several. The eigenvectors of
-      W x W products cost next to nothing, so all coordinates are looked at, once.
+      to save time, and a worker is kept that is kept in all of several. The
+      eigenvectors of W x W products cost almost nothing, so here all coordinates are
+      looked at, once.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
     r = f if num_removed is None else _checks.integer("num_removed", num_removed, f)

@@ -17,10 +17,10 @@ def fltrust() -> _rule.AggregationRule:
 
     with :math:`x_0` the reference, from a small clean dataset that everybody holds.
     It is given in every step: ``tx.update(updates, state, params, reference=...)``, or
-    ``rule(stacked, anchor=...)``. Where nobody points its way the result is 0.
+    ``rule(stacked, anchor=...)``. Where no worker has its direction the result is 0.
 
     Returns:
-      A rule that tolerates any f < W: whatever the workers send, the result is no
+      A rule that tolerates any f < W. Whatever the workers send, the result is no
       longer than the reference, and never against it. It is invariant to the scale of
       each worker, as long as that is no millionth of the others', which earns no trust,
       and not equivariant to translation.

@@ -1,4 +1,13 @@
-"""Geometric median: the point with the smallest sum of distances to all workers."""
+"""Geometric median: the point with the smallest sum of distances to all workers.
+
+The constant of a rule must hold for the program, not only for its formula. The
+geometric median is the minimizer of a sum, but Weiszfeld's iteration from the mean
+stops, or is stopped, at another point. Attackers at the right distance once moved it
+thousands of times farther than proved: smoothing and tolerance were relative to the
+mean distance from the mean, which attackers choose. So the iteration starts among the
+majority, measures by the radius of the majority, and goes on until the directions to
+all workers nearly cancel, which is what the proof needs.
+"""
 
 import math
 from typing import NamedTuple
@@ -11,7 +20,7 @@ from jaxdist.geometry import _geometry
 from jaxdist.rules import _rule
 from jaxdist.rules.numerics import _far
 
-_STOP = 0.5  # length of the sum of all directions, at which nobody's constant is lost
+_STOP = 0.5  # length of the sum of all directions up to which the constant is proved
 _ENOUGH = 300  # iterations
 _ROUNDING = 1e-4  # of a sum of directions
 _TIE = 1e-6  # of a sum of distances
@@ -26,29 +35,29 @@ def geometric_median(
        z \leftarrow \frac{\sum_i w_i x_i}{\sum_i w_i}, \quad
        w_i = \frac{1}{\max(\nu, \|z - x_i\|)}
 
-    Where a worker is that point, it is found at once. Else the iteration starts at the
-    mean of the half of the workers that is nearest to the most central one, and goes on
+    A worker that is this point is found at once. Otherwise the iteration starts at the
+    mean of the half of the workers that is nearest to the most central one. It goes on
     until :math:`z` moves by less than ``tolerance`` times the radius of that half, and
     the directions to all workers add up to less than 1/2; :math:`\nu` is as small as
-    such a move. All of it happens in the weights; the gradients are added up once.
-    Workers that are not finite are left out, and so are those that are
-    :math:`1/\sqrt{\epsilon}` times (3000 times in float32) farther away than most:
-    beside them rounding would hide the others.
+    such a move. The iteration works on weights; the gradients are added up once.
+    Workers that are not finite are left out. Workers that are
+    :math:`1/\sqrt{\epsilon}` times (3000 times in float32) farther away than most are
+    left out too: the rounding of their distances would hide the other workers.
 
     Args:
       tolerance: In (0, 1), no unit.
       max_iterations: At least 1. The default was enough in thousands of adversarial
-        searches, 100 were not; it is not proved to be.
+        searches, and 100 were not enough. That it is enough is not proved.
 
     Returns:
       A rule that tolerates fewer than W/2 Byzantine workers; equivariant to
       translation, scaling and rotation. Where at least 300 iterations converge, and
       for up to about a hundred workers in float32,
       :math:`\kappa \le \max\bigl(\frac{2(W - f)}{W - 2f - 1/2},
-      8 (W - f) \mathrm{tolerance}^2\bigr)`: seen from there the cosines between honest
-      workers and their mean add up to at most :math:`f + 1/2`, and each of them falls
-      short of 1 by no more than twice the worker's squared distance from that mean over
-      the squared distance of :math:`z` from it.
+      8 (W - f) \mathrm{tolerance}^2\bigr)`. Seen from :math:`z`, the cosines between
+      honest workers and their mean add up to at most :math:`f + 1/2`. Each cosine falls
+      short of 1 by no more than twice the worker's squared distance from that mean,
+      over the squared distance of :math:`z` from the mean.
 
     Raises:
       ValueError: If ``tolerance`` or ``max_iterations`` is out of range.
@@ -141,9 +150,10 @@ def _votes_of(geometry, near):
 def _start_weights(distances, both, floor, votes):
     """Return which workers are a geometric median themselves, bool ``[W]``.
 
-    There the directions to the others add up to no more than the copies that are there.
-    Weiszfeld's iteration would come ever closer to it, and never close enough. Who only
-    seems to have copies, far from the centre of a geometry, has a larger sum.
+    At such a worker the directions to the others add up to no more than the number of
+    copies of the worker. Weiszfeld's iteration would come ever closer to it, and never
+    close enough. A worker far from the centre of a geometry may only seem to have
+    copies; the sum of its distances is larger.
     """
     apart = jnp.sqrt(distances)
     is_other = both & (apart > floor)

@@ -15,7 +15,7 @@ def meamed(num_byzantine: int) -> _rule.AggregationRule:
     where :math:`N_j` are the :math:`W - f` workers nearest to the median of coordinate
     :math:`j`, which is the mean of the two middle values for even W. Of two values
     that are equally near the smaller counts as nearer. Values that are not finite are
-    the first that are left out; with more than :math:`f` the result is 0.
+    left out first; with more than :math:`f` the result is 0.
 
     Args:
       num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-1)/2].
@@ -53,7 +53,7 @@ def meamed(num_byzantine: int) -> _rule.AggregationRule:
 
 
 def _median_of_sorted(ordered, num_bad, most):
-    """Return the median of what is finite; useless where more than ``most`` is not."""
+    """Return the median of the finite values; void where more than ``most`` are not."""
     num_good = len(ordered) - num_bad
     first = max(len(ordered) - most - 1, 0) // 2
     lower = upper = ordered[first]

@@ -1,4 +1,4 @@
-"""Around a centre: the mean of the values of each coordinate that are nearest to it."""
+"""Around a centre: the mean of the values nearest to it, coordinate by coordinate."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ def mean_around(
 
     Args:
       name: How reports and errors call it.
-      num_byzantine: f, how many are left out, those that are not finite first.
+      num_byzantine: f, how many are left out; values that are not finite go first.
       centre_of: ``(sorted rows, how many are not finite) -> centre``, equivariant to
         translation.
       centre_of_present: The same of the rows that are not absent.

@@ -56,9 +56,10 @@ def minimum_diameter(num_byzantine: int) -> _rule.AggregationRule:
 
 
 def _farthest_pairs(geometry, num_byzantine):
-    """Return those of which one is whole in every subset: distances and members.
+    """Return distances and members of the farthest pairs, enough for every subset.
 
-    Those left out are in at most f (W - 1) pairs, so that one more is enough.
+    The f workers that a subset leaves out are in at most f (W - 1) pairs. So of one
+    pair more, at least one is whole in every subset.
     """
     distances = _subsets.finite_distances(geometry)
     num_workers = distances.shape[0]
@@ -73,6 +74,6 @@ def _subset_diameters(distances, pair, kept):
     """Return the squared diameter of each subset of ``[n, W]``."""
     workers = jnp.arange(kept.shape[1])[:, None]
     inside = (workers == pair[0][None]) | (workers == pair[1][None])
-    # Sums of 0 and 1 are exact; a product is faster than looking members up.
+    # Sums of 0 and 1 are exact; a product is faster than looking up the members.
     present = kept.astype(distances.dtype) @ inside.astype(distances.dtype)
     return jnp.max(jnp.where(present > 1.5, distances[None], 0), axis=1, initial=0)

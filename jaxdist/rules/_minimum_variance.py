@@ -22,9 +22,9 @@ def minimum_variance(num_byzantine: int) -> _rule.AggregationRule:
 
     Returns:
       A rule equivariant to translation, scaling and rotation, with
-      :math:`\kappa \le 4f/(W - 2f)`: both :math:`\bar{x}_S` of the honest and
-      :math:`\bar{x}_{S^*}` lie within :math:`f/(W - 2f)` of their variance, squared,
-      from the mean of whom they have in common.
+      :math:`\kappa \le 4f/(W - 2f)`. Take the mean of the workers that are both honest
+      and in :math:`S^*`. The squared distances of :math:`\bar{x}_S` of the honest and
+      of :math:`\bar{x}_{S^*}` from it are at most :math:`f/(W - 2f)` of their variance.
 
     Raises:
       ValueError: If ``num_byzantine`` is negative; when applied, if it is too large

@@ -1,4 +1,4 @@
-"""MoNNA: the mean of those nearest to one worker that is trusted."""
+"""MoNNA: the mean of the workers nearest to one that is trusted."""
 
 import jax.numpy as jnp
 
@@ -50,7 +50,7 @@ def monna(num_byzantine: int, trusted: int = 0) -> _rule.AggregationRule:
     def mix(geometry, key, memory):
         del key
         distances = geometry.or_inf(geometry.squared_distances)
-        # Itself first, also among equals.
+        # The trusted worker first, also among equals.
         distances = distances.at[trusted].add(-1)
         weights = _lowest.mean_weights(
             distances, geometry.num_present(distances.size) - f

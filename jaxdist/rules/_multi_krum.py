@@ -20,14 +20,14 @@ def multi_krum(
     .. math:: F(x_1, \dots, x_W) = \frac{1}{m} \sum_{i \in M} x_i, \qquad
        M = \text{the } m \text{ smallest of } \sum_{j \in N_i} \|x_i - x_j\|^2
 
-    Ties go to the lowest index; iterated first to the one that is nearer to all that
-    are left. Workers that are not finite are never chosen.
+    Ties go to the lowest index; with ``iterated``, first to the worker that is nearer
+    to all that are left. Workers that are not finite are never chosen.
 
     Args:
       num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-3)/2].
       num_selected: :math:`m`, in [1, W - f]; W - f when None. Iterated in
         [1, W - 2f - 2], and that when None: 2f + 3 are left for the last choice.
-      iterated: Choose one at a time, each by the distances among those left.
+      iterated: Choose one at a time, by the distances among the workers left.
       neighbours: As in :func:`krum`.
       squared: As in :func:`krum`.
 
@@ -88,7 +88,7 @@ def multi_krum(
 
 
 def _of_turns(order, number, geometry):
-    """Return weights ``[1, W]`` of the mean of those who were taken in turn."""
+    """Return weights ``[1, W]`` of the mean of the workers that were taken in turn."""
     dtype = geometry.squared_norms.dtype
     workers = jnp.arange(geometry.finite.shape[0])
     taken = jnp.any(order[:, None] == workers[None], axis=0) & geometry.finite

@@ -12,10 +12,10 @@ def phocas(num_byzantine: int) -> _rule.AggregationRule:
 
     .. math:: F(x_1, \dots, x_W)_j = \frac{1}{W - f} \sum_{i \in N_j} x_{ij}
 
-    where :math:`N_j` are the :math:`W - f` workers nearest to what
-    :func:`trimmed_mean` makes of coordinate :math:`j`. Of two values that are equally
-    near the smaller counts as nearer. Values that are not finite are the first that
-    are left out; with more than :math:`f` the result is 0.
+    where :math:`N_j` are the :math:`W - f` workers nearest to
+    :func:`trimmed_mean` at coordinate :math:`j`. Of two values that are equally near
+    the smaller counts as nearer. Values that are not finite are left out first; with
+    more than :math:`f` the result is 0.
 
     Args:
       num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-1)/2].
@@ -43,7 +43,7 @@ def phocas(num_byzantine: int) -> _rule.AggregationRule:
 
     def centre_of(ordered, num_bad):
         total = _sorting.kept_total(_sorting.cut_sorted(ordered, num_bad, f))
-        # XLA would keep what is divided, and with it all rows that it was made of.
+        # XLA would keep the undivided sum, and with it all rows that it was made of.
         share = jnp.zeros_like(total)
         for bad in range(f + 1):
             number = len(ordered) - 2 * f + bad

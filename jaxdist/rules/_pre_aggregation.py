@@ -53,11 +53,14 @@ def mix_before(
 ) -> _rule.AggregationRule:
     """Return the rule that mixes with ``premix`` and goes on with ``then``.
 
-    The mixtures of a rule that mixes itself exist on paper only: it sees their
-    geometry, and both mixings together are one product of small matrices.
+    A rule that mixes itself never gets the mixtures as gradients. It sees their
+    geometry, and both mixings together are one product of small matrices. Where the
+    rule trusts one worker as its anchor, the anchor is the mixture at that worker's
+    place.
 
     Args:
-      then: The rule that follows.
+      then: The rule that follows. It counts for as many attackers as it was made for;
+        where more attack, the contract claims nothing.
       name: How reports and errors call what comes first.
       premix: ``(geometry, key) -> weights [m, W]``, or ``[W]`` where it only scales; a
         row of NaN is a mixture that is not finite.

@@ -18,13 +18,13 @@ def sign_majority() -> _rule.AggregationRule:
     workers or more not finite the result is 0.
 
     Returns:
-      A rule that tolerates fewer than W/2 Byzantine workers, who only decide what the
-      others disagree on. Its result is -1, 0 or 1 whatever the scale of the gradients,
+      A rule that tolerates fewer than W/2 Byzantine workers. They only decide where the
+      others disagree. Its result is -1, 0 or 1 whatever the scale of the gradients,
       so the learning rate alone is the size of a step.
 
     Communication:
       None beyond the route. With :func:`jaxdist.compression.scaled_sign` a coordinate
-      takes one bit on its way to the vote, which its scales do not change.
+      takes one bit on its way to the vote. Its scales do not change the vote.
 
     Example:
       >>> rows = jnp.array([[0.1, 2.0], [0.2, -1.0], [-9.0, 0.0]])
@@ -61,9 +61,9 @@ def _vote_of_rows(rows):
 
 @_vote_of_rows.defjvp
 def _vote_agreement(primals, tangents):
-    """Return the share of those who voted for the result: a sign's derivative is 0.
+    """Return the share of the workers that voted for the result.
 
-    Metrics ask for it, to know who has influence.
+    Metrics ask for it instead of the derivative, which is 0 for a sign.
     """
     (rows,), (moved,) = primals, tangents
     result = _vote_of_rows(rows)

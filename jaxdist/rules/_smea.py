@@ -121,7 +121,7 @@ def _rayleigh_quotients(distances, kept):
         squared = jnp.sum(vectors**2, axis=1, keepdims=True)
         return vectors / jnp.sqrt(jnp.where(squared > 0, squared, 1))
 
-    # Start where the one that is farthest from all others points.
+    # Start in the direction of the worker that is farthest from all others.
     to_all = jnp.matmul(kept.astype(distances.dtype), distances, precision="highest")
     farthest = jnp.argmax(jnp.where(kept, to_all, -1), axis=1)
     vectors = normalized(centred(-distances[farthest]))

@@ -1,4 +1,4 @@
-"""Spectral filter: those count less who make the variance of a direction too large."""
+"""Spectral filter: workers that make a direction's variance too large count less."""
 
 import functools
 from typing import NamedTuple
@@ -26,8 +26,8 @@ def spectral_filter(
     .. math:: c_i \leftarrow c_i \Bigl(1 - \frac{\tau_i}{\max_j \tau_j}\Bigr), \qquad
        \tau_i = \langle x_i - \mu_c, v \rangle^2
 
-    while :math:`\sum_i c_i \tau_i = \lambda \sum_i c_i > 4 W \sigma_0^2`; whoever falls
-    below 1/2 no longer counts, and the result is the plain mean of all others.
+    while :math:`\sum_i c_i \tau_i = \lambda \sum_i c_i > 4 W \sigma_0^2`; a worker
+    that falls below 1/2 no longer counts, and the result is the plain mean of the rest.
     Eigenvalues are exact. Every round ends the influence of a worker, and none is made
     that would leave :math:`\sum_i c_i \le W - 2f`; without filtering, the result is
     the mean. Workers that are not finite do not count.
@@ -37,18 +37,18 @@ def spectral_filter(
         f <= W/4.
       deviation: :math:`\sigma_0 > 0`, in the unit of the gradients: the standard
         deviation of honest workers in the direction where it is largest.
-      tight: Go on while :math:`\lambda > \sigma_0^2`, drop nobody at 1/2, and average
-        with the weights :math:`c_i`. It removes much more.
+      tight: Go on while :math:`\lambda > \sigma_0^2`, drop no worker at 1/2, and
+        average with the weights :math:`c_i`. It removes much more.
       saddle_point: Take the :math:`\tau_i` of the papers,
 
         .. math:: \max_{Y \succeq 0,\ \mathrm{tr}\, Y \le 1}\ \min_w \sum_i c_i \tau_i,
            \qquad \tau_i = (x_i - \textstyle\sum_j w_{ji} x_j)^\top Y (x_i - \ldots),
 
-        where each worker is predicted by the mixture that does it best, of weights up
-        to :math:`\frac{4 - \alpha}{\alpha (2 + \alpha) W}`,
+        where each worker is predicted by the best mixture of all, of weights up to
+        :math:`\frac{4 - \alpha}{\alpha (2 + \alpha) W}`,
         :math:`\alpha = 1 - f/W`. Honest workers are not blamed for lying far from a
         mean that attackers moved. A round takes 400 eigendecompositions, and ends
-        within two thousandths of the saddle value: for tens of workers.
+        within two thousandths of the saddle value. It is meant for tens of workers.
 
     Returns:
       A rule equivariant to translation and rotation, not to scaling. Its error is
@@ -106,7 +106,7 @@ def _largest_removal(num_byzantine, num_workers):
 
 
 class _Round(NamedTuple):
-    """Who counts how much, with which variance, and what would come next."""
+    """How much each worker counts, with which variance, and the next counts."""
 
     counts: jax.Array  # [W]
     variance: jax.Array  # ()

@@ -27,9 +27,10 @@ def trimmed_mean(
 
     Returns:
       A rule equivariant to translation and to scaling of each coordinate, with
-      :math:`\kappa = f/(W - 2f)`, than which no rule has less: no attack moves a
-      coordinate farther than those do who all lie beyond one end, and then it averages
-      all honest but the :math:`f` at the other end.
+      :math:`\kappa = f/(W - 2f)`. No rule has a smaller constant, and those of the
+      papers are larger. A coordinate moves farthest when all attackers lie beyond one
+      end. The result then averages all honest workers but the :math:`f` at the other
+      end.
 
     Raises:
       ValueError: If not exactly one of both is given, if ``num_byzantine`` is negative

@@ -1,4 +1,4 @@
-"""Zeno: those whose gradients would lower the loss most."""
+"""Zeno: the workers with the gradients that would lower the loss most."""
 
 import jax.numpy as jnp
 
@@ -17,7 +17,7 @@ def zeno(
        s_i = \gamma \langle x_0, x_i \rangle - \rho \|x_i\|^2
 
     where :math:`T` are the :math:`W - f` of the largest :math:`s_i`, and :math:`x_0`
-    is the reference, a gradient of the loss on data that nobody can corrupt. It is
+    is the reference, a gradient of the loss on data that no worker can corrupt. It is
     given in every step: ``tx.update(updates, state, params, reference=...)``, or
     ``rule(stacked, anchor=...)``. Ties go to the lowest index. Workers that are not
     finite are never chosen; with a reference that is not finite the result is 0.

@@ -1,1 +1,1 @@
-"""Staleness: what comes late, simulated by buffers in the state."""
+"""Staleness: late updates, simulated by buffers in the state."""

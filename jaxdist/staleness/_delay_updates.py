@@ -28,16 +28,16 @@ def delay_updates(
 
     .. math:: u_t = g_{t - \tau_t}, \qquad 0 \le \tau_t \le \tau_{\max}
 
-    A gradient from :math:`\tau` steps ago is one that was computed on parameters of
-    :math:`\tau` steps ago: this simulates staleness. Where workers are to be late
-    independently, and always where the updates differ between workers, wrap it:
+    A gradient from :math:`\tau` steps ago was computed on the parameters of
+    :math:`\tau` steps ago: this simulates staleness. Wrap it where workers
+    are to be late independently, and always where the updates differ between workers:
     ``per_worker("data", delay_updates(...))``.
 
     Args:
       delay: :math:`\tau` in optimizer steps, or the probabilities
         :math:`(p_0, \dots, p_{\tau_{\max}})` from which it is drawn at every step. A
         drawn delay may bring the same update twice and another never.
-      warm_up: What comes out while the step that is due lies before the first:
+      warm_up: What comes out in the first steps, when no update is due yet:
         ``"zeros"``, or ``"oldest"`` for the oldest update there is.
       key: Seed or key of the drawn delays.
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import ModuleType
 from typing import NamedTuple
 
 from jaxdist import _checks
@@ -34,10 +33,23 @@ _EXACT: dict[str, Callable[[_run.Setting], str]] = {
     "linearity": _agreement.linearity,
     "alignment": _agreement.alignment,
 }
-_STATISTICAL: dict[str, ModuleType] = {
-    "variance": _variance,
-    "unbiasedness": _unbiasedness,
-    "independence": _independence,
+
+
+class _Statistics(NamedTuple):
+    """How a statistical property is measured, and what its alarm says."""
+
+    means: Callable[[_run.Setting], Iterable[_mean_test.Means]]
+    sentence: Callable[[_mean_test.Verdict], str]
+
+
+_STATISTICAL: dict[str, _Statistics] = {
+    "variance": _Statistics(_variance.excess_means, _variance.alarm_sentence),
+    "unbiasedness": _Statistics(
+        _unbiasedness.error_means, _unbiasedness.alarm_sentence
+    ),
+    "independence": _Statistics(
+        _independence.product_means, _independence.alarm_sentence
+    ),
 }
 
 PROPERTIES = (*_EXACT, *_STATISTICAL)

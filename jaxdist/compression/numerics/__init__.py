@@ -1,1 +1,1 @@
-"""Numerics of compression: what is no compressor itself."""
+"""Numerics of compression: packing, rounding, sampling; no compressors themselves."""

@@ -4,9 +4,15 @@ With probabilities :math:`p_i`, sums :math:`C_i = p_1 + \dots + p_i` and one uni
 :math:`u`, element :math:`i` is taken when an integer lies in
 :math:`(u + C_{i-1}, u + C_i]`. It is taken with probability :math:`p_i`, and the number
 taken is :math:`\sum p_i` rounded down or up: a buffer of that size never overflows.
-Neighbours are not independent, which changes no mean and no sum of variances.
+A message whose length is drawn does not fit static shapes, and a buffer that truncates
+is biased.
 
-Probabilities are integers out of ``2**bits``, so that all this is exact.
+Neighbours are negatively dependent. The squared error :math:`\sum x_i^2 (1/p_i - 1)`
+depends on the marginal probabilities alone, so the formulas of the papers hold.
+
+Probabilities are integers out of ``2**bits``, at least 1 for every element that is not
+zero, and values are scaled by the inverse of the integer. So the result is unbiased
+exactly, not up to the rounding of a cumulative sum.
 """
 
 from collections.abc import Callable
@@ -20,7 +26,7 @@ from jaxdist.compression import _compressor
 from jaxdist.compression.numerics import _sparse
 
 LARGEST_BLOCK = 2**16  # elements: the sums of more do not fit into 32 bits
-_WIDTH = 16  # elements that are summed before one of them is looked for
+_WIDTH = 16  # elements that are summed first, to find the run of an element
 
 
 class Sampler(NamedTuple):
@@ -53,8 +59,8 @@ class Sampler(NamedTuple):
     def variance(self) -> float:
         """Return the omega of the best probabilities for the worst chunk.
 
-        That is one of equal magnitudes, where uniform probabilities are the best. Its
-        bound holds for the draws of most elements too, not for their mean alone.
+        The worst chunk has equal magnitudes; there uniform probabilities are the best.
+        The bound also holds for the draws with the most elements, not only on average.
         """
         if self.capacity == self.length:
             return 0.0
@@ -70,7 +76,7 @@ def sampled_compressor(
     level: Callable[[jax.Array, Sampler], jax.Array],
     variance: float = 0.0,
 ) -> _compressor.Compressor:
-    """Return the compressor that keeps elements with chances like their magnitudes.
+    """Return the compressor that keeps elements in proportion to their magnitudes.
 
     Args:
       name: How reports call it.
@@ -203,8 +209,8 @@ def probability_units(
 ) -> jax.Array:
     """Round probabilities up to uint32 multiples of ``2**-bits``.
 
-    Everything that is not zero gets one at least, so that nothing is lost for good,
-    and everything is kept where there is room for everything.
+    Every element that is not zero gets at least one unit, so that none is lost for
+    good. All elements are kept where there is room for all.
     """
     whole = 2**sampler.bits
     there = chunks != 0

@@ -23,7 +23,7 @@ def l2_norms(chunks: jax.Array) -> jax.Array:
 
 
 def in_units(chunks: jax.Array, norms: jax.Array) -> jax.Array:
-    """Divide ``[..., n]`` by the norms ``[...]``; what has norm 0 stays 0."""
+    """Divide ``[..., n]`` by the norms ``[...]``; a chunk of norm 0 stays 0."""
     # XLA divides by a shared number by multiplying with its reciprocal, which is
     # flushed to zero where the number is close to the largest.
     shrink = jnp.where(norms > 1, _SMALL, 1.0)

@@ -12,7 +12,7 @@ from jaxdist import _tree
 def sparse_payload(
     values: jax.Array, indices: jax.Array, length: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Return what travels of ``[blocks, chunks, kept]`` values and their indices.
+    """Return the payload of ``[blocks, chunks, kept]`` values and their indices.
 
     Args:
       values: The kept elements.

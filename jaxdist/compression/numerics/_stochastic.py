@@ -11,11 +11,12 @@ _SHARED = 4  # elements that share one random word
 def shared_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Draw a uniform 32-bit word for every element, four from each word drawn.
 
-    The four are rotations of one word by whole bytes: each is exactly uniform, which is
-    all that a mean and a squared error ask for. Together they are nearly independent: a
-    rounding depends on more than its first byte once in 256 times, so that the
-    covariance of two is at most about 1/256 of 1/4. Random words are what stochastic
-    rounding spends its time on.
+    Most of the time of stochastic rounding goes into random words. The four words are
+    rotations of one word by whole bytes. Each alone is exactly uniform, so bias and
+    squared error are those of independent words. Together they are nearly independent:
+    a rounding depends on more than its first byte once in 256 times. So the covariance
+    of two errors is at most about 1/1024 of a squared level, where each error has a
+    variance of up to 1/4.
     """
     size = math.prod(shape)
     drawn = jax.random.bits(key, (-(-size // _SHARED),))

@@ -1,1 +1,1 @@
-"""Numerics of rules: what is no rule itself."""
+"""Numerics of rules: sorting, subsets, spectra; no rules themselves."""

@@ -1,4 +1,8 @@
-"""Who is too far away for the others to be told apart beside them."""
+"""Which workers are so far away that rounding hides the differences of the others.
+
+The distances of a far worker are rounded to multiples that are larger than the
+distances between the other workers. Rules leave such workers out.
+"""
 
 from typing import NamedTuple
 
@@ -9,20 +13,20 @@ from jaxdist.geometry import _geometry
 
 
 def crowd_reach(dtype: jnp.dtype) -> float:
-    """Return how many times farther than others a worker may be.
+    """Return how many times farther than the others a worker may be.
 
-    At the square root of the inverse rounding unit, the rounding of a distance's square
-    is as large as the square of the others' distances.
+    At the square root of the inverse rounding unit, the rounding of the worker's
+    squared distance is as large as the squared distances of the others.
     """
     return float(jnp.finfo(dtype).eps) ** -0.5
 
 
 class Crowd(NamedTuple):
-    """The majority around its most central worker, and who is within its reach."""
+    """The majority around its most central worker, and the workers within reach."""
 
     radius: jax.Array  # (), at most the root of 2 (W - f) honest variances
-    members: jax.Array  # bool, [W]: no farther than that
-    near: jax.Array  # bool, [W]: the others can be told apart beside them
+    members: jax.Array  # bool, [W]: within the radius
+    near: jax.Array  # bool, [W]: near enough that rounding does not hide the majority
 
 
 def find_crowd(geometry: _geometry.Geometry) -> Crowd:

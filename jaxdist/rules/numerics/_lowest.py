@@ -10,9 +10,9 @@ def score_ranks(scores: jax.Array) -> jax.Array:
 
 
 def mean_weights(scores: jax.Array, number: jax.Array | int) -> jax.Array:
-    """Return weights ``[1, W]`` that average those of the lowest scores ``[W]``.
+    """Return weights ``[1, W]`` that average the workers with the lowest scores.
 
-    Ties go to the lowest index. Who has an infinite score is never chosen.
+    Ties go to the lowest index. A worker with an infinite score is never chosen.
     """
     chosen = (score_ranks(scores) < number) & jnp.isfinite(scores)
     return chosen[None].astype(scores.dtype) / jnp.asarray(number, scores.dtype)

@@ -1,4 +1,4 @@
-"""Neighbours: how near each worker's nearest are, and the best of them in turn."""
+"""Neighbours: how near each worker's nearest workers are, and the best in turn."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def neighbour_scores(
 ) -> Score:
     """Return ``(geometry, taken [W]) -> scores [W]``, the lower the better.
 
-    Those already taken are nobody's neighbours, and have infinite scores.
+    Workers already taken are no worker's neighbours, and have infinite scores.
     """
     _checks.one_of("neighbours", neighbours, NEIGHBOURS)
     not_counted = num_byzantine + (2 if neighbours == "paper" else 1)
@@ -30,7 +30,7 @@ def neighbour_scores(
         others = ~taken[None] & ~jnp.eye(num_workers, dtype=bool)
         ordered = jnp.sort(jnp.where(others, distances, jnp.inf), axis=1)
         num_left = geometry.num_present(num_workers) - jnp.sum(taken)
-        # The last of many choices have few left to compare with, but need one.
+        # At the last of many choices few workers are left; one neighbour is needed.
         num_near = jnp.maximum(num_left - not_counted, jnp.minimum(num_left - 1, 1))
         counted = jnp.arange(num_workers) < num_near
         total = jnp.sum(jnp.where(counted[None], ordered, 0), axis=1)
@@ -52,11 +52,11 @@ def take_best(
     most: int,
     number: jax.Array | int,
 ) -> jax.Array:
-    """Take the best of those that are left, again and again; return who, in order.
+    """Take the best of the workers that are left, again and again; return the order.
 
-    Takes ``number`` of them, and fills up with W, which is nobody, to ``most``.
+    Takes ``number`` of them, and fills up with W, which is no worker, to ``most``.
 
-    Of those that tie, the one that is nearest to all others that are left comes first.
+    Of workers that tie, the one nearest to all others that are left comes first.
     """
     num_workers = geometry.finite.shape[0]
     distances = _distances(geometry, squared=True)

@@ -1,9 +1,11 @@
-"""The saddle point of a filter: how ill workers are predicted by mixtures of many.
+"""The saddle point of a filter: how badly mixtures of workers predict each worker.
 
-In the direction where the worst predictions are worst, for the best mixtures. The
-largest eigenvalue, which the mixtures make small, has corners where directions tie; a
-smooth maximum of all eigenvalues, less than a hundredth above it, has none, and an
-accelerated descent finds its minimum. The smooth maximum weighs the directions too.
+Each worker is predicted by a mixture of workers. The largest eigenvalue of the errors
+is the error in the worst direction. The best mixtures make this eigenvalue as small as
+possible. As a function of the mixtures it has corners, where two directions are equally
+bad. A smooth maximum of all eigenvalues, less than a hundredth above the largest, has
+no corners, and an accelerated descent finds its minimum. The smooth maximum also says
+how much each direction counts.
 """
 
 import math
@@ -18,12 +20,12 @@ from jaxdist.rules.numerics import _spectrum
 
 _STEPS = 200
 _SMOOTHNESS = 0.01  # of the value, by which the smooth maximum may lie above it
-_ROUNDING = 1e-6  # of the value, which no descent is asked for
+_ROUNDING = 1e-6  # of the value, by which a step may miss its promise
 _HALVINGS = 40  # of an interval, to a rounding unit
 
 
 class _Problem(NamedTuple):
-    """Who is to be predicted, and by whom."""
+    """Which workers are predicted, and by which."""
 
     products: jax.Array  # [W, W], around the mean
     counts: jax.Array  # [W]: how much each counts, from 0 to 1
@@ -31,7 +33,7 @@ class _Problem(NamedTuple):
 
 
 class _View(NamedTuple):
-    """What mixtures leave over."""
+    """The errors of the predictions."""
 
     value: jax.Array  # (): the smooth maximum of the eigenvalues
     directions: jax.Array  # [W, W]: squares of where workers lie along the worst ones
@@ -53,8 +55,8 @@ def measure_saddle_point(
     """Measure the workers, each counted ``counts [W]`` times, from 0 to 1.
 
     Args:
-      geometry: How they lie to each other.
-      counts: How much each counts.
+      geometry: Of the workers.
+      counts: How much each worker counts.
       most: What a worker may weigh in a mixture.
     """
     counted, total = counts > 0, jnp.sum(counts)
@@ -85,18 +87,18 @@ def _spectral_errors(problem: _Problem) -> jax.Array:
 
 
 def _weight_left(mixtures):
-    """Return what is left of each worker, as columns of weights."""
+    """Return the error of each prediction, as columns of weights."""
     return jnp.eye(mixtures.shape[0], dtype=mixtures.dtype) - mixtures
 
 
 def _smoothing_width(problem, value):
-    """Return how wide the smooth maximum may be, where it is this high."""
+    """Return how wide the smooth maximum may be at this value."""
     width = _SMOOTHNESS / math.log(problem.counts.size + 1) * value
     return jnp.maximum(width, jnp.finfo(value.dtype).tiny)
 
 
 def _look_at(problem: _Problem, mixtures: jax.Array, width: jax.Array) -> _View:
-    """Look at what the mixtures leave over."""
+    """Look at the errors of the predictions."""
     left = _weight_left(mixtures) * jnp.sqrt(problem.counts)[None]
     seen = _geometry.exact_product(problem.products, left)
     variances, vectors = jnp.linalg.eigh(_geometry.exact_product(left.T, seen))

@@ -1,4 +1,10 @@
-"""The direction in which workers scatter most, and how far each lies along it."""
+"""The direction in which workers scatter most, and how far each lies along it.
+
+Where XLA fuses a maximum with its inputs, the inputs are computed twice, and may be
+rounded differently: the maximum may lie below its values. So weights that are the
+difference to a maximum are clamped. A weight below zero once ended a filter before it
+had removed any worker.
+"""
 
 from typing import NamedTuple
 
@@ -9,7 +15,7 @@ from jaxdist.geometry import _geometry
 
 
 class Spectrum(NamedTuple):
-    """The largest eigenvalue of the covariance, and who is to blame for it."""
+    """The largest eigenvalue of the covariance, and how much each worker causes it."""
 
     variance: jax.Array  # (): the eigenvalue
     blame: jax.Array  # [W]: squared distance from the mean along it, the largest 1
@@ -18,7 +24,8 @@ class Spectrum(NamedTuple):
 def measure_spectrum(geometry: _geometry.Geometry, counts: jax.Array) -> Spectrum:
     """Measure the workers, each counted ``counts [W]`` times, from 0 to 1.
 
-    Those who do not count are not looked at, so that they cannot blur the others.
+    Workers that count 0 times are left out, so that their rounding cannot disturb the
+    others.
     """
     weights = counts / jnp.sum(counts)
     products, scale = products_around(geometry, weights)
@@ -27,7 +34,7 @@ def measure_spectrum(geometry: _geometry.Geometry, counts: jax.Array) -> Spectru
     along = jnp.matmul(products, root * directions[:, -1], precision="highest")
     along = jnp.where(counts > 0, jnp.abs(along), 0)
     farthest = jnp.max(along)
-    # Where they are fused, the maximum may be rounded otherwise than its values.
+    # The maximum may lie below its values: see the top of this file.
     blame = jnp.minimum(along / jnp.where(farthest > 0, farthest, 1), 1) ** 2
     return Spectrum(jnp.maximum(variances[-1], 0) * scale, blame)
 
@@ -37,7 +44,7 @@ def products_around(
 ) -> tuple[jax.Array, jax.Array]:
     """Return the inner products ``[W, W]`` around a mean, and what they are divided by.
 
-    Those without weight are left out.
+    Workers without weight are left out.
     """
     counted = weights > 0
     both = counted[:, None] & counted[None]

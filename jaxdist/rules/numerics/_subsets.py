@@ -27,10 +27,11 @@ def check_number(name: str, num_byzantine: int, num_workers: int) -> None:
 def subset_members(
     numbers: jax.Array, num_byzantine: int, num_workers: int
 ) -> jax.Array:
-    r"""Return who is in each of the subsets ``[n]``, bool ``[n, W]``.
+    r"""Return the members of each of the subsets ``[n]``, bool ``[n, W]``.
 
-    Subsets are numbered by who is left out: counted from the last worker, those have
-    the largest index first, and :math:`\binom{c_f}{f} + \dots + \binom{c_1}{1}`.
+    A subset is numbered by the workers that it leaves out. With :math:`c_f > \dots >
+    c_1` their places counted from the last worker, its number is
+    :math:`\binom{c_f}{f} + \dots + \binom{c_1}{1}`.
     """
     kept = jnp.ones_like(numbers, shape=(numbers.shape[0], num_workers), dtype=bool)
     left = numbers
@@ -48,7 +49,7 @@ def subset_scores(
     geometry: _geometry.Geometry,
     num_byzantine: int,
 ) -> jax.Array:
-    """Return the scores of all subsets; infinity with anyone who is not finite.
+    """Return the scores of all subsets; infinity where a member is not finite.
 
     Args:
       score: ``members [n, W] -> scores [n]``.
