@@ -33,7 +33,6 @@ napoleon_custom_sections = ["Communication", "Shapes", "References"]
 nitpick_ignore_regex = [
     ("py:class", r"(collections|hypothesis|jax|numpy|optax)\..*"),
     ("py:class", r"jaxdist\._traffic\.Shipment|jaxdist\.rules\._rule\.Contributions"),
-    ("py:class", r"A (report that prints as a table|rule that tolerates no Byz.*)"),
 ]
 nitpicky = True
 python_display_short_literal_types = True

@@ -83,7 +83,7 @@ def is_varying(leaf: Any, axis_name: AxisName) -> bool:
 
 
 def other_axes(leaf: Any, axis_name: AxisName) -> tuple[str, ...]:
-    """Return the axes besides these over which the type says that the leaf varies."""
+    """Return the other axes over which the type says that the leaf varies."""
     return tuple(sorted(_varying_axes(leaf) - set(names_of(axis_name))))
 
 

@@ -34,7 +34,7 @@ def aggregation_metrics(state: Any) -> AggregationMetrics:
     the weights of rules that choose or weight workers, and of coordinate-wise rules the
     share in which a worker's value was averaged, or 1/W of that in which it voted for
     the result. A worker with any influence counts as selected, however small that is
-    beside the others'. Distances of workers that are absent
+    compared with the others'. Distances of workers that are absent
     or not finite are NaN. The constant
     of the step is
 
@@ -175,7 +175,7 @@ def _nearest_rows(squared, count):
 
 
 def _of_nearest(rows, merged, near):
-    """Return the squared error beside their mean, their spread, and the columns."""
+    """Return the squared error from their mean, their spread, and the columns."""
     count = jnp.sum(near, dtype=rows.dtype)
     part = jnp.where(near[:, None], rows, 0)
     mean = jnp.sum(part, axis=0) / count

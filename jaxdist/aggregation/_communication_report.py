@@ -73,8 +73,8 @@ def communication_report(
       **extra_args: Extra arguments of ``tx.update``; a loss ``value`` is given anyhow.
 
     Returns:
-      A report that prints as a table: for each leaf its compressor, its route, the
-      bytes sent per worker per step, and the ratio against a dense all-reduce.
+      A report that prints as a table. For each leaf it has the compressor, the route,
+      the bytes sent per worker per step, and the ratio against a dense all-reduce.
       All-reduces count as 2(W-1)/W times their size. What is sent every n steps counts
       as 1/n of it.
 

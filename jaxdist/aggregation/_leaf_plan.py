@@ -22,7 +22,9 @@ class LeafPlan(NamedTuple):
     route: _routes.Route
     num_workers: int
     averages: bool = False  # receivers need no more than the mean of all payloads
-    other_axes: tuple[str, ...] = ()  # over which the leaf varies, besides the workers'
+    other_axes: tuple[
+        str, ...
+    ] = ()  # over which the leaf varies, other than the workers'
     padding: float = 0.0  # share of the bytes that carries nothing, there and back
 
     @property

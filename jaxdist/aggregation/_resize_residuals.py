@@ -16,7 +16,7 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
     Every worker starts with the mean :math:`\frac{1}{W}\sum_i e_i` of the residuals,
     momenta and estimates, so that their mean, which is what the optimizer is still
     owed, stays what it was. What workers keep of their parts of the way back is cut
-    anew for the new parts. Counters and keys are taken over in turn.
+    again for the new parts. Counters and keys are taken over in turn.
 
     Args:
       state: State of a whole optimizer with ``[W, ...]`` arrays of all workers, as
@@ -72,7 +72,7 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
 
 
 def _resize_aggregate(state, old, new, sizes):
-    """Average what senders remember; cut anew what belongs to parts of leaves."""
+    """Average what senders remember; cut again what belongs to parts of leaves."""
     whole, part, back = state.estimates
 
     def average_senders(_, estimates):
@@ -117,7 +117,7 @@ def _average_workers(state, old, new):
 
 
 def _resize_parts(state, old, new, sizes):
-    """Cut anew what workers remember of their parts of the leaves."""
+    """Cut again what workers remember of their parts of the leaves."""
 
     def rows(name, node):
         size = _size_of(name, sizes)
@@ -145,7 +145,7 @@ def _size_of(name: str, sizes: dict[str, int]) -> int:
             return size
     raise ValueError(
         f"`params` has no leaf for the state {name!r}: they are other parameters, or "
-        "by_leaf(..., joint=True) made one vector of several, which is not cut anew."
+        "by_leaf(..., joint=True) made one vector of several, which is not cut again."
     )
 
 

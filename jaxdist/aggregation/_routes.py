@@ -11,6 +11,9 @@ scatter    all-to-all of W blocks, decode, rule on my part,    (W-1)/W · (b + c
 
 The leaves of one route travel as one message of bytes; a sum needs numbers, so the
 route psum reduces arrays, each in place.
+
+XLA merges the all-reduces of all leaves. Concatenated into one buffer first, or with a
+leading axis of 1, a dense mean took 1.4 times as long as a bare `pmean`.
 """
 
 import dataclasses

@@ -47,7 +47,7 @@ def shard_optimizer(
     Returns:
       A transformation that keeps structure, shapes and dtypes; its updates are equal on
       all workers. Its state is an :class:`AggregateState` with the parts of the state
-      of ``inner`` under ``downlink``; :func:`resize_residuals` cuts them anew for
+      of ``inner`` under ``downlink``; :func:`resize_residuals` cuts them again for
       another number of workers.
 
     Raises:

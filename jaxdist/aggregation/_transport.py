@@ -42,7 +42,7 @@ class Message(NamedTuple):
     """
 
     route: _routes.Route
-    other_axes: tuple[str, ...]  # over which they vary, besides the workers'
+    other_axes: tuple[str, ...]  # over which they vary, other than the workers'
 
 
 def messages_of(plans: Sequence[_leaf_plan.LeafPlan]) -> dict[Message, list[int]]:

@@ -18,7 +18,7 @@ def value_and_grad(
     """Differentiate as ``jax.value_and_grad``, for this worker alone.
 
     Under ``shard_map`` with ``check_vma=True``, its default, the gradient of replicated
-    parameters is summed over the workers before anybody sees it, so that nothing is
+    parameters is summed over the workers before any code sees it, so that nothing is
     left to compress or to check. Here it never is.
 
     Args:

@@ -46,7 +46,7 @@ def pull_to_leader(
       A transformation that keeps structure, shapes and dtypes; its updates differ
       between workers. Ties lead by the lowest index. A worker whose loss or whose
       stepped parameters are not finite, or that is absent (``weight=0``), never leads;
-      when there is no other, nobody is pulled.
+      when there is no other, no worker is pulled.
 
     Raises:
       ValueError: If ``strength`` or ``period`` is out of range; in ``update``, if
@@ -124,7 +124,7 @@ def _pull(
 def _leader(
     loss: Any, stepped: Any, axis_name: _collectives.AxisName
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the leader's index, and whether anybody can lead."""
+    """Return the leader's index, and whether any worker can lead."""
     finite = jnp.isfinite(loss)
     for leaf in jax.tree.leaves(stepped):
         finite &= jnp.all(jnp.isfinite(leaf))

@@ -77,7 +77,7 @@ def bucketing(
         place = jax.random.permutation(key, finite.shape[0])
         if geometry.weight is not None:
             # Those who are absent come last, and fill no bucket.
-            place = _lowest.score_ranks(place + finite.shape[0] * ~present)
+            place = _lowest.score_ranks(jnp.where(present, place, finite.shape[0]))
         bucket = place // s
         together = (bucket[:, None] == bucket[None]) & present[:, None] & present[None]
         weights = together.astype(geometry.squared_norms.dtype)

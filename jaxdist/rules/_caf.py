@@ -86,7 +86,9 @@ def _best_counts(geometry, num_byzantine):
         )
 
     def goes_on(search):
-        return jnp.sum(search.following) > num_workers - 2 * num_byzantine
+        # Where nobody is left, there is nothing to go on with.
+        left = jnp.sum(search.following)
+        return (left > num_workers - 2 * num_byzantine) & (left > 0)
 
     # With a huge worker the rounding of a weight would move the mean more than all
     # others do.

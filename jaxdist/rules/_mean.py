@@ -27,7 +27,7 @@ def mean(
         when None. What a worker says of itself must not buy it more.
 
     Returns:
-      A rule that tolerates no Byzantine worker: one NaN makes the result NaN. It is
+      A rule that tolerates no Byzantine worker. One NaN makes the result NaN. It is
       linear without weights.
 
     Raises:
@@ -102,7 +102,7 @@ def _checked_shares(weights, max_share):
     largest = max(shares)
     if largest > max_share * total:
         raise ValueError(
-            f"`weights` must give nobody more than {max_share} of their sum, but "
+            f"`weights` must give no worker more than {max_share} of their sum, but "
             f"worker {shares.index(largest)} has {largest / total:.3g}. If that is "
             f"wanted, allow it with `max_share`."
         )

@@ -1,4 +1,19 @@
-"""Aggregation rules: how W contributions become one."""
+"""Aggregation rules: how W contributions become one.
+
+The point that a rule compares the workers with is its *anchor*: its previous result, a
+reference gradient, the median of each coordinate, or a worker that it trusts. Behind a
+mixture the trusted worker is the mixture at its place.
+
+Rules say how much of the geometry they need (`sees`). `Norms` and `Radii` take a third
+to a ninth of the time for clipping, and W or 2W + 1 numbers on the wire. Behind a
+mixture every rule is shown its part of the mixture's `Geometry`.
+
+A sum with weights is one product, which reads few rows at a time: for 64 rows three
+times faster than a sum of 64 terms. A weight of zero does not silence a NaN in a
+product. So where the geometry knows of a worker that is not finite, rows are added one
+by one. Under `vmap` both are computed: a loop that runs only where it must, as
+elsewhere, would keep a second result.
+"""
 
 import dataclasses
 import functools
@@ -22,7 +37,7 @@ def _less_than_half(num_workers: int) -> int:
 
 
 def _unproved_constant(num_workers: int, num_byzantine: int) -> float:
-    """A constant of robustness that nobody has proved."""
+    """A constant of robustness without a proof."""
     del num_workers, num_byzantine
     return math.inf
 
@@ -123,7 +138,7 @@ class AggregationRule:
       linear: The rule is the plain mean.
       needs_aligned: The rule compares coordinates between workers, which is void when
         each of them keeps other coordinates.
-      anchor: What ``mix`` sees besides the workers, as the last: ``"previous"``,
+      anchor: What ``mix`` sees in addition to the workers, as the last: ``"previous"``,
         the result of the step before (0 at first), ``"reference"``, an extra argument
         of ``update``, a rule that reduces coordinate by coordinate, the index of a
         worker, or None.

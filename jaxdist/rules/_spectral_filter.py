@@ -133,7 +133,8 @@ def _filter_rounds(geometry, measure, num_byzantine, limit, tight):
             if tight
             else this.variance * total > 4 * num_workers * limit
         )
-        return is_large & (jnp.sum(this.following) > num_workers - 2 * num_byzantine)
+        left = jnp.sum(this.following)
+        return is_large & (left > num_workers - 2 * num_byzantine) & (left > 0)
 
     first = look(geometry.finite.astype(geometry.squared_norms.dtype))
     return jax.lax.while_loop(goes_on, lambda this: look(this.following), first).counts

@@ -27,7 +27,7 @@ def replica_fingerprint(tree: Any) -> jax.Array:
     Returns:
       ``uint32 [2]``, the same for trees of the same structure and the same bits, and
       different for others but for one in :math:`2^{64}`. Chance protects, not secrecy:
-      whoever wants two trees with the same fingerprint can make them.
+      two trees with the same fingerprint can be made on purpose.
 
     Communication:
       None. Compare what workers hold with :func:`replicas_equal` or

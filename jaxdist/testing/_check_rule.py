@@ -73,9 +73,9 @@ def check_rule(
 
     Tried are shapes and dtypes; that the order of the workers does not matter;
     equivariance to translation and scale; that unanimous workers get their way; an
-    oracle in float64, also where all share a large mean; the route scatter beside
-    stacked gradients; that attackers, near, far, not finite or with any attack of the
-    list, move the result little; that neither those, nor attacks that are optimized
+    oracle in float64, also where all share a large mean; the route scatter compared
+    with stacked gradients; that attackers, near, far, not finite or with any attack of
+    the list, move the result little; that neither those, nor attacks that are optimized
     against this rule, nor an adversarial search (:func:`estimate_kappa`) exceed
     :math:`\kappa`.
 

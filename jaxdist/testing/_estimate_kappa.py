@@ -31,7 +31,7 @@ def estimate_kappa(
     num_steps: int = 300,
     key: int = 0,
 ) -> KappaEstimate:
-    r"""Search adversarially for the worst error of a rule beside the honest spread.
+    r"""Search for the worst error of a rule compared with the honest spread.
 
     .. math:: \max_x \frac{\|F(x) - \bar{x}_S\|^2}
        {\frac{1}{|S|}\sum_{i \in S} \|x_i - \bar{x}_S\|^2}
@@ -97,7 +97,7 @@ def estimate_kappa(
 
 
 def _error_ratio(rule, rows, num_honest):
-    """Return the squared error beside the spread of the honest."""
+    """Return the squared error compared with the spread of the honest."""
     honest = rows[:num_honest]
     mean = jnp.mean(honest, axis=0)
     spread = jnp.mean(jnp.sum((honest - mean[None]) ** 2, axis=1))

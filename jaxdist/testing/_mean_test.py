@@ -18,6 +18,8 @@ falls below half its mean with probability at most :math:`e^{-n/(8\kappa)}` (Mau
 than :math:`e^{-49}`.
 
 A mean below zero passes the upper side of the test with the same probability.
+
+
 """
 
 import math

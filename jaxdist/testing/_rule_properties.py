@@ -124,7 +124,9 @@ def float64(setting: RuleSetting) -> str:
         ("a common mean of 10000 deviations", 100 + 0.01 * setting.rows()),
     ):
         expected = oracle(np.asarray(rows, np.float64))
-        _assert_close(setting.apply(rows), expected, f"for {name}, beside the oracle")
+        _assert_close(
+            setting.apply(rows), expected, f"for {name}, compared with the oracle"
+        )
     return "ordinary workers, and a common mean of 10000 deviations"
 
 
@@ -142,7 +144,7 @@ def sharded(setting: RuleSetting) -> str:
     stacked = setting.rule(rows, anchor=anchor)
     if setting.rule.contract.symmetric:
         _assert_close(
-            merged[0], stacked, "on the route scatter, beside stacked gradients"
+            merged[0], stacked, "on the route scatter, compared with stacked gradients"
         )
     _assert_close(merged[1], merged[0], "on another worker")
     return f"{setting.num_workers} workers on the route scatter"

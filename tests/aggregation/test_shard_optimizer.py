@@ -117,7 +117,7 @@ def test_the_compiled_step_takes_no_more_memory_than_that():
 
 
 def test_the_number_of_workers_may_change():
-    """The moments are cut anew: four workers go on as eight."""
+    """The moments are cut again: four workers go on as eight."""
     tx = jd.shard_optimizer(harness.AXIS, optax.adam(0.01), compressor=SIGN)
     state = jax.device_get(train(tx, jax.make_mesh((4,), ("data",))))
     resized = jd.resize_residuals(state.opt_state, 4, 8, problem.PARAMS)

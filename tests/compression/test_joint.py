@@ -103,7 +103,7 @@ def test_the_way_back_must_join_the_same():
         jd.aggregate("data", compressor=jd.compression.top_k(0.1), downlink=WHOLE)
 
 
-def test_parts_of_a_bundle_cannot_be_cut_anew():
+def test_parts_of_a_bundle_cannot_be_cut_again():
     up = jd.compression.by_leaf(
         jd.compression.error_feedback(jd.compression.top_k(0.5)), min_size=0, joint=True
     )
@@ -114,5 +114,5 @@ def test_parts_of_a_bundle_cannot_be_cut_anew():
     )
     params = {"a": jnp.zeros((4, 4)), "b": jnp.zeros((2, 2))}
     state = jd.init(tx, params, jax.make_mesh((2,), ("data",)), "data")
-    with pytest.raises(ValueError, match="'joint.*is not cut anew"):
+    with pytest.raises(ValueError, match="'joint.*is not cut again"):
         jd.resize_residuals(state, 2, 4, params)

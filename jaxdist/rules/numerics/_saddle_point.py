@@ -60,6 +60,7 @@ def measure_saddle_point(
       most: What a worker may weigh in a mixture.
     """
     counted, total = counts > 0, jnp.sum(counts)
+    total = jnp.where(total > 0, total, 1)
     products, scale = _spectrum.products_around(geometry, counts / total)
     allowed = jnp.where(counted, jnp.maximum(most, 1 / jnp.sum(counted)), 0)
     errors = _spectral_errors(_Problem(products, counts, allowed))
@@ -73,7 +74,9 @@ def _spectral_errors(problem: _Problem) -> jax.Array:
     """Return the squared error ``[W]`` of each prediction at the saddle point."""
     size = problem.counts.size
     start = jnp.broadcast_to(problem.counts[:, None], (size, size))
-    start = _into_simplex(start / jnp.sum(problem.counts), problem.allowed)
+    total = jnp.sum(problem.counts)
+    start = start / jnp.where(total > 0, total, 1)
+    start = _into_simplex(start, problem.allowed)
     one = jnp.ones_like(problem.counts, shape=())
     sharp = jnp.full_like(one, jnp.finfo(one.dtype).tiny)
     width = _smoothing_width(problem, _look_at(problem, start, sharp).value)

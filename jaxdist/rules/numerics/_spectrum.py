@@ -27,7 +27,9 @@ def measure_spectrum(geometry: _geometry.Geometry, counts: jax.Array) -> Spectru
     Workers that count 0 times are left out, so that their rounding cannot disturb the
     others.
     """
-    weights = counts / jnp.sum(counts)
+    total = jnp.sum(counts)
+    # LAPACK may never return from a matrix with NaN, so it gets none.
+    weights = counts / jnp.where(total > 0, total, 1)
     products, scale = products_around(geometry, weights)
     root = jnp.sqrt(weights)
     variances, directions = jnp.linalg.eigh(root[:, None] * products * root[None])
