@@ -9,9 +9,7 @@ import jaxdist as jd
 from tests import harness
 from tests.contract import table
 
-ROWS = pytest.mark.parametrize(
-    "row", table.TRANSFORMATIONS, ids=table.names(table.TRANSFORMATIONS)
-)
+EACH = table.each(table.TRANSFORMATIONS)
 
 
 def paths_below_marks(state):
@@ -29,7 +27,7 @@ def paths_below_marks(state):
     }
 
 
-@ROWS
+@EACH
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_init_follows_the_specs(row, axis_type):
     params = harness.params_like(harness.gradients())
@@ -50,7 +48,7 @@ def test_init_follows_the_specs(row, axis_type):
         assert leaf.is_fully_replicated != own or not leaf.size, path
 
 
-@ROWS
+@EACH
 def test_tree_map_params_understands_the_state(row):
     params = harness.params_like(harness.gradients())
     state = jax.vmap(
