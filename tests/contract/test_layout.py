@@ -1,5 +1,6 @@
 """Where states live: specs fit every leaf, and init puts them there."""
 
+import chex
 import jax
 import optax
 import pytest
@@ -35,7 +36,7 @@ def test_init_follows_the_specs(row, axis_type):
     tx = optax.chain(row.tx, optax.adam(1e-3))
     specs = jd.state_specs(tx, params, harness.AXIS)
     state = jd.init(tx, params, mesh, harness.AXIS)
-    assert jax.tree.structure(specs) == jax.tree.structure(state)
+    chex.assert_trees_all_equal_structs(specs, state)
     per_worker = paths_below_marks(state)
     for (path, leaf), spec in zip(
         jax.tree.leaves_with_path(state), jax.tree.leaves(specs), strict=True
