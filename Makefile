@@ -37,6 +37,10 @@ types: .venv/dev
 # the code that users get.
 unit quick: export XLA_FLAGS ?= --xla_backend_optimization_level=0 \
 	--xla_cpu_use_fusion_emitters=false
+# What one process compiled, now or in an earlier run, no other compiles again.
+unit quick: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.venv/compiled
+unit quick: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
+unit quick: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 unit: .venv/dev
 	$(BIN)/python -m pytest tests -q -n $(JOBS) --dist loadgroup
 
