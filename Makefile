@@ -9,7 +9,7 @@ DATA ?=
 DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
-.PHONY: demo demo-network demo-test test lint types unit doctest docs clean peers \
+.PHONY: demo demo-network demo-test test quick lint types unit doctest docs clean peers \
 	benchmark benchmark-bytes benchmark-byzantine benchmark-network benchmark-peers \
 	benchmark-rules
 
@@ -35,10 +35,18 @@ types: .venv/dev
 # Units, contracts, two processes, and the examples for a few steps. Most programs run
 # once, so XLA need not optimise them: that halves the time. `make unit XLA_FLAGS=` tests
 # the code that users get.
-unit: export XLA_FLAGS ?= --xla_backend_optimization_level=0 \
+unit quick: export XLA_FLAGS ?= --xla_backend_optimization_level=0 \
 	--xla_cpu_use_fusion_emitters=false
+# What one process compiled, now or in an earlier run, no other compiles again.
+unit quick: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.venv/compiled
+unit quick: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
+unit quick: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 unit: .venv/dev
 	$(BIN)/python -m pytest tests -q -n $(JOBS) --dist loadgroup
+
+# The unit tests of what differs from main, or of a name: `make quick K=krum`.
+quick: .venv/dev
+	$(BIN)/python -m tests.quick $(K) --numprocesses=$(JOBS) --dist=loadgroup
 
 doctest: .venv/dev
 	$(BIN)/python -m pytest jaxdist -q --doctest-modules

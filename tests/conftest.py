@@ -1,4 +1,7 @@
-"""Eight CPU devices, strict dtypes and ranks, and the opt-in of the long tests."""
+"""Eight CPU devices, strict dtypes and ranks, and which tests run."""
+
+import pathlib
+import re
 
 import jax
 import pytest
@@ -17,16 +20,42 @@ def standard_promotion():
         yield
 
 
+CONTRACT = pathlib.Path(__file__).parent / "contract"
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--demo", action="store_true", help="run the tests that train for minutes"
     )
+    parser.addoption(
+        "--rows-of",
+        action="append",
+        metavar="NAME",
+        help="of the contract tables, only the rows that are made by this",
+    )
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--demo"):
-        return
-    skip = pytest.mark.skip(reason="trains for minutes: opt in with --demo")
-    for item in items:
-        if "demo" in item.keywords:
-            item.add_marker(skip)
+    if not config.getoption("--demo"):
+        skip = pytest.mark.skip(reason="trains for minutes: opt in with --demo")
+        for item in items:
+            if "demo" in item.keywords:
+                item.add_marker(skip)
+    if names := config.getoption("--rows-of"):
+        chosen = [item for item in items if _is_chosen(item, names)]
+        config.hook.pytest_deselected(items=[x for x in items if x not in chosen])
+        items[:] = chosen
+
+
+def _is_chosen(item, names):
+    """Whether a test is outside the contract tables, or of a row of these names."""
+    inside = item.path.parent == CONTRACT
+    return not inside or (
+        hasattr(item, "callspec") and is_row_of(item.callspec.id, names)
+    )
+
+
+def is_row_of(row, names):
+    """Whether the name of a row begins with one of these: not where it is wrapped."""
+    row = re.sub(r"(aggregate|attack)-", "", row)
+    return any(re.search(rf"(^|-){re.escape(name)}(\W|$)", row) for name in names)

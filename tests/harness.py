@@ -4,12 +4,16 @@ Every argument and every result has a leading worker axis, so that one assertion
 compares all backends.
 """
 
+import functools
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
+
+import jaxdist as jd
 
 BACKENDS = ("vmap", "pmap", "shard_map", "shard_map_no_vma")
 AXIS = "data"
@@ -46,6 +50,32 @@ def run(fn, backend, *args):
     return (program if backend == "pmap" else jax.jit(program))(*args)
 
 
+@functools.lru_cache(maxsize=32)
+def steps_program(tx, backend):
+    """Return the compiled program of :func:`run_steps`, the same for all tests.
+
+    It maps parameters ``[W, ...]`` and a pair of updates and extra arguments
+    ``[W, steps, ...]``.
+    """
+
+    def worker(params, sequence):
+        def step(state, item):
+            gradients, named = item
+            out, state = tx.update(gradients, state, params, **named)
+            return state, out
+
+        state, out = jax.lax.scan(step, tx.init(params), sequence)
+        return out, state
+
+    program = mapped(worker, backend)
+    return program if backend == "pmap" else jax.jit(program)
+
+
+def steps_inputs(params, updates, extra=None):
+    """Return the arguments of :func:`steps_program` from those of :func:`run_steps`."""
+    return params, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (updates, extra or {}))
+
+
 def run_steps(tx, backend, params, updates, extra=None):
     """Scan ``tx`` over updates; the state must keep its types for that.
 
@@ -59,38 +89,39 @@ def run_steps(tx, backend, params, updates, extra=None):
     Returns:
       All updates ``[W, steps, ...]``, and the final state ``[W, ...]``.
     """
-    sequence = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (updates, extra or {}))
+    return steps_program(tx, backend)(*steps_inputs(params, updates, extra))
 
-    def worker(params, sequence):
-        def step(state, item):
-            gradients, named = item
-            out, state = tx.update(gradients, state, params, **named)
-            return state, out
 
-        state, out = jax.lax.scan(step, tx.init(params), sequence)
-        return out, state
-
-    return run(worker, backend, params, sequence)
+def device_program(program, *args):
+    """Return the text of what each device runs; JAX makes a shard_map of a pmap."""
+    jaxpr = jax.make_jaxpr(program)(*args).jaxpr
+    while (equation := jaxpr.eqns[-1]).primitive.name != "shard_map":
+        jaxpr = equation.params["jaxpr"].jaxpr
+    return str(equation)
 
 
 def assert_trees_close(actual, expected, rtol=1e-5, atol=1e-6):
-    """Compare leaf by leaf, with the name of the first that differs."""
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for (path, left), right in zip(
-        jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True
-    ):
-        assert left.shape == right.shape and left.dtype == right.dtype, path
-        np.testing.assert_allclose(
-            *(np.asarray(plain(x), np.float64) for x in (left, right)),
-            rtol=1e-2 if left.dtype == jnp.bfloat16 else rtol,
-            atol=1e-2 if left.dtype == jnp.bfloat16 else atol,
-            err_msg=jax.tree_util.keystr(path),
-        )
+    """Compare structures, shapes, dtypes and numbers; bfloat16 to two digits.
+
+    Chex compares no typed keys, and all leaves with one tolerance.
+    """
+    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+    actual, expected = jax.tree.map(plain, (actual, expected))
+
+    def narrow(tree):
+        return jax.tree.map(lambda x: x if x.dtype == jnp.bfloat16 else None, tree)
+
+    def wide(tree):
+        return jax.tree.map(lambda x: None if x.dtype == jnp.bfloat16 else x, tree)
+
+    chex.assert_trees_all_close(wide(actual), wide(expected), rtol=rtol, atol=atol)
+    chex.assert_trees_all_close(narrow(actual), narrow(expected), rtol=1e-2, atol=1e-2)
 
 
 def assert_trees_equal(actual, expected):
-    """Compare bit by bit."""
-    assert_trees_close(actual, expected, rtol=0, atol=0)
+    """Compare bit by bit, typed keys too."""
+    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+    chex.assert_trees_all_equal(*jax.tree.map(plain, (actual, expected)))
 
 
 def plain(leaf):
@@ -98,6 +129,15 @@ def plain(leaf):
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(leaf)
     return leaf
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="blocks")
+def roundtrip(compressor, leaf, key=0, state=None, *, blocks=1):
+    """Compile :func:`jaxdist.roundtrip`: one by one its operations take 5 times longer.
+
+    The kit tries that both are the same.
+    """
+    return jd.roundtrip(compressor, leaf, key, state, blocks=blocks)
 
 
 ITEMSIZE = {

@@ -157,6 +157,7 @@ def without_numbers(text):
     return re.sub(r"-?\d[\d.e-]*", "0", " ".join(text.split()))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize(
     ("path", "printed"),

@@ -21,7 +21,7 @@ from tests import harness
 from tests.network.marks import needs_hosts
 from tests.recipes import problem
 
-pytestmark = pytest.mark.xdist_group("processes")
+pytestmark = [pytest.mark.xdist_group("processes"), pytest.mark.slow]
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 PATIENCE = 240  # seconds for anything at all; never reached

@@ -15,7 +15,7 @@ from tests import multiprocess_cases as cases
 from tests.recipes import problem
 
 # One worker of pytest-xdist runs them all, so that the processes start only once.
-pytestmark = pytest.mark.xdist_group("processes")
+pytestmark = [pytest.mark.xdist_group("processes"), pytest.mark.slow]
 ROOT = pathlib.Path(__file__).parent.parent
 TIMEOUT = 300  # seconds
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxdist import _checks
 from jaxdist.compression import _compressor, _per_leaf
@@ -163,17 +163,16 @@ def check_compressor(
       probability for sums of non-negative random variables
       <https://www.emis.de/journals/JIPAM/article251.html>`_, 2003.
     """
-    _per_leaf.check_compressor("compressor", compressor)
-    names, contract = chosen_properties(properties, PROPERTIES), compressor.contract
-    num_draws = _checks.integer("num_draws", num_draws, 1000)
-    setting = _run.Setting(
+    names = chosen_properties(properties, PROPERTIES)
+    setting = _checked_setting(
         compressor,
-        _checked_shape(shape),
-        num_draws if contract.stochastic else 1000,
-        _checks.integer("seed", seed, 0),
-        variance=_bound_sentence(contract, variance, contraction),
-        independent=not (shared_randomness or contract.linear),
-        nbytes=dict(nbytes or {}),
+        shape=shape,
+        nbytes=nbytes,
+        variance=variance,
+        contraction=contraction,
+        shared_randomness=shared_randomness,
+        num_draws=num_draws,
+        seed=seed,
     )
     _checks.real("false_alarm", false_alarm, 1e-9, 0.5)
     details = dict(_exact_details(setting, names))
@@ -191,6 +190,43 @@ def chosen_properties(properties: Iterable[str], allowed: tuple[str, ...]) -> li
     for name in asked:
         _checks.one_of("properties", name, allowed)
     return [name for name in allowed if name in asked]
+
+
+def promised_properties(
+    compressor: _compressor.Compressor, properties: Iterable[str], **options: Any
+) -> list[str]:
+    """Return those that the contract promises, in the order in which they are given."""
+    asked = [properties] if isinstance(properties, str) else list(properties)
+    chosen_properties(asked, PROPERTIES)
+    options.pop("false_alarm", None)
+    setting = _checked_setting(compressor, **options)
+    return [name for name in asked if _is_promised(setting, name)]
+
+
+def _checked_setting(
+    compressor: _compressor.Compressor,
+    *,
+    shape: tuple[int, ...] = (61,),
+    nbytes: Mapping[int, int] | None = None,
+    variance: float | Callable[[int], float] | None = None,
+    contraction: float | Callable[[int], float] | None = None,
+    shared_randomness: bool = False,
+    num_draws: int = 10_000,
+    seed: int = 0,
+) -> _run.Setting:
+    """Return how the compressor is tested, or say which argument is out of range."""
+    _per_leaf.check_compressor("compressor", compressor)
+    contract = compressor.contract
+    num_draws = _checks.integer("num_draws", num_draws, 1000)
+    return _run.Setting(
+        compressor,
+        _checked_shape(shape),
+        num_draws if contract.stochastic else 1000,
+        _checks.integer("seed", seed, 0),
+        variance=_bound_sentence(contract, variance, contraction),
+        independent=not (shared_randomness or contract.linear),
+        nbytes=dict(nbytes or {}),
+    )
 
 
 def _checked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -30,7 +30,9 @@ def compressor_cases(
     properties: Iterable[str] = _check_compressor.PROPERTIES,
     **options: Any,
 ) -> list[CompressorCase]:
-    """Return one case for each property of each compressor, to parametrize a test.
+    """Return one case for each promise of each compressor, to parametrize a test.
+
+    What a contract does not promise would check nothing, and is no case.
 
     Args:
       compressors: The compressors.
@@ -44,6 +46,7 @@ def compressor_cases(
 
     Raises:
       TypeError: If a compressor is none.
+      ValueError: If a property or an option is not one of :func:`check_compressor`.
 
     Communication:
       None.
@@ -59,11 +62,11 @@ def compressor_cases(
       >>> print(*cases)
       identity()-zeros identity()-payload
     """
-    chosen = list(properties)
+    chosen = [properties] if isinstance(properties, str) else list(properties)
     for compressor in (compressors := list(compressors)):
         _per_leaf.check_compressor("compressors", compressor)
     return [
         CompressorCase(compressor, name, options)
         for compressor in compressors
-        for name in chosen
+        for name in _check_compressor.promised_properties(compressor, chosen, **options)
     ]

@@ -30,36 +30,39 @@ def test_the_network_is_that_of_byzfl():
 
 
 @pytest.fixture
-def trained(monkeypatch):
-    """Train on ten classes whose images differ in one bright row."""
+def trainer(monkeypatch):
+    """Return what trains on ten classes whose images differ in one bright row."""
     monkeypatch.setattr(problem, "TESTED_EVERY", 2)
     labels = np.random.default_rng(0).integers(0, 10, 2000).astype(np.int32)
     images = np.zeros((2000, 28, 28, 1), np.float32)
     images[np.arange(2000), 2 * labels + 4] = 1.0
     data = datasets.Dataset(images, labels, images[:50], labels[:50])
 
-    def train(attacks, seeds, steps):
+    def trainer(attacks, steps):
         setting = problem.Setting(jd.rules.trimmed_mean(2), attacks, 2)
-        return problem.trainer(data, setting, similarity=1.0, steps=steps)(seeds)
+        return problem.trainer(data, setting, similarity=1.0, steps=steps)
 
-    return train
-
-
-def test_trains_under_attack(trained):
-    accuracies = trained([jd.attacks.sign_flip(of="mean")], [0], steps=60)
-    assert accuracies.shape == (1, 1, 30)
-    assert accuracies[..., -1] > 0.5
+    return trainer
 
 
-def test_attacks_and_seeds_at_once_are_those_alone(trained):
+@pytest.mark.slow
+def test_trains_under_attack(trainer):
+    accuracies = trainer([jd.attacks.sign_flip(of="mean")], steps=30)([0])
+    assert accuracies.shape == (1, 1, 15)
+    assert accuracies[..., -1] > 0.9
+
+
+@pytest.mark.slow
+def test_attacks_and_seeds_at_once_are_those_alone(trainer):
     attacks = [
         jd.attacks.sign_flip(of="mean"),
         jd.attacks.inner_product_manipulation(1.0),
     ]
-    together = trained(attacks, [0, 1], steps=2)
-    alone = [
-        [trained([attack], [seed], 2)[0, 0] for seed in (0, 1)] for attack in attacks
-    ]
+    together = trainer(attacks, steps=2)([0, 1])
+    alone = []
+    for attack in attacks:
+        train = trainer([attack], steps=2)
+        alone.append([train([seed])[0, 0] for seed in (0, 1)])
     np.testing.assert_array_equal(together, alone)
     assert len(np.unique(together)) > 1
 

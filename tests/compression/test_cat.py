@@ -6,7 +6,7 @@ import pytest
 
 import jaxdist as jd
 from jaxdist.compression import _cat
-from tests import statistics
+from tests import harness, statistics
 
 SKEWED = np.random.default_rng(0).standard_t(2, 2000).astype(np.float32)
 EVEN = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
@@ -14,7 +14,7 @@ EVEN = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
 
 def chosen(vector, cost, mode="top_k"):
     compressor = jd.compression.cat(cost, mode, max_density=1.0)
-    return int(jd.roundtrip(compressor, jnp.asarray(vector), 0)[1].kept)
+    return int(harness.roundtrip(compressor, jnp.asarray(vector), 0)[1].kept)
 
 
 def best_by_trying(vector, cost, mode):
@@ -76,9 +76,9 @@ def test_all_signs_of_a_flat_vector_are_scaled_sign():
     compressor = jd.compression.cat(
         jd.compression.AffineCost(1, 1e6), "sign", max_density=1.0
     )
-    seen, state = jd.roundtrip(compressor, leaf)
+    seen, state = harness.roundtrip(compressor, leaf)
     np.testing.assert_allclose(
-        seen, jd.roundtrip(jd.compression.scaled_sign(), leaf)[0]
+        seen, harness.roundtrip(jd.compression.scaled_sign(), leaf)[0]
     )
     assert state.kept == 100
 
@@ -88,7 +88,7 @@ def test_sign_sends_the_mean_magnitude_of_the_largest():
     compressor = jd.compression.cat(
         jd.compression.AffineCost(), "sign", max_density=0.75
     )
-    seen, state = jd.roundtrip(compressor, leaf)
+    seen, state = harness.roundtrip(compressor, leaf)
     assert state.kept == 2
     np.testing.assert_array_equal(seen, [0, -3, 3, 0])
 
@@ -116,7 +116,7 @@ def test_drawn_variance_is_what_the_number_promises():
         jd.compression.AffineCost(), "stochastic", max_density=0.5
     )
     leaf = jnp.asarray(SKEWED[:300])
-    number = int(jd.roundtrip(compressor, leaf, 0)[1].kept)
+    number = int(harness.roundtrip(compressor, leaf, 0)[1].kept)
     assert 1 < number < 150
     seen = statistics.draws(compressor, leaf, 4000)
     sizes = np.sort(np.abs(SKEWED[:300].astype(np.float64)))[::-1]
@@ -126,16 +126,18 @@ def test_drawn_variance_is_what_the_number_promises():
 
 def test_state_counts_bytes_of_what_is_kept():
     leaf = jnp.asarray(SKEWED)
-    _, state = jd.roundtrip(jd.compression.cat(max_density=0.2), leaf)
+    _, state = harness.roundtrip(jd.compression.cat(max_density=0.2), leaf)
     assert state.nbytes == int(state.kept) * (11 + 32) / 8
-    _, state = jd.roundtrip(jd.compression.cat(mode="sign", max_density=0.2), leaf)
+    _, state = harness.roundtrip(jd.compression.cat(mode="sign", max_density=0.2), leaf)
     assert state.nbytes == (32 + int(state.kept) * (11 + 1)) / 8
-    _, state = jd.roundtrip(jd.compression.cat(max_density=0.2, block_size=500), leaf)
+    _, state = harness.roundtrip(
+        jd.compression.cat(max_density=0.2, block_size=500), leaf
+    )
     assert state.nbytes == int(state.kept) * (9 + 32) / 8
 
 
 def test_room_limits_the_number():
-    _, state = jd.roundtrip(
+    _, state = harness.roundtrip(
         jd.compression.cat(jd.compression.AffineCost(1, 1e6), max_density=0.1), EVEN
     )
     assert state.kept == 2000

@@ -5,15 +5,19 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests import statistics
+from tests import harness, statistics
 
 
 @pytest.mark.parametrize("scale", ["least_squares", "inner_product"])
 def test_is_eden_with_one_bit(scale):
     leaf = jnp.asarray(np.random.default_rng(0).standard_normal((7, 30)), jnp.float32)
     for key in range(3):
-        seen, _ = jd.roundtrip(jd.compression.drive(64, scale), leaf, key, blocks=2)
-        same, _ = jd.roundtrip(jd.compression.eden(1, 64, scale), leaf, key, blocks=2)
+        seen, _ = harness.roundtrip(
+            jd.compression.drive(64, scale), leaf, key, blocks=2
+        )
+        same, _ = harness.roundtrip(
+            jd.compression.eden(1, 64, scale), leaf, key, blocks=2
+        )
         np.testing.assert_array_equal(seen, same)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import jaxdist as jd
 from jaxdist.compression import _eden
-from tests import statistics
+from tests import harness, statistics
 
 BITS = pytest.mark.parametrize("bits", [1, 2, 3, 4])
 NORMAL = {1: 0.3634, 2: 0.1175, 3: 0.03454, 4: 0.009497}  # Max, 1960, Table I
@@ -83,7 +83,7 @@ def test_one_bit_attains_its_bound_on_two_equal_elements():
 @BITS
 def test_inner_products_are_kept(bits):
     leaf = jnp.asarray(np.random.default_rng(0).standard_normal(64), jnp.float32)
-    seen, _ = jd.roundtrip(jd.compression.eden(bits, 64, "inner_product"), leaf, 0)
+    seen, _ = harness.roundtrip(jd.compression.eden(bits, 64, "inner_product"), leaf, 0)
     np.testing.assert_allclose(jnp.vdot(seen, leaf), jnp.vdot(leaf, leaf), rtol=1e-5)
 
 
@@ -119,14 +119,14 @@ def test_blocks_are_as_long_as_padding_allows(size, length):
 @pytest.mark.parametrize("scale", [1e37, 1e-34])
 def test_the_ends_of_the_range_survive(scale):
     leaf = jnp.asarray(np.random.default_rng(0).standard_normal(512) * scale)
-    seen, _ = jax.jit(lambda x: jd.roundtrip(jd.compression.eden(4), x, 0))(leaf)
+    seen, _ = jax.jit(lambda x: harness.roundtrip(jd.compression.eden(4), x, 0))(leaf)
     error = np.asarray(seen, np.float64) / scale - np.asarray(leaf, np.float64) / scale
     assert (error**2).mean() < 0.02
 
 
 def test_one_nan_spoils_only_its_block():
     leaf = jnp.ones(192).at[70].set(jnp.nan)
-    seen, _ = jd.roundtrip(jd.compression.eden(2, 64), leaf, 0)
+    seen, _ = harness.roundtrip(jd.compression.eden(2, 64), leaf, 0)
     expected = [True] * 64 + [False] * 64 + [True] * 64
     np.testing.assert_array_equal(jnp.isfinite(seen), expected)
 

@@ -1,5 +1,6 @@
 """Bundles: the whole gradient as one vector, and apart again."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import jaxdist as jd
 from jaxdist.compression import _joint
+from tests import harness
 
 TREE = {
     "a": jnp.arange(6.0).reshape(2, 3),
@@ -23,10 +25,7 @@ def test_apart_it_is_what_it_was():
     assert bundled["joint"].shape == (11,) and bundled["joint"].dtype == jnp.float32
     assert [x.shape for x in jax.tree.leaves(bundled["separate"])] == [(0, 2)]
     back = unbundle(bundled)
-    assert jax.tree.structure(back) == jax.tree.structure(TREE)
-    for left, right in zip(*map(jax.tree.leaves, (back, TREE)), strict=True):
-        assert left.dtype == right.dtype
-        np.testing.assert_array_equal(left, right)
+    harness.assert_trees_equal(back, TREE)
 
 
 def test_other_policies_change_nothing():
@@ -87,7 +86,7 @@ def test_both_ways(downlink):
     tx = jd.aggregate("data", compressor=WHOLE, downlink=downlink)
     updates = jax.tree.map(lambda x: jnp.stack([x] * 4), TREE)
     seen, _ = jax.vmap(lambda g: tx.update(g, tx.init(g)), axis_name="data")(updates)
-    assert jax.tree.structure(seen) == jax.tree.structure(updates)
+    chex.assert_trees_all_equal_shapes_and_dtypes(seen, updates)
     report = jd.communication_report(tx, TREE, 4)
     assert [x.leaf for x in report.shipments] == ["joint", "separate/b/2"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests import statistics
+from tests import harness, statistics
 
 VECTOR = np.random.default_rng(0).standard_normal(64)
 
@@ -47,7 +47,7 @@ def test_zeros_and_powers_of_two_are_exact():
 )
 def test_the_top_of_the_range_is_unbiased_and_finite(dtype, value):
     leaf = jnp.full(100_000, value, dtype)
-    seen, _ = jd.roundtrip(jd.compression.natural(), leaf, 0)
+    seen, _ = harness.roundtrip(jd.compression.natural(), leaf, 0)
     exact = float(leaf[0])
     mean = np.asarray(seen, np.float64).mean()
     assert mean == pytest.approx(exact, rel=0.01)
@@ -56,7 +56,7 @@ def test_the_top_of_the_range_is_unbiased_and_finite(dtype, value):
 
 def test_subnormal_numbers_become_zero_or_the_least_normal_one():
     exact = 2.0**-126 / 4
-    seen, _ = jd.roundtrip(jd.compression.natural(), jnp.full(100_000, exact), 0)
+    seen, _ = harness.roundtrip(jd.compression.natural(), jnp.full(100_000, exact), 0)
     seen = np.asarray(seen, np.float64)
     assert set(seen) == {0.0, 2.0**-126}
     assert seen.mean() == pytest.approx(exact, rel=0.05)
@@ -64,7 +64,7 @@ def test_subnormal_numbers_become_zero_or_the_least_normal_one():
 
 def test_only_what_is_not_finite_comes_back_as_nan():
     leaf = jnp.array([1.0, jnp.nan, -0.0, jnp.inf, -jnp.inf, 2.0])
-    seen, _ = jd.roundtrip(jd.compression.natural(), leaf, 0)
+    seen, _ = harness.roundtrip(jd.compression.natural(), leaf, 0)
     np.testing.assert_array_equal(seen, [1, jnp.nan, 0, jnp.nan, jnp.nan, 2])
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests import statistics
+from tests import harness, statistics
 
 VECTOR = np.random.default_rng(0).standard_normal(64)
 
@@ -67,5 +67,5 @@ def test_norms_are_named():
 )
 def test_is_aligned_where_most_elements_survive(quantizer, aligned):
     leaf = jnp.asarray(np.random.default_rng(0).standard_normal(2**18), jnp.float32)
-    seen, _ = jd.roundtrip(quantizer, leaf, 0)
+    seen, _ = harness.roundtrip(quantizer, leaf, 0)
     assert quantizer.contract.aligned == aligned == bool(jnp.mean(seen != 0) > 0.5)

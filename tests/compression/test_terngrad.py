@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests import statistics
+from tests import harness, statistics
 
 VECTOR = np.random.default_rng(0).standard_normal(64)
 
@@ -36,13 +36,15 @@ def test_the_bound_is_attained(size):
 def test_is_qsgd_with_one_level_of_the_largest():
     leaf = jnp.asarray(np.random.default_rng(1).standard_normal((7, 30)), jnp.float32)
     for key in range(5):
-        seen, _ = jd.roundtrip(jd.compression.terngrad(32), leaf, key, blocks=2)
-        same, _ = jd.roundtrip(jd.compression.qsgd(2, 32, "max"), leaf, key, blocks=2)
+        seen, _ = harness.roundtrip(jd.compression.terngrad(32), leaf, key, blocks=2)
+        same, _ = harness.roundtrip(
+            jd.compression.qsgd(2, 32, "max"), leaf, key, blocks=2
+        )
         np.testing.assert_array_equal(seen, same)
 
 
 def test_takes_only_three_values():
-    seen, _ = jd.roundtrip(
+    seen, _ = harness.roundtrip(
         jd.compression.terngrad(), jnp.asarray(VECTOR, jnp.float32), 0
     )
     largest = np.float32(np.abs(VECTOR).max())
@@ -58,7 +60,7 @@ def test_five_elements_take_a_byte():
 
 def test_one_nan_spoils_only_its_block():
     leaf = jnp.ones(40).at[11].set(jnp.nan)
-    seen, _ = jd.roundtrip(jd.compression.terngrad(8), leaf, 0)
+    seen, _ = harness.roundtrip(jd.compression.terngrad(8), leaf, 0)
     np.testing.assert_array_equal(seen[:8], 1)
     np.testing.assert_array_equal(jnp.isfinite(seen[8:16]), False)
     np.testing.assert_array_equal(seen[16:], 1)

@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
+from tests import harness
 
 NORMAL = jnp.asarray(np.random.default_rng(0).standard_normal(10_000), jnp.float32)
 
 
 def test_keeps_exactly_what_reaches_the_value():
-    seen, state = jd.roundtrip(jd.compression.threshold(1.5, max_density=0.5), NORMAL)
+    seen, state = harness.roundtrip(
+        jd.compression.threshold(1.5, max_density=0.5), NORMAL
+    )
     passes = np.abs(NORMAL) >= 1.5
     np.testing.assert_array_equal(seen, np.where(passes, NORMAL, 0))
     assert (state.sent, state.overflow) == (passes.sum(), 0)
@@ -18,16 +21,16 @@ def test_keeps_exactly_what_reaches_the_value():
 
 def test_where_there_is_no_room_the_largest_travel_and_the_rest_is_counted():
     compressor = jd.compression.threshold(0.1, max_density=0.05, block_size=1000)
-    seen, state = jd.roundtrip(compressor, NORMAL)
+    seen, state = harness.roundtrip(compressor, NORMAL)
     np.testing.assert_array_equal(
-        seen, jd.roundtrip(jd.compression.top_k(0.05, 1000), NORMAL)[0]
+        seen, harness.roundtrip(jd.compression.top_k(0.05, 1000), NORMAL)[0]
     )
     assert (state.sent, state.overflow) == (500, (np.abs(NORMAL) >= 0.1).sum() - 500)
 
 
 def test_the_largest_of_each_block_always_travels():
     leaf = jnp.asarray([0.1, -0.2, 0.2, 0.0, 0.0, 0.0, 0.3, 0.1])
-    seen, state = jd.roundtrip(
+    seen, state = harness.roundtrip(
         jd.compression.threshold(9.0, max_density=0.5, block_size=4), leaf
     )
     np.testing.assert_array_equal(seen, jnp.where(jnp.arange(8) % 5 == 1, leaf, 0))
@@ -37,7 +40,7 @@ def test_the_largest_of_each_block_always_travels():
 def test_sample_of_everything_passes_its_share():
     """The quantile of a sample of 10 000 of 10 000 is off by a few standard errors."""
     compressor = jd.compression.threshold(density=0.05, max_density=0.2, sampled=1.0)
-    _, state = jd.roundtrip(compressor, NORMAL, 0)
+    _, state = harness.roundtrip(compressor, NORMAL, 0)
     assert abs(int(state.sent) - 500) < 6 * np.sqrt(500)
     assert state.overflow == 0
 
@@ -46,14 +49,14 @@ def test_error_feedback_remembers_what_has_no_room():
     compressor = jd.compression.error_feedback(
         jd.compression.threshold(0.1, max_density=0.05)
     )
-    seen, state = jd.roundtrip(compressor, NORMAL)
+    seen, state = harness.roundtrip(compressor, NORMAL)
     np.testing.assert_allclose(seen + state.residual, NORMAL, rtol=1e-6)
     assert state.inner_state.overflow > 0
 
 
 def test_nan_passes_every_threshold():
     leaf = jnp.asarray([1.0, jnp.nan, 2.0, 5.0])
-    seen, _ = jd.roundtrip(jd.compression.threshold(3.0, max_density=0.5), leaf)
+    seen, _ = harness.roundtrip(jd.compression.threshold(3.0, max_density=0.5), leaf)
     np.testing.assert_array_equal(seen, [0, np.nan, 0, 5])
 
 

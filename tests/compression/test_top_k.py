@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
+from tests import harness
 
 VECTOR = np.random.default_rng(0).standard_normal(64)
 
@@ -12,7 +13,7 @@ VECTOR = np.random.default_rng(0).standard_normal(64)
 def test_residual_of_the_reference_vector():
     """Ratio of squared norms measured on default_rng(0).normal(64) with k = 8."""
     leaf = jnp.asarray(VECTOR, jnp.float32)
-    seen, _ = jd.roundtrip(jd.compression.top_k(8 / 64), leaf)
+    seen, _ = harness.roundtrip(jd.compression.top_k(8 / 64), leaf)
     error = float(jnp.sum((seen - leaf) ** 2) / jnp.sum(leaf**2))
     assert error == pytest.approx(0.5509, abs=1e-4)
     assert error <= jd.compression.top_k(8 / 64).contract.variance(64) == 7 / 8
@@ -21,7 +22,7 @@ def test_residual_of_the_reference_vector():
 @pytest.mark.parametrize("block_size", [None, 16, 10])
 def test_equals_numpy_in_each_block(block_size):
     leaf = jnp.asarray(VECTOR, jnp.float32)
-    seen, _ = jd.roundtrip(jd.compression.top_k(0.25, block_size), leaf)
+    seen, _ = harness.roundtrip(jd.compression.top_k(0.25, block_size), leaf)
     length = {None: 64, 16: 16, 10: 10}[block_size]  # 64 in 7 blocks of at most 10
     expected = np.zeros(70)
     padded = np.concatenate([VECTOR, np.zeros(6)])
@@ -55,12 +56,14 @@ def test_values_have_the_dtype_of_the_leaf():
 
 
 def test_ties_keep_the_lower_index():
-    seen, _ = jd.roundtrip(jd.compression.top_k(0.5), jnp.array([1.0, -1.0, 1.0, 1.0]))
+    seen, _ = harness.roundtrip(
+        jd.compression.top_k(0.5), jnp.array([1.0, -1.0, 1.0, 1.0])
+    )
     np.testing.assert_array_equal(seen, [1, -1, 0, 0])
 
 
 def test_nan_counts_as_the_largest():
-    seen, _ = jd.roundtrip(
+    seen, _ = harness.roundtrip(
         jd.compression.top_k(0.25), jnp.array([1.0, jnp.nan, 9.0, 2.0])
     )
     np.testing.assert_array_equal(seen, [0, np.nan, 0, 0])

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import jaxdist as jd
 from tests import harness
@@ -488,6 +489,18 @@ NOT_IN_A_TABLE = {
 def names(rows):
     """Return the ids of parametrized tests."""
     return [getattr(row, "name", None) or row[0].name for row in rows]
+
+
+def each(rows):
+    """Return the decorator that runs a test once for each row.
+
+    One process runs all tests of a row, in all files: they share compiled programs.
+    """
+    cases = [
+        pytest.param(row, id=name, marks=pytest.mark.xdist_group(name))
+        for row, name in zip(rows, names(rows), strict=True)
+    ]
+    return pytest.mark.parametrize("row", cases)
 
 
 def inputs(row, steps=3):

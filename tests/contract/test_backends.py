@@ -4,18 +4,27 @@ The steps are scanned, which also needs a state that keeps structure, shapes, dt
 and manual axis types.
 """
 
-import pytest
-
 from tests import harness
 from tests.contract import table
 
-ROWS = table.TRANSFORMATIONS + table.MORE_ATTACKS
+EACH = table.each(table.TRANSFORMATIONS + table.MORE_ATTACKS)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=table.names(ROWS))
+@EACH
 def test_backends_agree(row):
     arguments = table.inputs(row)
-    expected = harness.run_steps(row.tx, harness.BACKENDS[0], *arguments)
-    for backend in harness.BACKENDS[1:]:
+    expected = harness.run_steps(row.tx, "vmap", *arguments)
+    for backend in ("shard_map", "shard_map_no_vma"):
         actual = harness.run_steps(row.tx, backend, *arguments)
         harness.assert_trees_close(actual, expected)
+
+
+@EACH
+def test_pmap_is_the_shard_map_without_axis_types(row):
+    """The same program on each device gives the numbers that are compared above."""
+    arguments = harness.steps_inputs(*table.inputs(row))
+    pmap, shard_map = (
+        harness.device_program(harness.steps_program(row.tx, backend), *arguments)
+        for backend in ("pmap", "shard_map_no_vma")
+    )
+    assert pmap == shard_map

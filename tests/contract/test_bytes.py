@@ -2,42 +2,24 @@
 
 import jax
 import pytest
-from jax.sharding import PartitionSpec
 
 import jaxdist as jd
 from tests import harness
 from tests.contract import table
-
-
-def compiled_step(tx, params, updates, extra):
-    """Return the HLO of one step on eight devices; arguments are ``[W, ...]``."""
-    mesh = harness.make_mesh()
-
-    def worker(*stacked):
-        params, updates, extra = jax.tree.map(lambda leaf: leaf[0], stacked)
-        out, state = tx.update(updates, tx.init(params), params, **extra)
-        return jax.tree.map(lambda leaf: harness.plain(leaf)[None], (out, state))
-
-    mapped = jax.shard_map(
-        worker,
-        mesh=mesh,
-        in_specs=PartitionSpec(harness.AXIS),
-        out_specs=PartitionSpec(harness.AXIS),
-    )
-    return jax.jit(mapped).lower(params, updates, extra).compile().as_text()
-
 
 # Whose program holds more than what one step runs.
 CONDITIONAL = ("leader-period", "aggregate-by_step")
 ROWS = [row for row in table.TRANSFORMATIONS if row.name not in CONDITIONAL]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=table.names(ROWS))
+@table.each(ROWS)
 def test_report_equals_the_compiled_collectives(row):
-    params, updates, extra = table.inputs(row, steps=1)
-    first = jax.tree.map(lambda x: x[0], (updates, extra))
+    """The program of many steps holds what one of them sends, in the body of a loop."""
+    params, updates, extra = table.inputs(row)
     one_worker = jax.tree.map(lambda x: x[0], params)
-    text = compiled_step(row.tx, params, *first)
+    program = harness.steps_program(row.tx, "shard_map")
+    arguments = harness.steps_inputs(params, updates, extra)
+    text = program.lower(*arguments).compile().as_text()
     report = jd.communication_report(row.tx, one_worker, harness.NUM_WORKERS)
     assert report.total_nbytes == pytest.approx(harness.bytes_sent(text), abs=1e-6)
     assert bool(harness.collectives(text)) == row.communicates

@@ -12,9 +12,7 @@ import jaxdist as jd
 from jaxdist import testing
 from tests.contract import table
 
-ROWS = pytest.mark.parametrize(
-    "row", table.COMPRESSORS, ids=table.names(table.COMPRESSORS)
-)
+EACH = table.each(table.COMPRESSORS)
 # The properties of a compressor share compiled programs: one process runs them.
 CASES = [
     pytest.param(
@@ -46,36 +44,38 @@ def squared(x):
     return float(np.sum(np.asarray(x, np.float64) ** 2))
 
 
-@ROWS
+def promising(condition):
+    """Return the decorator for the rows whose contract meets a condition."""
+    rows = [row for row in table.COMPRESSORS if condition(row.compressor.contract)]
+    return table.each(rows)
+
+
+@promising(lambda contract: not contract.stochastic)
 @settings(max_examples=20, derandomize=True, deadline=None)
 @given(leaf=testing.leaves(shapes=[(8,)]))
 def test_deterministic_compressors_contract_any_leaf(row, leaf):
     contract = row.compressor.contract
-    if contract.stochastic:
-        return
     unit = float(jnp.max(jnp.abs(leaf))) or 1.0
     error = seen_by_others(row.compressor)(leaf, KEY) / unit - leaf / unit
     assert squared(error) <= (contract.variance(8) + 1e-5) * squared(leaf / unit)
 
 
-@ROWS
+@EACH
 def test_bounds_are_one_bound(row):
     contract = row.compressor.contract
     for size in (1, 16, 1000):
         assert contract.contraction(size) == pytest.approx(1 - contract.variance(size))
 
 
-@ROWS
+@EACH
 def test_leaves_without_elements_travel_as_they_are(row):
     seen, _ = jd.roundtrip(row.compressor, jnp.ones((0, 3)), 0)
     assert seen.shape == (0, 3)
 
 
-@ROWS
+@promising(lambda contract: not contract.aligned)
 def test_who_is_not_aligned_says_so_for_a_reason(row):
     """Two workers with other values keep other elements."""
-    if row.compressor.contract.aligned:
-        return
     workers = jax.random.normal(KEY, (2, 100))
 
     @jax.jit
@@ -89,10 +89,7 @@ def test_who_is_not_aligned_says_so_for_a_reason(row):
     assert (kept[0] != kept[1]).any() or np.mean(kept[0]) > 0.5
 
 
-PROJECTIONS = [row for row in table.COMPRESSORS if row.compressor.contract.projection]
-
-
-@pytest.mark.parametrize("row", PROJECTIONS, ids=table.names(PROJECTIONS))
+@promising(lambda contract: contract.projection)
 def test_projections_are_orthogonal_to_what_they_drop(row):
     leaf = jax.random.normal(KEY, (64,))  # nothing is padded
     seen = np.asarray(seen_by_others(row.compressor)(leaf, KEY), np.float64)

@@ -1,5 +1,6 @@
 """Where states live: specs fit every leaf, and init puts them there."""
 
+import chex
 import jax
 import optax
 import pytest
@@ -9,9 +10,7 @@ import jaxdist as jd
 from tests import harness
 from tests.contract import table
 
-ROWS = pytest.mark.parametrize(
-    "row", table.TRANSFORMATIONS, ids=table.names(table.TRANSFORMATIONS)
-)
+EACH = table.each(table.TRANSFORMATIONS)
 
 
 def paths_below_marks(state):
@@ -29,7 +28,7 @@ def paths_below_marks(state):
     }
 
 
-@ROWS
+@EACH
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_init_follows_the_specs(row, axis_type):
     params = harness.params_like(harness.gradients())
@@ -37,7 +36,7 @@ def test_init_follows_the_specs(row, axis_type):
     tx = optax.chain(row.tx, optax.adam(1e-3))
     specs = jd.state_specs(tx, params, harness.AXIS)
     state = jd.init(tx, params, mesh, harness.AXIS)
-    assert jax.tree.structure(specs) == jax.tree.structure(state)
+    chex.assert_trees_all_equal_structs(specs, state)
     per_worker = paths_below_marks(state)
     for (path, leaf), spec in zip(
         jax.tree.leaves_with_path(state), jax.tree.leaves(specs), strict=True
@@ -50,7 +49,7 @@ def test_init_follows_the_specs(row, axis_type):
         assert leaf.is_fully_replicated != own or not leaf.size, path
 
 
-@ROWS
+@EACH
 def test_tree_map_params_understands_the_state(row):
     params = harness.params_like(harness.gradients())
     state = jax.vmap(

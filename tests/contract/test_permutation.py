@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 
 from tests import harness
 from tests.contract import table
@@ -11,7 +10,7 @@ ROWS = [row for row in table.TRANSFORMATIONS if row.symmetry]
 ORDER = np.array([3, 0, 7, 1, 6, 2, 5, 4])
 
 
-@pytest.mark.parametrize("row", ROWS, ids=table.names(ROWS))
+@table.each(ROWS)
 def test_permuting_workers(row):
     params, updates, extra = table.inputs(row)
     expected, _ = harness.run_steps(row.tx, "vmap", params, updates, extra)

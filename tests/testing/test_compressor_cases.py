@@ -1,5 +1,6 @@
 """One parameter for each promise."""
 
+import numpy as np
 import pytest
 
 import jaxdist as jd
@@ -25,20 +26,51 @@ def test_a_case_names_compressor_and_property():
         "scaled_sign()-zeros",
         "scaled_sign()-payload",
     ]
-    assert len(testing.compressor_cases([jd.compression.identity()])) == len(
-        testing.PROPERTIES
-    )
+
+
+@pytest.mark.parametrize(
+    "compressor",
+    [jd.compression.top_k(0.2), jd.compression.qsgd(8), jd.compression.random_k(0.5)],
+    ids=str,
+)
+def test_the_cases_are_all_that_a_check_finds_promised(compressor):
+    """What is not promised would check nothing, and is no case."""
+    report = testing.check_compressor(compressor, num_draws=1000)
+    promised = [row.property for row in report.properties if row.promised]
+    cases = testing.compressor_cases([compressor], num_draws=1000)
+    assert [case.property for case in cases] == promised
+    assert len(promised) < len(testing.PROPERTIES)
+
+
+def test_options_decide_what_is_promised():
+    """Workers that draw together, and a bound where the contract has none."""
+    together = [defects.bernoulli(worker_key="common")]
+    chosen = {"properties": ["independence"]}
+    assert not testing.compressor_cases(together, shared_randomness=True, **chosen)
+    (case,) = testing.compressor_cases(together, **chosen)
+    with pytest.raises(AssertionError, match="breaks 'independence'"):
+        case.check()
+    unbounded = [defects.promising(together[0], variance=lambda size: np.inf)]
+    chosen = {"properties": ["variance"]}
+    assert not testing.compressor_cases(unbounded, **chosen)
+    (case,) = testing.compressor_cases(unbounded, variance=0.1, **chosen)
+    with pytest.raises(AssertionError, match="breaks 'variance'"):
+        case.check()
 
 
 def test_options_reach_the_check():
     (case,) = testing.compressor_cases(
-        [defects.bernoulli(worker_key="common")],
-        properties=["independence"],
-        shared_randomness=True,
+        [jd.compression.identity()], properties="payload", nbytes={100: 1}
     )
-    assert not case.check().properties[0].promised
-    with pytest.raises(AssertionError, match="breaks 'independence'"):
-        case._replace(options={}).check()
+    with pytest.raises(AssertionError, match="has 400 bytes, not 1"):
+        case.check()
+
+
+def test_what_is_no_property_or_option_says_so():
+    with pytest.raises(ValueError, match="`properties` must be one of"):
+        testing.compressor_cases([jd.compression.identity()], properties=["speed"])
+    with pytest.raises(ValueError, match="`shape` must be an integer >= 8, got 7"):
+        testing.compressor_cases([jd.compression.identity()], shape=(7,))
 
 
 def test_only_compressors_have_cases():

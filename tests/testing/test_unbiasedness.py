@@ -11,7 +11,12 @@ from tests.testing import defects
 from tests.testing.test_run import setting
 
 ROWS = [row for row in table.COMPRESSORS if row.compressor.contract.unbiased]
-UNBIASED = [*(row.compressor for row in ROWS), *defects.HONEST[:2]]
+# One block holds all of the short leaves here, so that two rows are one program.
+TWICE = ["terngrad(20)"]
+UNBIASED = [
+    *(row.compressor for row in ROWS if row.compressor.name not in TWICE),
+    *defects.HONEST[:2],
+]
 
 
 def check(compressor, **options):
@@ -24,6 +29,7 @@ def test_planted_defects_are_found(name):
         check(defects.BIASED[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressor", UNBIASED, ids=str)
 def test_unbiased_compressors_pass_with_every_seed(compressor):
     """Even with a false alarm of a hundredth: the proven bound is a safe one."""
