@@ -15,12 +15,18 @@ def own_weight(weight: Weight, axis_name: _collectives.AxisName) -> jax.Array:
     """Return this worker's weight, float32 of shape (), 0 where it is no weight.
 
     Args:
-      weight: Scalar of at least 0; or a mapping from each axis that is communicated
-        over to such a scalar, 1 where an axis is missing.
+      weight: Scalar of at least 0; or a mapping to such scalars from the names of all
+        axes that are communicated over, of a tuple of axes from the last.
       axis_name: Of the workers.
     """
     if isinstance(weight, Mapping):
-        weight = weight.get(axis_name, 1.0)
+        innermost = _collectives.names_of(axis_name)[-1]
+        if innermost not in weight:
+            raise ValueError(
+                f"`weight` must have a number for the axis {innermost!r}, got one for "
+                f"{list(weight)}."
+            )
+        weight = weight[innermost]
     if jnp.ndim(weight):
         raise ValueError(
             "`weight` must be one number for each worker, a scalar of at least 0, got "
@@ -39,6 +45,24 @@ def gather_weights(own: jax.Array, axis_name: _collectives.AxisName) -> jax.Arra
     """Return the weights of all workers, float32 ``[W]``, equal on all of them."""
     with _traffic.contents([_traffic.Content("(weights)", 4)]):
         return _collectives.all_gather(own, axis_name)
+
+
+def weight_of_levels(weight: Weight, axis_name: _collectives.AxisName) -> Weight:
+    """Return the weights with which one level of a network after the other counts.
+
+    Args:
+      weight: Of this worker.
+      axis_name: Of the workers; of a tuple the last axis is the innermost level.
+    """
+    if not isinstance(axis_name, tuple):
+        return weight
+    levels: dict[str, Any] = {}
+    total = own_weight(weight, axis_name)
+    for name in reversed(axis_name):
+        levels[name] = total
+        with _traffic.contents([_traffic.Content("(weights)", 4)]):
+            total = _collectives.psum(total, name)
+    return levels
 
 
 def check_levels(

@@ -77,8 +77,9 @@ def aggregate(
       negative or not finite counts as 0. A rule that cannot work with those who are
       left gives 0. Where all are absent the update is 0 and nothing else changes;
       ``state.rule.num_absent`` says how many were. On a mesh an absent worker saves no
-      time: all devices still run the step. With one :func:`aggregate` for each level of
-      a network, ``weight`` is a mapping from axis names to weights.
+      time: all devices still run the step. With one :func:`aggregate` for each level
+      of a network, ``weight`` is a mapping from axis names to weights, which the
+      recipes make.
 
     Raises:
       TypeError: If ``rule``, ``compressor`` or ``downlink`` is none.

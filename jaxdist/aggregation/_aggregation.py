@@ -217,10 +217,21 @@ class _Step(NamedTuple):
             return updates, after
         zeros = jax.tree.map(jnp.zeros_like, updates)
         updates = _receiver_memory.keep_while_absent(updates, zeros, there)
-        kept = _receiver_memory.keep_while_absent(after, before, there)
-        memory, whole, part, *_ = kept.rule
+
+        # Not of the key: a level inside a pod has one for all pods.
+        def memories(state):
+            rule = state.rule
+            held = (rule.memory, rule.whole, rule.part)
+            return state.uplink, state.downlink, state.estimates, held
+
+        uplink, downlink, estimates, held = _receiver_memory.keep_while_absent(
+            memories(after), memories(before), there
+        )
+        memory, whole, part = held
         rule = after.rule._replace(memory=memory, whole=whole, part=part)
-        return updates, kept._replace(count=after.count, rule=rule)
+        return updates, AggregateState(
+            after.count, after.key, uplink, downlink, estimates, rule
+        )
 
 
 def _attach_like(states, leaves, axis_name):

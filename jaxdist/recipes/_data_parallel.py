@@ -23,7 +23,7 @@ def data_parallel(
     *,
     has_aux: bool = False,
     per_worker_params: bool = False,
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+) -> tuple[Callable[[Any], _local_step.TrainState], _local_step.Step]:
     """Return ``(init, step)`` that train on a mesh, one worker per device.
 
     Args:
@@ -39,10 +39,14 @@ def data_parallel(
 
     Returns:
       ``init(params) -> TrainState`` copies the parameters and puts them and the state
-      of ``tx`` on the mesh. ``step(state, batch) -> (state, metrics)`` is jitted and
-      donates the state. Arrays of the batch have a leading axis that W divides, and are
+      of ``tx`` on the mesh. ``step(state, batch, weight=None) -> (state, metrics)`` is
+      jitted and donates the state. Arrays of the batch have a leading axis that W
+      divides, and are
       sharded over it; NumPy arrays are this process' part of the batch. The metrics
-      hold ``"loss"`` and those of ``loss_fn``, as means over the workers.
+      hold ``"loss"`` and those of ``loss_fn``, as means over the workers. ``weight``
+      ``[W]``, sharded as the batch is, says how much each worker counts, in the means
+      too; 0 is absent: see :func:`aggregate`. With several levels of
+      :func:`aggregate`, a group counts as much as all of its workers.
 
     Raises:
       ValueError: If the mesh has no such axis; when called, if W does not divide a
@@ -96,25 +100,29 @@ def data_parallel(
         specs = _local_step.TrainState(param_spec, opt_specs)
         return _init.make_on_mesh(make, params, specs, mesh, axis_name)
 
-    def worker(state, batch):
-        state, metrics = worker_step(state._replace(params=own(state.params)), batch)
+    def worker(state, batch, weight):
+        weight = None if weight is None else weight[0]
+        state = state._replace(params=own(state.params))
+        state, metrics = worker_step(state, batch, weight)
         _check_same_everywhere(state, axis_name, per_worker_params)
         return state._replace(params=stacked(state.params)), metrics
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def run(state, batch):
+    def run(state, batch, weight):
         specs = specs_of(state)
         mapped = jax.shard_map(
             worker,
             mesh=mesh,
-            in_specs=(specs, batch_spec),
+            in_specs=(specs, batch_spec, batch_spec),
             out_specs=(specs, PartitionSpec()),
             axis_names=set(_collectives.names_of(axis_name)),
         )
-        return mapped(state, batch)
+        return mapped(state, batch, weight)
 
-    def step(state, batch):
-        return run(state, _on_mesh(batch, mesh, axis_name))
+    def step(state, batch, weight=None):
+        if weight is not None:
+            weight = _weights_on_mesh(weight, mesh, axis_name)
+        return run(state, _on_mesh(batch, mesh, axis_name), weight)
 
     return init, step
 
@@ -142,6 +150,23 @@ def _on_mesh(batch: Any, mesh: Mesh, axis_name: _collectives.AxisName) -> Any:
         return jax.make_array_from_process_local_data(sharding, leaf)
 
     return jax.tree.map_with_path(put, batch)
+
+
+def _weights_on_mesh(
+    weight: Any, mesh: Mesh, axis_name: _collectives.AxisName
+) -> jax.Array:
+    """Shard one number for each worker; NumPy arrays are those of this process."""
+    weight = weight if isinstance(weight, jax.Array) else np.asarray(weight, np.float32)
+    names = _collectives.names_of(axis_name)
+    wanted = math.prod(mesh.shape[name] for name in names)
+    if not isinstance(weight, jax.Array):
+        wanted = wanted * len(mesh.local_devices) // mesh.size
+    if weight.shape != (wanted,):
+        raise ValueError(
+            f"`weight` must have one number for each worker, the shape ({wanted},), "
+            f"got {weight.shape}."
+        )
+    return _on_mesh(weight, mesh, axis_name)
 
 
 def _check_same_everywhere(

@@ -1,13 +1,24 @@
 """Local step: what one worker does in a training step."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from jaxdist import _collectives
+from jaxdist import _collectives, _weight
 from jaxdist.layout import _value_and_grad
+
+
+class Step(Protocol):
+    """A training step."""
+
+    def __call__(
+        self, state: "TrainState", batch: Any, weight: Any = None
+    ) -> tuple["TrainState", dict[str, jax.Array]]:
+        """Return the state after the step, and its metrics."""
+        ...
 
 
 class TrainState(NamedTuple):
@@ -23,7 +34,7 @@ def local_step(
     axis_name: _collectives.AxisName,
     *,
     has_aux: bool = False,
-) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]:
+) -> Step:
     """Return what one worker does in a step, to run under any mapped axis.
 
     :func:`data_parallel` and :func:`simulate` map it for you. Map it yourself with
@@ -37,8 +48,10 @@ def local_step(
       has_aux: Whether ``loss_fn`` returns metrics.
 
     Returns:
-      ``step(state, batch) -> (state, metrics)``. The metrics hold ``"loss"`` and those
-      of ``loss_fn``, as means over the workers.
+      ``step(state, batch, weight=None) -> (state, metrics)``. The metrics hold
+      ``"loss"`` and those of ``loss_fn``, as means over the workers. A ``weight`` says
+      how much this worker counts, in these means and in ``tx``; 0 is absent: see
+      :func:`aggregate`. Where all are absent the metrics are NaN.
 
     Raises:
       ValueError: When traced, if a metric is called ``"loss"``.
@@ -73,13 +86,33 @@ def local_step(
         loss_and_metrics, axis_name, has_aux=True
     )
 
-    def step(state, batch):
+    def step(state, batch, weight=None):
         (loss, metrics), grads = differentiate(state.params, batch)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
+        extra = {"value": loss}
+        if weight is not None:
+            extra["weight"] = _weight.weight_of_levels(weight, axis_name)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
-        num_workers = _collectives.axis_size(axis_name)
-        total = _collectives.psum({"loss": loss, **metrics}, axis_name)
-        means = jax.tree.map(lambda x: x / num_workers, total)
+        means = _means_over_workers({"loss": loss, **metrics}, weight, axis_name)
         return TrainState(params, opt_state), means
 
     return step
+
+
+def _means_over_workers(metrics, weight, axis_name):
+    """Return the means of the metrics, equal on all workers."""
+    if weight is None:
+        num_workers = _collectives.axis_size(axis_name)
+        total = _collectives.psum(metrics, axis_name)
+        return jax.tree.map(lambda x: x / num_workers, total)
+    own = _weight.own_weight(weight, axis_name)
+
+    def weigh(leaf):
+        # What somebody who is absent has measured may be anything.
+        share = own.astype(jnp.result_type(leaf, jnp.float32))
+        return (
+            jnp.where(own > 0, leaf, jnp.zeros_like(leaf)).astype(share.dtype) * share
+        )
+
+    total, number = _collectives.psum((jax.tree.map(weigh, metrics), own), axis_name)
+    return jax.tree.map(lambda x: x / number.astype(x.dtype), total)

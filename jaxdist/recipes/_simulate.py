@@ -21,7 +21,7 @@ def simulate(
     *,
     has_aux: bool = False,
     per_worker_params: bool = False,
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+) -> tuple[Callable[[Any], _local_step.TrainState], _local_step.Step]:
     """Return ``(init, step)`` that train W simulated workers on one device.
 
     The same as :func:`data_parallel`, with ``vmap`` in place of a mesh: the same
@@ -36,8 +36,9 @@ def simulate(
       per_worker_params: As in :func:`data_parallel`.
 
     Returns:
-      ``init(params) -> TrainState`` and ``step(state, batch) -> (state, metrics)``,
-      jitted; ``step`` donates the state.
+      ``init(params) -> TrainState`` and
+      ``step(state, batch, weight=None) -> (state, metrics)``, jitted; ``step`` donates
+      the state. ``weight`` ``[W]`` as in :func:`data_parallel`.
 
     Raises:
       ValueError: If ``num_workers`` is below 1; when called, if W does not divide a
@@ -86,19 +87,32 @@ def simulate(
 
         return _local_step.TrainState(jax.tree.map(place, params), made)
 
-    def worker(state, batch):
+    def worker(state, batch, weight):
         # Inside, a slice has a leading axis of size 1, as on a mesh.
         state = _worker_state.map_slices(lambda leaf: leaf[None], state)
-        state, metrics = worker_step(state, batch)
+        state, metrics = worker_step(state, batch, weight)
         return _worker_state.map_slices(lambda leaf: leaf[0], state), metrics
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def step(state, batch):
+    def step(state, batch, weight=None):
         axes = axes_of(state.opt_state)
-        mapped = jax.vmap(worker, (axes, 0), (axes, None), axis_name=axis_name)
-        return mapped(state, _split_batch(batch, num_workers))
+        mapped = jax.vmap(worker, (axes, 0, 0), (axes, None), axis_name=axis_name)
+        if weight is not None:
+            weight = _checked_weights(weight, num_workers)
+        return mapped(state, _split_batch(batch, num_workers), weight)
 
     return init, step
+
+
+def _checked_weights(weight: Any, num_workers: int) -> jax.Array:
+    """Return one number for each worker, or raise."""
+    weight = jnp.asarray(weight)
+    if weight.shape != (num_workers,):
+        raise ValueError(
+            f"`weight` must have one number for each worker, the shape "
+            f"({num_workers},), got {weight.shape}."
+        )
+    return weight
 
 
 def _split_batch(batch: Any, num_workers: int) -> Any:

@@ -158,3 +158,15 @@ def test_replicated_parameters_have_nobody_to_follow():
 def test_arguments_have_ranges(arguments, message):
     with pytest.raises(ValueError, match=message):
         jd.pull_to_leader(AXIS, *arguments)
+
+
+def test_who_is_absent_never_leads():
+    tx = jd.pull_to_leader(AXIS, 1.0)
+
+    def worker(params, loss, weight):
+        updates = jnp.zeros_like(params)
+        return tx.update(updates, tx.init(params), params, value=loss, weight=weight)[0]
+
+    params, losses = jnp.asarray([[0.0], [4.0], [9.0]]), jnp.asarray([1.0, 2.0, 3.0])
+    pulls = jax.vmap(worker, axis_name=AXIS)(params, losses, jnp.asarray([0.0, 1, 1]))
+    np.testing.assert_array_equal(params + pulls, [[4.0]] * 3)

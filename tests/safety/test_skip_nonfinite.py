@@ -74,3 +74,18 @@ def test_a_recipe_survives_a_bad_batch():
 def test_axis_name_is_checked():
     with pytest.raises(ValueError, match="`axis_name` must be"):
         jd.skip_nonfinite(3, optax.identity())
+
+
+@pytest.mark.parametrize("backend", harness.BACKENDS)
+def test_who_is_absent_stops_nobody(backend):
+    tx = jd.skip_nonfinite(harness.AXIS, jd.aggregate(harness.AXIS))
+    updates = jnp.arange(8.0)[None].at[0, 3].set(jnp.nan)
+    weight = jnp.ones((1, 8)).at[0, 3].set(0)
+    params = jnp.zeros(8)
+    out, state = harness.run_steps(tx, backend, params, updates, {"weight": weight})
+    np.testing.assert_allclose(out, np.full((8, 1), (28 - 3) / 7), rtol=1e-6)
+    np.testing.assert_array_equal(state.skipped, 0)
+    _, state = harness.run_steps(
+        tx, backend, params, updates, {"weight": jnp.ones((1, 8))}
+    )
+    np.testing.assert_array_equal(state.skipped, 1)

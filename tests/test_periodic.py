@@ -1,0 +1,31 @@
+"""Periodic: only in its step, and counted as a part of every step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdist import _collectives, _periodic, _traffic
+
+
+@pytest.mark.parametrize("period", [1, 3])
+def test_runs_in_its_step(period):
+    def step(count):
+        return _periodic.run_every(period, count, lambda x: x + 1, jnp.zeros(()))
+
+    ran = jax.vmap(step)(jnp.arange(1, 7))
+    np.testing.assert_array_equal(ran, [n % period == 0 for n in range(1, 7)])
+
+
+@pytest.mark.parametrize("period", [1, 4])
+def test_what_it_sends_counts_as_a_part(period):
+    def step(leaf):
+        def total(leaf):
+            return _collectives.psum(leaf, "data")
+
+        return _periodic.run_every(period, jnp.ones((), jnp.int32), total, leaf)
+
+    with _traffic.recording() as log:
+        jax.eval_shape(jax.vmap(step, axis_name="data"), jnp.ones((8, 10)))
+    (row,) = (row for rows in log.values() for row in rows.values())
+    assert row.nbytes == 2 * 7 / 8 * 40 / period
