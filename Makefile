@@ -9,8 +9,8 @@ DATA ?=
 DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
-.PHONY: demo demo-network demo-test test quick lint types unit doctest docs clean peers \
-	benchmark benchmark-bytes benchmark-byzantine benchmark-network benchmark-peers \
+.PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
+	peers benchmark benchmark-bytes benchmark-byzantine benchmark-network benchmark-peers \
 	benchmark-rules
 
 demo: .venv/examples
@@ -47,6 +47,10 @@ unit: .venv/dev
 # The unit tests of what differs from main, or of a name: `make quick K=krum`.
 quick: .venv/dev
 	$(BIN)/python -m tests.quick $(K) --numprocesses=$(JOBS) --dist=loadgroup
+
+# After a change of states on purpose: the names under which checkpoints hold them.
+state-paths: .venv/dev
+	$(BIN)/python -m tests.contract.state_paths
 
 doctest: .venv/dev
 	$(BIN)/python -m pytest jaxdist -q --doctest-modules

@@ -250,6 +250,12 @@ class TransformationRow(NamedTuple):
     needs_loss: bool = False
     own_params: bool = False  # each worker has parameters of its own
     communicates: bool = True
+    has_weights: bool = False  # workers count for more or less, or are absent
+
+
+def _weighted(name, *args, symmetry="invariant", **kwargs):
+    tx = jd.aggregate(AXIS, *args, weighted=True, **kwargs)
+    return TransformationRow(f"weighted-{name}", tx, symmetry, has_weights=True)
 
 
 def _aggregate(name, *args, symmetry="invariant", **kwargs):
@@ -370,6 +376,19 @@ TRANSFORMATIONS = [
         "bucketing", jd.rules.bucketing(2, 1, then=jd.rules.krum), symmetry=None
     ),
     _aggregate("clipped_clustering", jd.rules.clipped_clustering(4), route="scatter"),
+    _weighted("psum"),
+    _weighted("gather", jd.rules.mean(), _TOP, "gather"),
+    _weighted("scatter", jd.rules.trimmed_mean(1), _SIGN, downlink=_SIGN),
+    _weighted("ef21", jd.rules.mean(), jd.compression.ef21(jd.compression.top_k(0.2))),
+    _weighted("dialogue", compressor=jd.compression.power_sgd(1)),
+    _weighted(
+        "nnm",
+        jd.rules.nnm(1, then=jd.rules.krum(1)),
+        route="scatter",
+        metrics=True,
+        symmetry=None,
+    ),
+    _weighted("previous", jd.rules.centered_clipping(3.0, 2)),
     TransformationRow(
         "zeno",
         with_reference(jd.aggregate(AXIS, jd.rules.zeno(2, 1.0, 0.5))),
@@ -515,4 +534,7 @@ def inputs(row, steps=3):
         return jnp.zeros_like(leaf)[None] + offset.reshape(shape).astype(leaf.dtype)
 
     extra = {"value": jnp.abs(updates["scalar"])} if row.needs_loss else {}
+    if row.has_weights:
+        weight = np.random.default_rng(1).integers(0, 4, (steps, len(workers)))
+        extra["weight"] = jnp.asarray(weight, jnp.float32)
     return jax.tree.map(spread, params), updates, extra

@@ -20,7 +20,8 @@ def test_report_equals_the_compiled_collectives(row):
     program = harness.steps_program(row.tx, "shard_map")
     arguments = harness.steps_inputs(params, updates, extra)
     text = program.lower(*arguments).compile().as_text()
-    report = jd.communication_report(row.tx, one_worker, harness.NUM_WORKERS)
+    given = {"weight": 1.0} if row.has_weights else {}
+    report = jd.communication_report(row.tx, one_worker, harness.NUM_WORKERS, **given)
     assert report.total_nbytes == pytest.approx(harness.bytes_sent(text), abs=1e-6)
     assert bool(harness.collectives(text)) == row.communicates
 

@@ -1,16 +1,12 @@
 """States survive a checkpoint bit by bit, under names that never change."""
 
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint
 
 from tests import harness
-from tests.contract import table
-
-SNAPSHOT = pathlib.Path(__file__).parent / "state_paths.txt"
+from tests.contract import state_paths, table
 
 
 def _abstract_state(row):
@@ -47,18 +43,6 @@ def test_every_state_is_restored_bit_by_bit(tmp_path):
     harness.assert_trees_equal(restored, states)
 
 
-def _paths():
-    lines = []
-    for row in table.TRANSFORMATIONS:
-        params, *_ = table.inputs(row, steps=1)
-        state = jax.eval_shape(jax.vmap(row.tx.init, axis_name=harness.AXIS), params)
-        lines += [
-            f"{row.name}: {jax.tree_util.keystr(path, simple=True, separator='/')}"
-            for path, _ in jax.tree.leaves_with_path(state)
-        ]
-    return "\n".join(lines) + "\n"
-
-
 def test_names_on_disk_never_change():
-    """A difference breaks checkpoints: it needs a line in the changelog."""
-    assert _paths() == SNAPSHOT.read_text()
+    """A difference breaks checkpoints: a line in the changelog, `make state-paths`."""
+    assert state_paths.current_paths() == state_paths.SNAPSHOT.read_text()
