@@ -8,7 +8,6 @@ from jaxdist import rules as rules
 from jaxdist import testing as testing
 from jaxdist._collectives import AxisName as AxisName
 from jaxdist._random import Keys as Keys
-from jaxdist._worker_state import PerWorkerState as PerWorkerState
 from jaxdist.aggregation._aggregate import aggregate as aggregate
 from jaxdist.aggregation._aggregation import AggregateState as AggregateState
 from jaxdist.aggregation._aggregation_metrics import (
@@ -62,11 +61,12 @@ from jaxdist.safety._skip_nonfinite import SkipNonfiniteState as SkipNonfiniteSt
 from jaxdist.safety._skip_nonfinite import skip_nonfinite as skip_nonfinite
 from jaxdist.staleness._delay_updates import DelayUpdatesState as DelayUpdatesState
 from jaxdist.staleness._delay_updates import delay_updates as delay_updates
+from jaxdist.workers._worker_state import PerWorkerState as PerWorkerState
 
 __version__ = _metadata.version("jaxdist")
 
 _ROOMS = {"aggregation", "geometry", "layout", "leader", "recipes", "safety"}
-_ROOMS |= {"staleness"}  # folders whose names stand here, or in a family
+_ROOMS |= {"staleness", "workers"}  # folders whose names stand here, or in a family
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,8 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from jax import core
 
 
@@ -102,3 +104,8 @@ def byzantine_count(rule: str, num_byzantine: int, num_workers: int, largest: in
             f"`num_byzantine` must lie in [0, {largest}] for {rule} of {num_workers} "
             f"workers, got {num_byzantine}."
         )
+
+
+def usable_weight(weight: jax.Array) -> jax.Array:
+    """Return the weight, and 0 where it is negative or not finite: who says so errs."""
+    return jnp.where((weight > 0) & jnp.isfinite(weight), weight, 0)

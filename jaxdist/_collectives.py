@@ -21,15 +21,14 @@ workers share
 An axis may also be a tuple of axes; workers are then numbered in row-major order.
 """
 
-import functools
-import operator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdist import _traffic, _tree
+from jaxdist import _traffic, _tree, _wire
 
 AxisName = str | tuple[str, ...]
 
@@ -130,6 +129,25 @@ def _gather_at_once(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     return lax.all_gather(leaf, axis_name)
 
 
+def gather_arrays(arrays: Sequence[jax.Array], axis_name: AxisName) -> list[jax.Array]:
+    """Return ``[W, ...]`` from ``[1, ...]``, gathered in one message of bytes."""
+    message = _wire.pack_message(arrays)[0]
+    return _wire.unpack_message(all_gather(message, axis_name), arrays)
+
+
+def exchange_arrays(
+    arrays: Sequence[jax.Array], axis_name: AxisName
+) -> list[jax.Array]:
+    """Return ``[W, ...]``, what each worker sent to this one, in one message of bytes.
+
+    Args:
+      arrays: ``[W, ...]``, of which row ``j`` goes to worker ``j``.
+      axis_name: Of the workers.
+    """
+    message = all_to_all(_wire.pack_message(arrays), axis_name)
+    return _wire.unpack_message(message, arrays)
+
+
 def all_to_all(rows: jax.Array, axis_name: AxisName) -> jax.Array:
     """Send row ``j`` of ``[W, ...]`` to worker ``j``; row ``i`` comes from ``i``."""
     nbytes = _tree.leaf_nbytes(rows)
@@ -150,17 +168,12 @@ def psum(tree: Any, axis_name: AxisName) -> Any:
     names = names_of(axis_name)
     if _are_mesh_axes(names):
         return lax.psum(to_varying(tree, axis_name), axis_name)
-    return jax.tree.map(lambda leaf: sum_rows(_gather(leaf, axis_name)), tree)
+    return jax.tree.map(lambda leaf: _tree.sum_rows(_gather(leaf, axis_name)), tree)
 
 
 def psum_nbytes(leaf: Any) -> int:
     """Return the bytes of a leaf, or of its shape and dtype, in an all-reduce."""
     return _tree.leaf_nbytes(_tree.like_leaf(leaf, psum_dtype(leaf.dtype)))
-
-
-def sum_rows(rows: jax.Array) -> jax.Array:
-    """Add up ``[W, ...]``, row by row: reducing over a leading axis is slow on CPU."""
-    return functools.reduce(operator.add, (rows[i] for i in range(rows.shape[0])))
 
 
 def psum_dtype(dtype: Any) -> Any:

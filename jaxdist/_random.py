@@ -42,8 +42,3 @@ def own_key(common: jax.Array, worker_index: jax.Array | int) -> jax.Array:
 def keys_of(common: jax.Array, worker_index: jax.Array | int) -> Keys:
     """Return the keys with which this worker encodes."""
     return Keys(common, own_key(common, worker_index))
-
-
-def is_key(leaf: jax.Array) -> bool:
-    """Whether the leaf is an array of typed keys."""
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,7 +1,9 @@
-"""Trees and leaves: names of leaves, and leaves cut into equal blocks."""
+"""Trees and leaves: names of leaves, leaves cut into equal blocks, sums of rows."""
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -110,3 +112,13 @@ def chunk_shape(size: int, limit: int | None) -> tuple[int, int]:
 def kept_count(density: float, size: int) -> int:
     """Return how many of ``size`` elements a share keeps: rounded up, at least 1."""
     return min(size, max(1, math.ceil(round(density * size, 6))))
+
+
+def sum_rows(rows: jax.Array) -> jax.Array:
+    """Add up ``[W, ...]``, row by row: reducing over a leading axis is slow on CPU."""
+    return functools.reduce(operator.add, (rows[i] for i in range(rows.shape[0])))
+
+
+def is_key(leaf: jax.Array) -> bool:
+    """Whether the leaf is an array of typed keys."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -14,13 +14,8 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "_collectives": "the only file that names a collective or an axis type",
-        "_periodic": "what happens every so many steps",
     },
-    {
-        "_own_params": "workers that need parameters of their own",
-        "_weight": "how much a worker counts; 0 is absent",
-        "_worker_state": "state that differs between workers",
-    },
+    {"workers": "what differs between them, how much each counts, when they meet"},
     {
         "compression": "what one worker sends instead of one leaf",
         "rules": "how W contributions become one",

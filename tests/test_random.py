@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdist import _random
+from jaxdist import _random, _tree
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from jaxdist import _random
 )
 def test_as_key_takes_seeds_raw_and_typed_keys(key):
     assert _random.as_key(key) == jax.random.key(3)
-    assert _random.is_key(_random.as_key(key))
+    assert _tree.is_key(_random.as_key(key))
 
 
 def test_keys_differ_by_step_leaf_and_worker():
@@ -31,4 +31,4 @@ def test_keys_differ_by_step_leaf_and_worker():
 
 
 def test_is_key():
-    assert not _random.is_key(jnp.zeros(2, jnp.uint32))
+    assert not _tree.is_key(jnp.zeros(2, jnp.uint32))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _random, _traffic, _tree, _weight, _worker_state
+from jaxdist import _collectives, _random, _traffic, _tree
 from jaxdist.aggregation import (
     _leaf_plan,
     _merge,
@@ -18,6 +18,7 @@ from jaxdist.aggregation import (
 )
 from jaxdist.compression import _joint, _per_leaf, _stages
 from jaxdist.rules import _rule
+from jaxdist.workers import _weight, _worker_state
 
 
 class AggregateState(NamedTuple):

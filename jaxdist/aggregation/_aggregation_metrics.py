@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist.aggregation import _merge
-from jaxdist.geometry import _columns
-from jaxdist.rules import _rule
-from jaxdist.rules.numerics import _lowest
+from jaxdist.rules import _influence, _rule
 
 
 class AggregationMetrics(NamedTuple):
@@ -102,7 +100,7 @@ def measure_rule(
         return zero_metrics(workers.number)
     influence, used, squared = _merge.sum_of_parts(
         {
-            message: _of_part(
+            message: _influence.measure_part(
                 part, applied.results[message], applied.mixture, rule, workers.weight
             )
             for message, part in parts.items()
@@ -112,10 +110,12 @@ def measure_rule(
     )
     if workers.weight is not None:
         squared = jnp.where(workers.weight > 0, squared, jnp.nan)
-    near = _nearest_rows(squared, _number_trusted(rule, workers))
+    near = _influence.nearest_rows(squared, _number_trusted(rule, workers))
     error, spread, size = _merge.sum_of_parts(
         {
-            message: _of_nearest(part.rows, applied.results[message], near)
+            message: _influence.measure_nearest(
+                part.rows, applied.results[message], near
+            )
             for message, part in parts.items()
         },
         "kappa",
@@ -138,55 +138,6 @@ def _number_trusted(rule, workers):
         return workers.number - tolerated(workers.number)
     there = workers.number - workers.num_absent
     return there - _rule.count_table(tolerated, workers.number)[there]
-
-
-def _of_part(part, merged, mixture, rule, weight):
-    """Return influence, coordinates with influence and squared distance of each row."""
-
-    def measured(rows, merged, *anchor):
-        part = _rule.Contributions(rows, *(row[0] for row in anchor))
-        influence = _row_influence(part, mixture, rule, weight)
-        return jnp.stack(
-            [
-                jnp.sum(influence, axis=1),
-                jnp.sum(influence != 0, axis=1, dtype=rows.dtype),
-                jnp.sum((rows - merged) ** 2, axis=1),
-            ]
-        )
-
-    blocks = [row[None] for row in (merged, part.anchor) if row is not None]
-    return _columns.fold_columns(measured, jnp.add, part.rows, *blocks)
-
-
-def _row_influence(part, mixture, rule, weight):
-    """Return the derivative of the result with respect to every row."""
-
-    def apply(rows):
-        return rule.apply(part._replace(rows=rows), mixture, weight=weight)
-
-    merged, pull = jax.vjp(apply, part.rows)
-    return pull(jnp.ones_like(merged))[0]
-
-
-def _nearest_rows(squared, count):
-    """Return which workers are the ``count`` nearest to the result, bool ``[W]``."""
-    squared = jnp.where(jnp.isnan(squared), jnp.inf, squared)
-    return _lowest.score_ranks(squared) < count
-
-
-def _of_nearest(rows, merged, near):
-    """Return the squared error from their mean, their spread, and the columns."""
-    count = jnp.sum(near, dtype=rows.dtype)
-    part = jnp.where(near[:, None], rows, 0)
-    mean = jnp.sum(part, axis=0) / count
-    spread = jnp.where(near[:, None], part - mean[None], 0)
-    return jnp.stack(
-        [
-            jnp.sum((merged - mean) ** 2),
-            jnp.sum(spread**2) / count,
-            jnp.sum(jnp.ones_like(merged)),
-        ]
-    )
 
 
 def _spread_ratio(error, spread):

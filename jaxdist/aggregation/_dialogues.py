@@ -1,4 +1,10 @@
-"""Dialogues: means found in several all-reduces, each for all leaves at once."""
+"""Dialogues: means found in several all-reduces, each for all leaves at once.
+
+The rounds of a dialogue (PowerSGD) travel together: one message per round for all
+leaves. Those of small leaves of one shape are mapped as one. For robust rules, and in
+pipelines without a network, `encode` and `decode` still give every worker's own
+factors.
+"""
 
 import operator
 from collections.abc import Callable, Sequence

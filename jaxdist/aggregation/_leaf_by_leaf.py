@@ -1,4 +1,9 @@
-"""Leaf by leaf: a rule that judges each leaf as if it were the whole gradient."""
+"""Leaf by leaf: a rule that judges each leaf as if it were the whole gradient.
+
+`aggregate(scope="leaf")` applies itself to each leaf with all other leaves taken out.
+So names, keys and states are as they would be together, and no rule and no route knows
+of it.
+"""
 
 from typing import Any
 

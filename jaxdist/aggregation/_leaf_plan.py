@@ -1,4 +1,9 @@
-"""The plan of a leaf: what compresses it, and how it travels; known from its shape."""
+"""The plan of a leaf: what compresses it, and how it travels; known from its shape.
+
+`auto` chooses a route for each leaf. Small dense leaves would dominate a gathered
+message: with top-1 % on eight workers the biases alone cost 7 times their share. The
+leaves of a route still travel as one message.
+"""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,9 @@
-"""Receivers' memory: what all workers hold of the leaves, and each of its parts."""
+"""Receivers' memory: what all workers hold of the leaves, and each of its parts.
+
+The receivers of an incremental compressor (EF21) add up what they get: the mean of the
+sums for `mean`, one sum for each sender for other rules, and under the route scatter
+only a worker's own part of each, so that W estimates take the memory of one gradient.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,9 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _tree, _worker_state
+from jaxdist import _collectives, _tree
 from jaxdist.aggregation import _leaf_plan
 from jaxdist.compression import _per_leaf
+from jaxdist.workers import _worker_state
 
 
 class EstimateState(NamedTuple):

@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _worker_state
+from jaxdist import _checks, _tree
 from jaxdist.aggregation import _aggregation, _receiver_memory
 from jaxdist.compression import _stored_residual
+from jaxdist.workers import _worker_state
 
 
 def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _traffic, _tree, _wire
+from jaxdist import _collectives, _traffic, _tree
 from jaxdist.aggregation import _workers
 from jaxdist.compression import _compressor
 
@@ -142,18 +142,13 @@ def _means_over_workers(arrays, workers):
 def _gather_arrays(
     arrays: Sequence[jax.Array], workers: _workers.Workers
 ) -> list[jax.Array]:
-    """Return ``[W, ...]`` from ``[1, ...]``."""
-    message = _wire.pack_message(arrays)[0]
-    gathered = _collectives.all_gather(message, workers.axis_name)
-    return _wire.unpack_message(gathered, arrays)
+    return _collectives.gather_arrays(arrays, workers.axis_name)
 
 
 def _exchange_blocks(
     arrays: Sequence[jax.Array], workers: _workers.Workers
 ) -> list[jax.Array]:
-    """Return what each worker sent to this one, ``[W, ...]``."""
-    message = _collectives.all_to_all(_wire.pack_message(arrays), workers.axis_name)
-    return _wire.unpack_message(message, arrays)
+    return _collectives.exchange_arrays(arrays, workers.axis_name)
 
 
 PSUM = Route("psum", _reduce_arrays, _traffic.all_reduce_bytes, 0, averages=True)

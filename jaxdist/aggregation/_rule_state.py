@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _traffic, _tree, _worker_state
+from jaxdist import _collectives, _traffic, _tree
 from jaxdist.aggregation import (
     _aggregation_metrics,
     _leaf_plan,
@@ -15,6 +15,7 @@ from jaxdist.aggregation import (
     _workers,
 )
 from jaxdist.rules import _rule
+from jaxdist.workers import _worker_state
 
 
 class RuleState(NamedTuple):

@@ -1,14 +1,21 @@
-"""Shard optimizer: each worker keeps the optimizer's state for its part only."""
+"""Shard optimizer: each worker keeps the optimizer's state for its part only.
+
+A sharded optimizer is a way back. On the route scatter a compressor of the way back
+sees this worker's part of the result, has a state of its own for it, and decides what
+is gathered: the optimizer takes its place. Specs, checkpoints, reports and resizing
+then hold without code of their own.
+"""
 
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
-from jaxdist import _checks, _collectives, _worker_state
+from jaxdist import _checks, _collectives
 from jaxdist.aggregation import _aggregate
 from jaxdist.compression import _compressor, _per_leaf
 from jaxdist.rules import _rule
+from jaxdist.workers import _worker_state
 
 
 class Part(NamedTuple):

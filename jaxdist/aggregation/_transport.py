@@ -1,4 +1,8 @@
-"""Transport: leaves become payloads, and payloads travel, those of a route together."""
+"""Transport: leaves become payloads, and payloads travel, those of a route together.
+
+What a model axis shards travels apart. Packed into one message with a sharded kernel, a
+replicated bias would come back typed as varying over the model axis.
+"""
 
 import operator
 from collections.abc import Sequence

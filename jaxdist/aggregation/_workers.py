@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _random, _tree, _weight
+from jaxdist import _collectives, _random, _tree
 from jaxdist.rules import _rule
+from jaxdist.workers import _weight
 
 
 class Workers(NamedTuple):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _collectives, _random, _traffic, _tree, _wire
+from jaxdist import _checks, _collectives, _random, _traffic, _tree
 from jaxdist.attacks import _attack
 
 
@@ -88,7 +88,8 @@ def inject_attack(
         else:
             leaves, treedef = jax.tree.flatten(updates)
             with _traffic.contents(_seen_contents(updates, attack)):
-                seen = _all_updates(leaves, axis_name)
+                single = [leaf[None] for leaf in leaves]
+                seen = _collectives.gather_arrays(single, axis_name)
             rows, memory = attack.conspire(seen, num_honest, memory, step)
             row = _row_of(rows, index - num_honest)
             corrupted = treedef.unflatten(_attack.from_row(row, leaves))
@@ -99,13 +100,6 @@ def inject_attack(
         return jax.tree.map(choose, corrupted, updates), memory
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _all_updates(leaves, axis_name):
-    """Return every leaf ``[W, ...]``, gathered in one message."""
-    single = [leaf[None] for leaf in leaves]
-    message = _collectives.all_gather(_wire.pack_message(single)[0], axis_name)
-    return _wire.unpack_message(message, single)
 
 
 def _row_of(rows, attacker):

@@ -2,7 +2,7 @@
 
 import jax
 
-from jaxdist import _checks, _collectives
+from jaxdist import _checks, _tree
 from jaxdist.attacks import _attack, _moments
 
 
@@ -50,7 +50,7 @@ def sign_flip(scale: float = 1.0, of: str = "own") -> _attack.Attack:
         del key
         if of == "mean":
             return -scale * _moments.mean_row(seen.honest)
-        return -scale / seen.own.shape[0] * _collectives.sum_rows(seen.honest)
+        return -scale / seen.own.shape[0] * _tree.sum_rows(seen.honest)
 
     return _attack.colluding_attack(f"sign_flip({scale}, {of!r})", craft)
 

@@ -1,9 +1,14 @@
-"""Per worker: a transformation whose state is each worker's own."""
+"""Per worker: a transformation whose state is each worker's own.
+
+Keys inside `per_worker` are folded with the worker's index, so that the noise of optax
+becomes independent between workers without a change of optax.
+"""
 
 import jax
 import optax
 
-from jaxdist import _checks, _collectives, _random, _worker_state
+from jaxdist import _checks, _collectives, _random, _tree
+from jaxdist.workers import _worker_state
 
 
 def per_worker(
@@ -55,7 +60,7 @@ def per_worker(
         index = _collectives.axis_index(axis_name)
 
         def fold(leaf):
-            return _random.own_key(leaf, index) if _random.is_key(leaf) else leaf
+            return _random.own_key(leaf, index) if _tree.is_key(leaf) else leaf
 
         own = jax.tree.map(fold, _worker_state.detach_axis(state))
         updates, own = inner.update(updates, own, params, **extra_args)

@@ -1,4 +1,9 @@
-"""State specs: where on a mesh each leaf of an optimizer state lives."""
+"""State specs: where on a mesh each leaf of an optimizer state lives.
+
+Types say what varies over which axis. With one `aggregate` for each level of a network,
+a residual differs between pods but not within them. A mark on the state cannot say so,
+because it is made before the gradient is seen; the types of a traced step can.
+"""
 
 from typing import Any
 
@@ -7,7 +12,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxdist import _checks, _collectives, _worker_state
+from jaxdist import _checks, _collectives
+from jaxdist.workers import _worker_state
 
 
 def state_specs(

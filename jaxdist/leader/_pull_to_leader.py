@@ -7,15 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import (
-    _checks,
-    _collectives,
-    _own_params,
-    _periodic,
-    _traffic,
-    _tree,
-    _weight,
-)
+from jaxdist import _checks, _collectives, _traffic, _tree
+from jaxdist.workers import _own_params, _periodic, _weight
 
 
 class PullToLeaderState(NamedTuple):

@@ -10,9 +10,10 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxdist import _collectives, _tree, _worker_state
+from jaxdist import _collectives, _tree
 from jaxdist.layout import _init, _state_specs
 from jaxdist.recipes import _local_step
+from jaxdist.workers import _worker_state
 
 
 def data_parallel(

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _collectives, _weight
+from jaxdist import _collectives
 from jaxdist.layout import _value_and_grad
+from jaxdist.workers import _weight
 
 
 class Step(Protocol):

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _tree, _worker_state
+from jaxdist import _checks, _tree
 from jaxdist.layout import _state_specs
 from jaxdist.recipes import _local_step
+from jaxdist.workers import _worker_state
 
 
 def simulate(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _collectives
+from jaxdist import _checks, _tree
 from jaxdist.rules import _rule
 
 _MAJORITY = 0.5  # a worker with a larger share could do what it likes
@@ -71,7 +71,7 @@ def mean(
     def reduce_weighted(rows, weight):
         weighed = weight * jnp.asarray(shares, weight.dtype)
         usable = jnp.where(weighed[:, None] > 0, rows, 0)
-        return _collectives.sum_rows(_rule.mean_shares(weighed)[:, None] * usable)
+        return _tree.sum_rows(_rule.mean_shares(weighed)[:, None] * usable)
 
     contract = _rule.RuleContract(knows_absent=True, weighs=True)
     return _rule.AggregationRule(
@@ -84,7 +84,7 @@ def mean(
 
 
 def _mean_of_rows(rows):
-    return _collectives.sum_rows(rows) / rows.shape[0]
+    return _tree.sum_rows(rows) / rows.shape[0]
 
 
 def _checked_shares(weights, max_share):

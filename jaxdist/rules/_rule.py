@@ -1,5 +1,11 @@
 """Aggregation rules: how W contributions become one.
 
+A worker that is not finite counts as Byzantine, as a whole worker, also for
+coordinate-wise rules. With more of them than the rule tolerates the update is zero, and
+`state.rule.num_nonfinite` says so. On the route scatter this takes an all-reduce of W
+numbers. To find which workers they are takes a pass over all rows, as long as the rule
+itself, so one boolean, found on the way, says whether to look at all.
+
 The point that a rule compares the workers with is its *anchor*: its previous result, a
 reference gradient, the median of each coordinate, or a worker that it trusts. Behind a
 mixture the trusted worker is the mixture at its place.
@@ -25,7 +31,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree, _weight
+from jaxdist import _checks, _tree
 from jaxdist.geometry import _columns, _geometry, _norms, _radii
 
 _LOWERED = 2.0**-64  # of which no sum of finite numbers is infinite
@@ -546,7 +552,7 @@ def _checked_weight(weight: Any, num_workers: int) -> jax.Array:
         raise ValueError(
             f"`weight` must have the shape [W] = ({num_workers},), got {weight.shape}."
         )
-    return _weight.usable_weight(weight)
+    return _checks.usable_weight(weight)
 
 
 def _shared_leading_axis(leaves: list[jax.Array]) -> int:

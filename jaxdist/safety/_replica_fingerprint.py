@@ -1,4 +1,9 @@
-"""Replica fingerprint: eight bytes that stand for the bits of a whole tree."""
+"""Replica fingerprint: eight bytes that stand for the bits of a whole tree.
+
+A fingerprint is a sum modulo 2^32 of mixed words, so it does not depend on the order of
+the sum. The place of each element is mixed into its word, so it does depend on the
+order of the elements.
+"""
 
 from typing import Any
 
@@ -6,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdist import _random
+from jaxdist import _tree
 
 _SEEDS = (0x9E3779B9, 0x85EBCA6B)  # odd, and far apart
 
@@ -61,7 +66,7 @@ def fingerprint_leaf(leaf: Any) -> jax.Array:
 
 def _leaf_words(leaf: jax.Array) -> jax.Array:
     """View the bits of a leaf as ``uint32 [n]``, one word or two per element."""
-    if _random.is_key(leaf):
+    if _tree.is_key(leaf):
         leaf = jax.random.key_data(leaf)
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
         leaf = jnp.stack([leaf.real, leaf.imag])

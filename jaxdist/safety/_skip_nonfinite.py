@@ -1,4 +1,10 @@
-"""Skip nonfinite: all workers leave out a step that is bad for one of them."""
+"""Skip nonfinite: all workers leave out a step that is bad for one of them.
+
+A skipped step still communicates: the wrapped transformation runs on zeros, and then
+the old state is kept, leaf by leaf. A branch would save time in steps that hardly ever
+come, but collectives inside branches are a promise about all workers, which types do
+not carry on every backend.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _collectives, _traffic, _tree, _weight
+from jaxdist import _checks, _collectives, _traffic, _tree
+from jaxdist.workers import _weight
 
 
 class SkipNonfiniteState(NamedTuple):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxdist as jd
-from jaxdist import _worker_state
 from jaxdist.aggregation import _receiver_memory
+from jaxdist.workers import _worker_state
 from tests import harness
 from tests.aggregation import test_leaf_plan
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdist import _weight
+from jaxdist.workers import _weight
 from tests import harness
 
 

@@ -33,12 +33,7 @@ def own_weight(weight: Weight, axis_name: _collectives.AxisName) -> jax.Array:
             f"shape {jnp.shape(weight)}."
         )
     _checks.real("weight", weight, 0.0)
-    return usable_weight(jnp.asarray(weight, jnp.float32))
-
-
-def usable_weight(weight: jax.Array) -> jax.Array:
-    """Return the weight, and 0 where it is negative or not finite: who says so errs."""
-    return jnp.where((weight > 0) & jnp.isfinite(weight), weight, 0)
+    return _checks.usable_weight(jnp.asarray(weight, jnp.float32))
 
 
 def gather_weights(own: jax.Array, axis_name: _collectives.AxisName) -> jax.Array:

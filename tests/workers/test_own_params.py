@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from jaxdist import _own_params
+from jaxdist.workers import _own_params
 from tests import harness
 
 

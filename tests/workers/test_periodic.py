@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdist import _collectives, _periodic, _traffic
+from jaxdist import _collectives, _traffic
+from jaxdist.workers import _periodic
 
 
 @pytest.mark.parametrize("period", [1, 3])

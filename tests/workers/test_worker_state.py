@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdist import _worker_state
+from jaxdist.workers import _worker_state
 from tests import harness
 
 STATE = {"count": jnp.zeros((), jnp.int32), "key": jax.random.key(0)}

@@ -1,0 +1,1 @@
+"""Workers: what differs between them, how much each counts, and when they meet."""
