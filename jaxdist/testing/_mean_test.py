@@ -1,4 +1,4 @@
-"""A test of means that needs neither a range nor a normal approximation.
+r"""A test of means that needs neither a range nor a normal approximation.
 
 Let :math:`X_1, \dots, X_n` be independent copies of a variable with mean zero, variance
 :math:`\sigma^2` and kurtosis :math:`\mathbb{E}X^4/\sigma^4 \le \kappa`, and let
