@@ -78,12 +78,12 @@ def init_state(bound: Aggregation, params: Any) -> AggregateState:
 
         axis_name = bound.axis_name
         uplink = _per_leaf.init_states(compressor, params)
-        back = _init_downlink(downlink, params, axis_name)
+        downlink_state = _init_downlink(downlink, params, axis_name)
         return AggregateState(
             jnp.zeros((), jnp.int32),
             bound.key,
             _attach_like(uplink, params, axis_name),
-            _attach_like(back, params, axis_name),
+            _attach_like(downlink_state, params, axis_name),
             _init_estimates(plan_leaves, [compressor, downlink], params, axis_name),
             _rule_state.init_rule_state(
                 plan_leaves, bound.rule, bound.metrics, params, axis_name
@@ -141,7 +141,7 @@ class _Step(NamedTuple):
         leaves, treedef = jax.tree.flatten(self.updates)
         plans, workers, rule = self.plans, self.workers, self.bound.rule
         uplink, downlink = self._compressor_states(state)
-        estimates, back = _receiver_memory.load_estimates(plans, state.estimates)
+        estimates, of_downlink = _receiver_memory.load_estimates(plans, state.estimates)
         anchors = _rule_state.anchors_of_leaves(
             plans, rule, state.rule, reference, workers
         )
@@ -162,8 +162,8 @@ class _Step(NamedTuple):
             plans, rule, self.bound.metrics, merged, treedef, scope
         )
         with jax.named_scope("jaxdist.send_back"):
-            leaves, downlink, back = _send_back.join_parts(
-                merged.leaves, plans, downlink, back, keys[2], workers
+            leaves, downlink, of_downlink = _send_back.join_parts(
+                merged.leaves, plans, downlink, of_downlink, keys[2], workers
             )
         uplink = self._states_of_absent(uplink, encoded, outgoing)
         axis_name = self.bound.axis_name
@@ -173,7 +173,7 @@ class _Step(NamedTuple):
             _attach_like(treedef.unflatten(uplink), self.updates, axis_name),
             _attach_like(treedef.unflatten(downlink), self.updates, axis_name),
             _receiver_memory.store_estimates(
-                plans, merged.estimates, back, treedef, axis_name
+                plans, merged.estimates, of_downlink, treedef, axis_name
             ),
             rule_state,
         )

@@ -91,8 +91,8 @@ def init_estimates(
 ) -> EstimateState:
     """Return zeros wherever the receivers of a leaf must remember."""
     up = [zeros_like_leaf(plan.estimate, plan) for plan in plans]
-    back = [zeros_like_leaf(plan.downlink_estimate, plan) for plan in plans]
-    return store_estimates(plans, up, back, treedef, axis_name)
+    down = [zeros_like_leaf(plan.downlink_estimate, plan) for plan in plans]
+    return store_estimates(plans, up, down, treedef, axis_name)
 
 
 def no_estimates(treedef: Any) -> EstimateState:
@@ -104,13 +104,13 @@ def no_estimates(treedef: Any) -> EstimateState:
 def store_estimates(
     plans: Sequence[_leaf_plan.LeafPlan],
     up: Sequence[Any],
-    back: Sequence[Any],
+    down: Sequence[Any],
     treedef: Any,
     axis_name: _collectives.AxisName,
 ) -> EstimateState:
     """Return the state that remembers these estimates of both ways."""
     held = sort_by_holder(plans, up, treedef, axis_name)
-    return EstimateState(*held, treedef.unflatten(back))
+    return EstimateState(*held, treedef.unflatten(down))
 
 
 def load_estimates(

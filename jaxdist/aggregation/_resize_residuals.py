@@ -74,7 +74,7 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
 
 def _resize_aggregate(state, old, new, sizes):
     """Average what senders remember; cut again what belongs to parts of leaves."""
-    whole, part, back = state.estimates
+    whole, part, downlink = state.estimates
 
     def average_senders(_, estimates):
         # [d] is a mean already; [W, d] has one row for each sender.
@@ -96,7 +96,7 @@ def _resize_aggregate(state, old, new, sizes):
         estimates=_receiver_memory.EstimateState(
             _map_named(average_senders, whole),
             _worker_state.PerWorkerState(_map_named(recut_senders, part.inner_state)),
-            _map_named(recut, back),
+            _map_named(recut, downlink),
         ),
     )
 

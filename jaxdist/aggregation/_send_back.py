@@ -35,10 +35,10 @@ def join_parts(
     leaves, states, estimates = list(merged), list(states), list(estimates)
     scattered = [i for i, plan in enumerate(plans) if plan.route.has_parts]
     owners = workers._replace(weight=None)
-    back = [plans[i].on_downlink for i in scattered]
+    downlinks = [plans[i].on_downlink for i in scattered]
     parts = [merged[i].astype(plans[i].like.dtype) for i in scattered]
     before = [states[i] for i in scattered]
-    outgoing, after = _transport.encode_leaves(back, parts, before, key, owners)
+    outgoing, after = _transport.encode_leaves(downlinks, parts, before, key, owners)
     arrived = _transport.travel(outgoing, owners)
     for i, item, state in zip(scattered, arrived, after, strict=True):
         leaves[i] = _merge.decode_rows(item, estimates[i], owners)

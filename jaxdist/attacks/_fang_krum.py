@@ -1,5 +1,7 @@
 """Fang's attack on Krum: as far against the gradient as Krum still selects."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -8,7 +10,10 @@ from jaxdist.attacks import _attack, _moments
 from jaxdist.geometry import _geometry
 
 
-def fang_krum(knowledge: str = "full", num_halvings: int = 24) -> _attack.Attack:
+def fang_krum(
+    knowledge: Literal["full", "partial"] = "full",
+    num_halvings: int = 24,
+) -> _attack.Attack:
     r"""Send the opposite of the signs, scaled so that Krum chooses an attacker.
 
     .. math:: g_i \mapsto -\lambda\,\mathrm{sign}(\mu)

@@ -1,6 +1,7 @@
 """Fang's attack on the trimmed mean and the median: just outside, on the wrong side."""
 
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ _FARTHEST = {"full": 2.0, "partial": 4.0}
 
 
 def fang_trimmed_mean(
-    knowledge: str = "full", reach: float | None = None
+    knowledge: Literal["full", "partial"] = "full", reach: float | None = None
 ) -> _attack.Attack:
     r"""Send values beyond all honest ones, against the sign of their mean.
 

@@ -3,7 +3,7 @@
 from jaxdist.attacks import _attack, _spread
 
 
-def min_max(direction: str = "deviation") -> _attack.Attack:
+def min_max(direction: _spread.Direction = "deviation") -> _attack.Attack:
     r"""Go as far as the largest distance between two honest workers allows.
 
     .. math:: g_i \mapsto \mu + \gamma p, \qquad \gamma = \max \Big\{ \gamma :

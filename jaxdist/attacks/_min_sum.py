@@ -1,10 +1,15 @@
 """Min-sum: as far from all honest workers as one of them is."""
 
+from typing import Literal
+
 from jaxdist import _checks
 from jaxdist.attacks import _attack, _spread
 
 
-def min_sum(direction: str = "deviation", budget: str = "max") -> _attack.Attack:
+def min_sum(
+    direction: _spread.Direction = "deviation",
+    budget: Literal["max", "min"] = "max",
+) -> _attack.Attack:
     r"""Go as far as the honest workers' sums of squared distances allow.
 
     .. math:: g_i \mapsto \mu + \gamma p, \qquad \gamma = \max \Big\{ \gamma :

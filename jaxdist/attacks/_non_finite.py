@@ -1,5 +1,7 @@
 """Non-finite: send NaN or infinity."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -9,7 +11,7 @@ from jaxdist.attacks import _attack
 _VALUES = {"nan": jnp.nan, "inf": jnp.inf, "-inf": -jnp.inf}
 
 
-def non_finite(kind: str = "nan") -> _attack.Attack:
+def non_finite(kind: Literal["nan", "inf", "-inf", "mixed"] = "nan") -> _attack.Attack:
     r"""Send values that are not finite.
 
     .. math:: g_i \mapsto (v, \dots, v), \qquad v \in \{\text{NaN}, \infty, -\infty\}

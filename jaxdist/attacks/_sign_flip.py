@@ -1,12 +1,17 @@
 """Sign flip: send the opposite."""
 
+from typing import Literal
+
 import jax
 
 from jaxdist import _checks, _tree
 from jaxdist.attacks import _attack, _moments
 
 
-def sign_flip(scale: float = 1.0, of: str = "own") -> _attack.Attack:
+def sign_flip(
+    scale: float = 1.0,
+    of: Literal["own", "mean", "sum"] = "own",
+) -> _attack.Attack:
     r"""Send the opposite of the own updates, of the honest mean, or of the honest sum.
 
     .. math:: \text{own: } -c\,g_i, \qquad \text{mean: } -c\,\mu, \qquad

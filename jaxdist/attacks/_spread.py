@@ -1,6 +1,7 @@
 """Spread: how far attackers may go and stay among the honest updates."""
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ from jaxdist import _checks
 from jaxdist.attacks import _attack, _moments
 from jaxdist.geometry import _geometry
 
-DIRECTIONS = ("mean", "sign", "deviation")
+Direction = Literal["mean", "sign", "deviation"]
+DIRECTIONS = get_args(Direction)
 # Share of the squared distances. Their own rounding is far smaller, but float32 rounds
 # the shift by 4e-4 of it when the mean is ten thousand times the deviation.
 _MARGIN = 1 - 1e-3

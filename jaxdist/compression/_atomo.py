@@ -1,5 +1,7 @@
 """ATOMO: the unbiased sparsifier of least variance for its number of elements."""
 
+from typing import Literal
+
 from jaxdist import _checks
 from jaxdist.compression import _compressor
 from jaxdist.compression.numerics import _cosine, _sampling, _spectral
@@ -8,7 +10,9 @@ _TRANSFORM = 64  # elements of a cosine transform
 
 
 def atomo(
-    density: float, block_size: int = 4096, basis: str = "entry"
+    density: float,
+    block_size: int = 4096,
+    basis: Literal["entry", "dct", "svd"] = "entry",
 ) -> _compressor.Compressor:
     r"""Keep atoms with the probabilities of least variance, scaled up.
 

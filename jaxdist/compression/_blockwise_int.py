@@ -1,6 +1,7 @@
 """Block-wise integers: round to nearest on a grid that fits each block."""
 
 import math
+from typing import Literal
 
 import jax.numpy as jnp
 
@@ -10,7 +11,7 @@ from jaxdist.compression.numerics import _packing, _scaling
 
 
 def blockwise_int(
-    bits: int = 8, block_size: int | None = 256
+    bits: Literal[4, 8] = 8, block_size: int | None = 256
 ) -> _compressor.Compressor:
     r"""Round every element to the nearest of :math:`2s+1` levels up to the largest.
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ class CatState(NamedTuple):
 
 def cat(
     cost: Callable[[jax.Array], jax.Array] | None = None,
-    mode: str = "top_k",
+    mode: Literal["top_k", "sign", "stochastic"] = "top_k",
     *,
     max_density: float = 0.1,
     block_size: int | None = 2**16,
@@ -152,17 +152,11 @@ def cat(
         del state
         chunks = _tree.to_chunks(_tree.to_blocks(leaf, blocks), block_size)
         length = chunks.shape[-1]
-        indices, sizes = _sorted_descending(
-            chunks, _tree.kept_count(max_density, length)
-        )
-        bits = _index_bits(sizes.shape[-1], length, leaf.dtype, mode)
-        gains = _GAINS[mode](sizes, _sampling.relative_magnitudes(chunks))
-        worth = gains / jnp.broadcast_to(cost(bits), gains.shape)
-        number = 1 + jnp.argmax(worth, axis=-1).astype(jnp.int32)
-        sent = jnp.sum(bits[number - 1].astype(jnp.float32)) / 8
-        state = CatState(jnp.sum(number, dtype=jnp.int32), sent)
+        count = _tree.kept_count(max_density, length)
+        indices, sizes = _sorted_descending(chunks, count)
+        number, state = _worthwhile_number(chunks, sizes, cost, mode)
         if mode == "stochastic":
-            return _draw_elements(keys.own, chunks, number, sizes.shape[-1]), state
+            return _draw_elements(keys.own, chunks, number, count), state
         values = _sparse.gather_elements(chunks, indices)
         used = jnp.arange(values.shape[-1]).reshape(1, 1, -1) < number[..., None]
         values = jnp.where(used, values, jnp.zeros_like(values))
@@ -195,6 +189,16 @@ def cat(
     )
     name = f"cat({cost}, {mode!r}, max_density={max_density}, block_size={block_size})"
     return _compressor.Compressor(init, encode, decode, contract, name, accumulate)
+
+
+def _worthwhile_number(chunks, sizes, cost, mode):
+    """Return how many elements of each chunk are worth their cost, and the state."""
+    bits = _index_bits(sizes.shape[-1], chunks.shape[-1], chunks.dtype, mode)
+    gains = _GAINS[mode](sizes, _sampling.relative_magnitudes(chunks))
+    worth = gains / jnp.broadcast_to(cost(bits), gains.shape)
+    number = 1 + jnp.argmax(worth, axis=-1).astype(jnp.int32)
+    sent = jnp.sum(bits[number - 1].astype(jnp.float32)) / 8
+    return number, CatState(jnp.sum(number, dtype=jnp.int32), sent)
 
 
 def _index_bits(count, length, dtype, mode):

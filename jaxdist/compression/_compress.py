@@ -16,7 +16,7 @@ class CompressState(NamedTuple):
     count: jax.Array  # int32, shape ()
     key: jax.Array  # typed key, shape ()
     compressor_state: Any  # tree of the leaves' compressor states
-    received: Any  # tree of [...], what incremental compressors sent; () for others
+    estimates: Any  # tree of [...], what incremental compressors sent; () for others
 
 
 def compress(
@@ -64,7 +64,7 @@ def compress(
         params, _, policy_of = _joint.join_leaves(compressor, params)
         compressor = policy_of(compressor)
 
-        def init_received(path, leaf):
+        def init_estimate(path, leaf):
             chosen = _per_leaf.select_compressor(
                 compressor, _tree.path_name(path), leaf
             )
@@ -76,47 +76,46 @@ def compress(
             jnp.zeros((), jnp.int32),
             key,
             _per_leaf.init_states(compressor, params),
-            jax.tree.map_with_path(init_received, params),
+            jax.tree.map_with_path(init_estimate, params),
         )
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
-        return _stages.run_stage(stages, update_stage, state.count, updates, state)
-
-    def update_stage(compressor, updates, state):
-        updates, unbundle, policy_of = _joint.join_leaves(compressor, updates)
-        compressor = policy_of(compressor)
-        names, leaves, treedef = _tree.flatten_named(updates)
-        step = _random.step_key(state.key, state.count)
-        compressors = [
-            _per_leaf.select_compressor(compressor, name, leaf)
-            for name, leaf in zip(names, leaves, strict=True)
-        ]
-        states = _per_leaf.find_states(
-            compressors, names, leaves, state.compressor_state
-        )
-        likes = [
-            _tree.like_leaf(leaf, _tree.accumulator_dtype(leaf.dtype))
-            if chosen.incremental
-            else ()
-            for chosen, leaf in zip(compressors, leaves, strict=True)
-        ]
-        received = _per_leaf.find_arrays(names, likes, state.received)
-        seen = []
-        for i, (chosen, leaf) in enumerate(zip(compressors, leaves, strict=True)):
-            keys = _random.keys_of(_random.leaf_key(step, i), 0)
-            payload, states[i] = chosen.encode(leaf, states[i], keys, 1)
-            if chosen.incremental:
-                change = chosen.decode(payload, likes[i], keys)
-                received[i] = _tree.add_finite(received[i], change)
-                seen.append(received[i].astype(leaf.dtype))
-            else:
-                seen.append(chosen.decode(payload, _tree.like_leaf(leaf), keys))
-        return unbundle(treedef.unflatten(seen)), CompressState(
-            _tree.next_count(state.count),
-            state.key,
-            treedef.unflatten(states),
-            treedef.unflatten(received),
-        )
+        return _stages.run_stage(stages, _compress_once, state.count, updates, state)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _compress_once(compressor, updates, state):
+    """Compress every leaf with its compressor, and decode it again."""
+    updates, unbundle, policy_of = _joint.join_leaves(compressor, updates)
+    names, leaves, treedef = _tree.flatten_named(updates)
+    step = _random.step_key(state.key, state.count)
+    compressors = [
+        _per_leaf.select_compressor(policy_of(compressor), name, leaf)
+        for name, leaf in zip(names, leaves, strict=True)
+    ]
+    states = _per_leaf.find_states(compressors, names, leaves, state.compressor_state)
+    likes = [
+        _tree.like_leaf(leaf, _tree.accumulator_dtype(leaf.dtype))
+        if chosen.incremental
+        else ()
+        for chosen, leaf in zip(compressors, leaves, strict=True)
+    ]
+    estimates = _per_leaf.find_arrays(names, likes, state.estimates)
+    seen = []
+    for i, (chosen, leaf) in enumerate(zip(compressors, leaves, strict=True)):
+        keys = _random.keys_of(_random.leaf_key(step, i), 0)
+        payload, states[i] = chosen.encode(leaf, states[i], keys, 1)
+        if chosen.incremental:
+            change = chosen.decode(payload, likes[i], keys)
+            estimates[i] = _tree.add_finite(estimates[i], change)
+            seen.append(estimates[i].astype(leaf.dtype))
+        else:
+            seen.append(chosen.decode(payload, _tree.like_leaf(leaf), keys))
+    return unbundle(treedef.unflatten(seen)), CompressState(
+        _tree.next_count(state.count),
+        state.key,
+        treedef.unflatten(states),
+        treedef.unflatten(estimates),
+    )

@@ -1,5 +1,7 @@
 """DCT top-k: the largest coefficients of short cosine transforms."""
 
+from typing import Literal
+
 from jaxdist import _checks
 from jaxdist.compression import _compressor, _top_k
 from jaxdist.compression.numerics import _cosine
@@ -10,7 +12,7 @@ def dct_top_k(
     block_size: int | None = 4096,
     transform_size: int = 64,
     *,
-    dimensions: int = 1,
+    dimensions: Literal[1, 2] = 1,
 ) -> _compressor.Compressor:
     r"""Keep the largest coefficients of an orthonormal cosine transform.
 

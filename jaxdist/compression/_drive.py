@@ -1,10 +1,13 @@
 """DRIVE: rotate, then send one bit per element."""
 
+from typing import Literal
+
 from jaxdist.compression import _compressor, _eden
 
 
 def drive(
-    block_size: int = 1024, scale: str = "least_squares"
+    block_size: int = 1024,
+    scale: Literal["least_squares", "inner_product"] = "least_squares",
 ) -> _compressor.Compressor:
     r"""Rotate each block at random and send the signs: :func:`eden` with one bit.
 

@@ -6,6 +6,7 @@ first alone, whatever the signs. What holds for every leaf is a contraction.
 """
 
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,9 @@ DOMINATING = {
 
 
 def eden(
-    bits: int = 4, block_size: int = 1024, scale: str = "least_squares"
+    bits: int = 4,
+    block_size: int = 1024,
+    scale: Literal["least_squares", "inner_product"] = "least_squares",
 ) -> _compressor.Compressor:
     r"""Rotate each block at random and round it to the centroids of a normal.
 

@@ -1,7 +1,7 @@
 """Error feedback: remember what a lossy compressor dropped, and send it later."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def error_feedback(
     compressor: _compressor.Compressor,
     decay: float = 1.0,
     *,
-    residual_dtype: str | None = None,
+    residual_dtype: Literal["float32", "bfloat16", "int8"] | None = None,
     learning_rate: optax.Schedule | None = None,
 ) -> _compressor.Compressor:
     r"""Add what earlier steps dropped to the leaf, then compress the sum.
@@ -76,77 +76,28 @@ def error_feedback(
     _checks.one_of("residual_dtype", residual_dtype, _stored_residual.DTYPES)
     _feedback.check_contraction(compressor, _feedback.LARGE)
 
+    memory = _Memory(decay, residual_dtype, learning_rate)
+
     def init(leaf):
-        dtype = residual_dtype or _tree.accumulator_dtype(leaf.dtype)
-        count = () if learning_rate is None else jnp.zeros((), jnp.int32)
-        return ErrorFeedbackState(
-            count, _stored_residual.zero_residual(leaf, dtype), compressor.init(leaf)
-        )
-
-    def wanted_of(leaf, state):
-        """Return the leaf and what is still owed, and the latter alone."""
-        dtype = _tree.accumulator_dtype(leaf.dtype)
-        factor = decay * _residual_rescaling(learning_rate, state.count)
-        residual = _stored_residual.load_residual(state.residual, dtype)
-        return leaf.astype(dtype) + jnp.asarray(factor, dtype) * residual, residual
-
-    def remember(dropped, residual, state, inner_state, keys):
-        kept = jnp.where(jnp.isfinite(dropped), dropped, residual)
-        key = jax.random.fold_in(keys.own, _STORE)
-        count = () if learning_rate is None else _tree.next_count(state.count)
-        return ErrorFeedbackState(
-            count,
-            _stored_residual.store_residual(kept, residual_dtype, key),
-            inner_state,
-        )
+        return memory.init_state(leaf, compressor.init(leaf))
 
     def encode(leaf, state, keys, blocks):
         _feedback.check_contraction(compressor, _tree.block_size(leaf.size, blocks))
-        wanted, residual = wanted_of(leaf, state)
+        wanted, residual = memory.wanted_of(leaf, state)
         # What travels has the dtype of the leaf; the residual keeps the rounding.
         payload, inner_state = compressor.encode(
             wanted.astype(leaf.dtype), state.inner_state, keys, blocks
         )
         dropped = wanted - compressor.decode(payload, _tree.like_leaf(wanted), keys)
-        return payload, remember(dropped, residual, state, inner_state, keys)
-
-    def in_rounds(dialogue):
-        def with_memory(ask):
-            def ask_for_all(leaf, state, keys, means):
-                wanted = wanted_of(leaf, state)[0].astype(leaf.dtype)
-                return ask(wanted, state.inner_state, keys, means)
-
-            return ask_for_all
-
-        def finish(leaf, state, keys, means):
-            wanted, residual = wanted_of(leaf, state)
-            mean, inner_state = dialogue.finish(
-                wanted.astype(leaf.dtype), state.inner_state, keys, means
-            )
-            dropped = wanted - mean.astype(wanted.dtype)
-            return mean, remember(dropped, residual, state, inner_state, keys)
-
-        return _compressor.Dialogue(tuple(map(with_memory, dialogue.rounds)), finish)
+        return payload, memory.remember(dropped, residual, state, inner_state, keys)
 
     def absent(before, after, keys):
         inner_state = _per_leaf.state_while_absent(
             compressor, before.inner_state, after.inner_state, keys
         )
-        kept = before._replace(inner_state=inner_state)
-        if learning_rate is None:
-            return kept
-        # What is owed is owed in units of the next step size.
-        dtype = _tree.accumulator_dtype(jax.tree.leaves(before.residual)[-1].dtype)
-        residual = _stored_residual.load_residual(before.residual, dtype)
-        factor = _residual_rescaling(learning_rate, before.count)
-        rescaled = _stored_residual.store_residual(
-            jnp.asarray(factor, dtype) * residual,
-            residual_dtype,
-            jax.random.fold_in(keys.own, _STORE),
-        )
-        return kept._replace(count=after.count, residual=rescaled)
+        return memory.owe_still(before._replace(inner_state=inner_state), keys)
 
-    dialogue = compressor.dialogue and in_rounds(compressor.dialogue)
+    dialogue = compressor.dialogue and _with_memory(compressor.dialogue, memory)
     suffix = "" if residual_dtype is None else f", residual_dtype={residual_dtype!r}"
     rounds_at_random = residual_dtype in ("bfloat16", "int8")
     return compressor._replace(
@@ -166,12 +117,79 @@ def error_feedback(
 _STORE = 0x5E  # folded into the sender's key for what only the sender draws
 
 
-def _residual_rescaling(
-    learning_rate: optax.Schedule | None, count: Any
-) -> jax.Array | float:
-    """Return the ratio of the last step size to this one."""
-    if learning_rate is None:
-        return 1.0
-    now = jnp.asarray(learning_rate(count), jnp.float32)
-    before = jnp.asarray(learning_rate(jnp.maximum(count - 1, 0)), jnp.float32)
-    return jnp.where(now == 0, 1.0, before / jnp.where(now == 0, 1.0, now))
+class _Memory(NamedTuple):
+    """How what was dropped is kept, and comes back."""
+
+    decay: float
+    residual_dtype: str | None
+    learning_rate: optax.Schedule | None
+
+    def init_state(self, leaf, inner_state):
+        """Return the state in which nothing is owed."""
+        dtype = self.residual_dtype or _tree.accumulator_dtype(leaf.dtype)
+        count = () if self.learning_rate is None else jnp.zeros((), jnp.int32)
+        residual = _stored_residual.zero_residual(leaf, dtype)
+        return ErrorFeedbackState(count, residual, inner_state)
+
+    def wanted_of(self, leaf, state):
+        """Return the leaf and what is still owed, and the latter alone."""
+        dtype = _tree.accumulator_dtype(leaf.dtype)
+        factor = self.decay * self._rescaling(state.count)
+        residual = _stored_residual.load_residual(state.residual, dtype)
+        return leaf.astype(dtype) + jnp.asarray(factor, dtype) * residual, residual
+
+    def remember(self, dropped, residual, state, inner_state, keys):
+        """Return the state after a step in which this much was dropped."""
+        kept = jnp.where(jnp.isfinite(dropped), dropped, residual)
+        count = () if self.learning_rate is None else _tree.next_count(state.count)
+        return ErrorFeedbackState(count, self._stored(kept, keys), inner_state)
+
+    def owe_still(self, state, keys):
+        """Return the state after a step without this worker.
+
+        What is owed is owed in units of the next step size.
+        """
+        if self.learning_rate is None:
+            return state
+        dtype = _tree.accumulator_dtype(jax.tree.leaves(state.residual)[-1].dtype)
+        factor = jnp.asarray(self._rescaling(state.count), dtype)
+        residual = factor * _stored_residual.load_residual(state.residual, dtype)
+        count = _tree.next_count(state.count)
+        return state._replace(count=count, residual=self._stored(residual, keys))
+
+    def _stored(self, residual, keys):
+        """Return the residual as it is kept."""
+        key = jax.random.fold_in(keys.own, _STORE)
+        return _stored_residual.store_residual(residual, self.residual_dtype, key)
+
+    def _rescaling(self, count):
+        """Return the ratio of the last step size to this one."""
+        if self.learning_rate is None:
+            return 1.0
+        now = jnp.asarray(self.learning_rate(count), jnp.float32)
+        before = self.learning_rate(jnp.maximum(count - 1, 0))
+        before = jnp.asarray(before, jnp.float32)
+        return jnp.where(now == 0, 1.0, before / jnp.where(now == 0, 1.0, now))
+
+
+def _with_memory(
+    dialogue: _compressor.Dialogue, memory: _Memory
+) -> _compressor.Dialogue:
+    """Return the dialogue about what is wanted, which remembers what is not said."""
+
+    def about_wanted(ask):
+        def ask_for_all(leaf, state, keys, means):
+            wanted = memory.wanted_of(leaf, state)[0].astype(leaf.dtype)
+            return ask(wanted, state.inner_state, keys, means)
+
+        return ask_for_all
+
+    def finish(leaf, state, keys, means):
+        wanted, residual = memory.wanted_of(leaf, state)
+        mean, inner_state = dialogue.finish(
+            wanted.astype(leaf.dtype), state.inner_state, keys, means
+        )
+        dropped = wanted - mean.astype(wanted.dtype)
+        return mean, memory.remember(dropped, residual, state, inner_state, keys)
+
+    return _compressor.Dialogue(tuple(map(about_wanted, dialogue.rounds)), finish)

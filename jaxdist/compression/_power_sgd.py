@@ -70,21 +70,11 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
         zeros = jnp.zeros_like(leaf, shape=(width, columns), dtype=dtype)
         return PowerSgdState(zeros)
 
-    def start(state, keys):
-        """Return Q of this step: what is known of it, and the rest drawn."""
-        right = state.right[:, :rank]
-        drawn = jax.random.normal(keys.common, right.shape, right.dtype)
-        largest = _tree.largest_magnitude(right, axis=0)
-        usable = largest > 0
-        # Only its span matters: in units of its largest element M Q cannot overflow.
-        unit = right / jnp.where(usable, largest, 1.0)[None]
-        return jnp.where(usable[None], unit, drawn)
-
     def ask_left(leaf, state, keys, means):
         del means
         if not _matrix.low_rank_shrinks(leaf.shape, rank):
             return leaf[None]
-        right = start(state, keys)
+        right = _start_columns(state.right[:, :rank], keys.common)
         return (_matrix.as_matrix(leaf, right.dtype) @ right)[None].astype(leaf.dtype)
 
     def ask_right(leaf, state, keys, means):
@@ -135,6 +125,16 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
         # The next step starts from what is known of Q, which must be the same for all.
         absent=lambda before, after, keys: after,
     )
+
+
+def _start_columns(right: jax.Array, key: jax.Array) -> jax.Array:
+    """Return Q of this step: what is known of it, and the rest drawn."""
+    drawn = jax.random.normal(key, right.shape, right.dtype)
+    largest = _tree.largest_magnitude(right, axis=0)
+    usable = largest > 0
+    # Only its span matters: in units of its largest element M Q cannot overflow.
+    unit = right / jnp.where(usable, largest, 1.0)[None]
+    return jnp.where(usable[None], unit, drawn)
 
 
 def _orthonormal_columns(matrix: jax.Array) -> jax.Array:

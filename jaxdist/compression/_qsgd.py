@@ -1,6 +1,7 @@
 """QSGD: stochastic rounding to a few levels of a norm."""
 
 import math
+from typing import Literal
 
 import jax.numpy as jnp
 
@@ -10,7 +11,7 @@ from jaxdist.compression.numerics import _levels, _packing, _scaling
 
 
 def qsgd(
-    bits: int = 8, block_size: int | None = 512, norm: str = "l2"
+    bits: int = 8, block_size: int | None = 512, norm: Literal["l2", "max"] = "l2"
 ) -> _compressor.Compressor:
     r"""Round every element at random to one of :math:`2s+1` levels, unbiased.
 

@@ -1,6 +1,7 @@
 """Scaled sign: one bit per element and one scale per block."""
 
 import math
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from jaxdist.compression.numerics import _scaling
 
 
 def scaled_sign(
-    block_size: int | None = None, scale: str = "l1"
+    block_size: int | None = None, scale: Literal["l1", "l2"] = "l1"
 ) -> _compressor.Compressor:
     r"""Send the signs, eight per byte, and a mean magnitude of each block.
 

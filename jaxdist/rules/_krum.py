@@ -1,6 +1,7 @@
 """Krum: the contribution with the closest neighbours."""
 
 import math
+from typing import Literal
 
 import jax.numpy as jnp
 
@@ -10,7 +11,10 @@ from jaxdist.rules.numerics import _neighbours
 
 
 def krum(
-    num_byzantine: int, *, neighbours: str = "paper", squared: bool = True
+    num_byzantine: int,
+    *,
+    neighbours: Literal["paper", "byzfl"] = "paper",
+    squared: bool = True,
 ) -> _rule.AggregationRule:
     r"""Choose the worker whose nearest neighbours are nearest.
 

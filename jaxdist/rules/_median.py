@@ -4,6 +4,8 @@ Values that are not finite are left out coordinate by coordinate. This needs no 
 message on the route scatter, and gives the same result on all routes.
 """
 
+from typing import Literal
+
 import jax.numpy as jnp
 
 from jaxdist import _checks
@@ -11,7 +13,7 @@ from jaxdist.rules import _rule
 from jaxdist.rules.numerics import _present, _sorting
 
 
-def median(middle: str = "mean") -> _rule.AggregationRule:
+def median(middle: Literal["mean", "lower"] = "mean") -> _rule.AggregationRule:
     r"""Take the coordinate-wise median.
 
     .. math:: F(x_1, \dots, x_W)_j = \mathrm{median}(x_{1j}, \dots, x_{Wj})

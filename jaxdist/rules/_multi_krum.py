@@ -1,5 +1,7 @@
 """Multi-Krum: the mean of the contributions with the closest neighbours."""
 
+from typing import Literal
+
 import jax.numpy as jnp
 
 from jaxdist import _checks
@@ -12,7 +14,7 @@ def multi_krum(
     num_selected: int | None = None,
     iterated: bool = False,
     *,
-    neighbours: str = "paper",
+    neighbours: Literal["paper", "byzfl"] = "paper",
     squared: bool = True,
 ) -> _rule.AggregationRule:
     r"""Average the workers with the best scores of :func:`krum`.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ class DelayUpdatesState(NamedTuple):
 
 def delay_updates(
     delay: int | Sequence[float],
-    warm_up: str = "zeros",
+    warm_up: Literal["zeros", "oldest"] = "zeros",
     key: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Let updates come out ``delay`` optimizer steps later.
