@@ -34,6 +34,7 @@ _TRIED: dict[str, Callable[[_rule_properties.RuleSetting], str]] = {
     "translation": _rule_properties.translation,
     "scale": _rule_properties.scale,
     "unanimity": _rule_properties.unanimity,
+    "absence": _rule_properties.absence,
     "float64": _rule_properties.float64,
     "sharded": _rule_properties.sharded,
     "hull": _rule_properties.hull,
@@ -72,12 +73,12 @@ def check_rule(
     r"""Raise unless an aggregation rule keeps every promise of its contract.
 
     Tried are shapes and dtypes; that the order of the workers does not matter;
-    equivariance to translation and scale; that unanimous workers get their way; an
-    oracle in float64, also where all share a large mean; the route scatter compared
-    with stacked gradients; that attackers, near, far, not finite or with any attack of
-    the list, move the result little; that neither those, nor attacks that are optimized
-    against this rule, nor an adversarial search (:func:`estimate_kappa`) exceed
-    :math:`\kappa`.
+    equivariance to translation and scale; that unanimous workers get their way; that a
+    worker of weight 0 is not there; an oracle in float64, also where all share a large
+    mean; the route scatter compared with stacked gradients; that attackers, near, far,
+    not finite or with any attack of the list, move the result little; that neither
+    those, nor attacks that are optimized against this rule, nor an adversarial search
+    (:func:`estimate_kappa`) exceed :math:`\kappa`.
 
     Args:
       rule: The rule, ours or your own.
@@ -199,6 +200,10 @@ def _is_promised(setting: _rule_properties.RuleSetting, name: str) -> bool:
         "translation": contract.translation_equivariant,
         "scale": contract.scale_equivariant,
         "unanimity": contract.translation_equivariant and setting.anchor is None,
+        # Who draws, or has weights of its own, does otherwise with fewer workers.
+        "absence": contract.knows_absent
+        and contract.symmetric
+        and (robust or setting.works_with(setting.num_workers - 1)),
         "float64": setting.oracle is not None,
         "hull": contract.in_hull,
         "bounded": robust,

@@ -38,6 +38,14 @@ class RuleSetting(NamedTuple):
         rows = self.rows(1)[0]
         return 0.5 + 0.1 * rows if isinstance(self.rule.anchor, str) else None
 
+    def works_with(self, num_workers: int) -> bool:
+        """Whether the rule can work with so many workers."""
+        try:
+            self.rule.check(num_workers)
+        except ValueError:
+            return False
+        return num_workers > 0
+
     def rows(self, turn: int = 0) -> jax.Array:
         """Return workers that agree on much, ``[W, size]``."""
         key = jax.random.fold_in(jax.random.key(self.seed), turn)
@@ -113,6 +121,24 @@ def unanimity(setting: RuleSetting) -> str:
     """What all workers send is the result."""
     rows = jnp.broadcast_to(setting.rows()[:1], (setting.num_workers, setting.size))
     return _assert_close(setting.apply(rows), rows[0], "when all workers send the same")
+
+
+def absence(setting: RuleSetting) -> str:
+    """A worker of weight 0 is not there, whatever it sends."""
+    rows, absent = setting.rows(), setting.num_workers // 2
+    spoilt = rows.at[absent].set(jnp.nan)
+    weight = jnp.ones(setting.num_workers).at[absent].set(0)
+
+    @jax.jit
+    def weighted(rows, weight):
+        return setting.rule(rows, anchor=setting.anchor, weight=weight)
+
+    others = jnp.delete(rows, absent, axis=0)
+    if setting.works_with(setting.num_workers - 1):
+        expected = setting.apply(others)
+    else:
+        expected = jnp.zeros(setting.size)  # which is out of its range
+    return _assert_close(weighted(spoilt, weight), expected, "with a worker absent")
 
 
 def float64(setting: RuleSetting) -> str:

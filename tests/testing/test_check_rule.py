@@ -62,6 +62,13 @@ DEFECTS = {
     "translation": coordinate_wise(shrunk),
     "scale": coordinate_wise(with_offset),
     "unanimity": coordinate_wise(with_offset),
+    # One over W instead of one over those who are there.
+    "absence": jd.AggregationRule(
+        "mine",
+        mean,
+        contract=dataclasses.replace(TWO, knows_absent=True),
+        reduce_weighted=lambda rows, weight: jnp.mean(rows * weight[:, None], axis=0),
+    ),
     "float64": coordinate_wise(lambda rows: (rows + 1e4).mean(axis=0) - 1e4),
     "hull": coordinate_wise(beyond, in_hull=True),
     "bounded": coordinate_wise(mean),
