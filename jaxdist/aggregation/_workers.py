@@ -18,7 +18,7 @@ class Workers(NamedTuple):
 
     @property
     def number(self) -> int:
-        """W, with those who are absent."""
+        """W, absent workers included."""
         return _collectives.axis_size(self.axis_name)
 
     @property
@@ -33,7 +33,7 @@ class Workers(NamedTuple):
 
     @property
     def any_present(self) -> jax.Array | bool:
-        """Whether anybody counts; equal on all workers."""
+        """Whether any worker counts; equal on all workers."""
         return True if self.weight is None else jnp.any(self.weight > 0)
 
     @property

@@ -23,10 +23,10 @@ class Sight:
     @property
     def present(self) -> jax.Array:
         """Which contributions are there, an anchor included; bool."""
-        everybody = jnp.ones_like(self.squared_norms, dtype=bool)
+        all_present = jnp.ones_like(self.squared_norms, dtype=bool)
         if self.weight is None:
-            return everybody
-        return everybody.at[: self.weight.shape[0]].set(self.weight > 0)
+            return all_present
+        return all_present.at[: self.weight.shape[0]].set(self.weight > 0)
 
     def num_present(
         self, num_workers: int, dtype: jax.typing.DTypeLike = jnp.int32

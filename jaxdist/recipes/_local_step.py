@@ -109,7 +109,7 @@ def _means_over_workers(metrics, weight, axis_name):
     own = _weight.own_weight(weight, axis_name)
 
     def weigh(leaf):
-        # What somebody who is absent has measured may be anything.
+        # The metrics of an absent worker may be anything.
         share = own.astype(jnp.result_type(leaf, jnp.float32))
         return (
             jnp.where(own > 0, leaf, jnp.zeros_like(leaf)).astype(share.dtype) * share

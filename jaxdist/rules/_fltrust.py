@@ -15,7 +15,7 @@ def fltrust() -> _rule.AggregationRule:
        \sum_i c_i \frac{\|x_0\|}{\|x_i\|} x_i, \qquad
        c_i = \max\Big(0, \frac{\langle x_i, x_0 \rangle}{\|x_i\| \|x_0\|}\Big)
 
-    with :math:`x_0` the reference, from a small clean dataset that everybody holds.
+    with :math:`x_0` the reference, from a small clean dataset that all workers hold.
     It is given in every step: ``tx.update(updates, state, params, reference=...)``, or
     ``rule(stacked, anchor=...)``. Where no worker has its direction the result is 0.
 

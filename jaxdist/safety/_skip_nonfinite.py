@@ -46,7 +46,7 @@ def skip_nonfinite(
     Returns:
       A transformation with the updates and the state of ``inner``, and zeros and the
       old state in a skipped step. ``skipped`` in its state counts those. A worker that
-      is absent (``weight=0``) stops nobody.
+      is absent (``weight=0``) stops no step.
 
     Raises:
       ValueError: If ``axis_name`` is no name.

@@ -17,7 +17,7 @@ def test_moments_and_independence():
     np.testing.assert_array_equal(sent["a"][0], 1)
 
 
-def test_drawn_anew_at_every_step():
+def test_drawn_again_at_every_step():
     tx = jd.inject_attack("w", jd.attacks.gaussian(), 1)
 
     def worker(row):

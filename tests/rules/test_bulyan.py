@@ -1,4 +1,4 @@
-"""Bulyan: anew after every choice, and near the median of each coordinate."""
+"""Bulyan: measured again after every choice, and near the median of each coordinate."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from tests.contract import oracles
 
 
 @pytest.mark.parametrize(("num_workers", "num_byzantine"), [(11, 2), (15, 3), (16, 3)])
-def test_measures_anew_after_every_choice(num_workers, num_byzantine):
+def test_measures_again_after_every_choice(num_workers, num_byzantine):
     rows = np.random.default_rng(0).standard_normal((num_workers, 40))
     got = jd.rules.bulyan(num_byzantine)(rows.astype(np.float32))
     expected = oracles.bulyan(num_byzantine)(rows)

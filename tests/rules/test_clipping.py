@@ -25,7 +25,7 @@ def test_clipping_alone_tolerates_what_the_next_rule_does():
 
 
 def test_a_rule_that_looks_at_distances_sees_the_clipped():
-    """Unclipped, the last is far from all; clipped it is the midst."""
+    """Unclipped, the last is far from all; clipped it is in their middle."""
     rows = jnp.array([[1.0, 0.1], [1.0, -0.1], [0.9, 0.2], [0.9, -0.2], [50.0, 0.0]])
     assert float(jd.rules.krum(1)(rows)[0]) == 1
     np.testing.assert_allclose(

@@ -43,7 +43,7 @@ def test_all_is_the_mean():
     np.testing.assert_allclose(got, golden.MEAN, rtol=1e-5)
 
 
-def test_iterated_measures_anew_after_every_choice():
+def test_iterated_measures_again_after_every_choice():
     rows = np.random.default_rng(0).standard_normal((13, 2))
     once = jd.rules.multi_krum(2, 7)
     expected = oracles.iterated_krum(2, 7)(rows)
