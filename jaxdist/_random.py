@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxdist import _tree
+
 
 class Keys(NamedTuple):
     """The randomness of one encoding, known to the sender and to every receiver."""
@@ -13,15 +15,22 @@ class Keys(NamedTuple):
     own: jax.Array  # typed key, the sender's own; derived from `common` and its index
 
 
+_IMPLEMENTATION = "threefry2x32"  # draws under vmap what it draws alone
+
+
 def as_key(key: int | jax.Array) -> jax.Array:
-    """Return a typed key from a seed, a raw uint32 key or a typed key."""
-    if isinstance(key, int):
-        return jax.random.key(key)
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return key
-    if key.ndim == 0:
-        return jax.random.key(key)
-    return jax.random.wrap_key_data(key)
+    """Return a typed key of one implementation from a seed, a raw key or a typed key.
+
+    A receiver decodes all senders under `vmap`, and must draw what each drew alone. The
+    implementation "rbg", usual on TPUs, draws otherwise there.
+    """
+    if isinstance(key, int) or not key.ndim and not _tree.is_key(key):
+        return jax.random.key(key, impl=_IMPLEMENTATION)
+    data = jax.random.key_data(key) if _tree.is_key(key) else jnp.asarray(key)
+    pinned = jax.random.wrap_key_data(data[:2], impl=_IMPLEMENTATION)
+    for word in data[2:]:  # of implementations with longer keys
+        pinned = jax.random.fold_in(pinned, word)
+    return pinned
 
 
 def step_key(key: jax.Array, count: jax.Array) -> jax.Array:

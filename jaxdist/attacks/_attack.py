@@ -79,7 +79,7 @@ class Attack:
         self, stacked: Any, num_byzantine: int, key: jax.Array | None = None
     ) -> Any:
         """Corrupt the last ``num_byzantine`` of the workers stacked ``[W, ...]``."""
-        key = jax.random.key(0) if key is None else key
+        key = _random.as_key(0 if key is None else key)
         state = self.init(jax.tree.map(lambda leaf: leaf[0], stacked))
         return self.step(stacked, state, num_byzantine, key)[0]
 

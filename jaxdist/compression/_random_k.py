@@ -111,4 +111,4 @@ def _draw_indices(
     run = jnp.arange(kept, dtype=jnp.int32)
     lengths = short + (run < longer).astype(jnp.int32)
     starts = run * short + jnp.minimum(run, longer)
-    return starts + jax.random.randint(key, (kept,), 0, lengths), lengths
+    return starts + jax.random.randint(key, (kept,), 0, lengths, jnp.int32), lengths

@@ -142,7 +142,7 @@ def _magnitude_quantile(key, rows, density, sampled):
     """Return the magnitude that a share of a sample of each row reaches."""
     size = rows.shape[1]
     count = _tree.kept_count(sampled, size)
-    chosen = jax.random.randint(key, (count,), 0, size)
+    chosen = jax.random.randint(key, (count,), 0, size, jnp.int32)
     sample = jnp.abs(rows[:, chosen]).astype(jnp.float32)
     sample = jnp.where(jnp.isnan(sample), 0.0, sample)
     return jax.lax.top_k(sample, _tree.kept_count(density, count))[0][:, -1]

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks, _tree
+from jaxdist import _checks, _random, _tree
 from jaxdist.geometry import _columns, _geometry, _norms, _radii
 
 _LOWERED = 2.0**-64  # of which no sum of finite numbers is infinite
@@ -239,7 +239,7 @@ class AggregationRule:
         if weight is not None:
             weight = _checked_weight(weight, num_workers)
             rows = jnp.where(weight[:, None] > 0, rows, 0)
-        key = jax.random.key(0) if key is None else key
+        key = _random.as_key(0 if key is None else key)
         whole = {"whole": self.contributions(rows, given, weight)}
         applied = apply_rule(
             self, whole, _only_value, key, self.init(num_workers), weight

@@ -221,7 +221,7 @@ def _draw_errors(
         _repeated_draws(compressor, blocks),
         leaf,
         math.ceil(num_draws / _GROUPS),
-        jax.random.key(_checks.integer("seed", seed, 0)),
+        _random.as_key(_checks.integer("seed", seed, 0)),
     )
 
 

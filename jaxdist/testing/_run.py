@@ -48,7 +48,7 @@ class Setting:
 
     def keys(self, *stream: int, worker: int = 0) -> _random.Keys:
         """Return the keys of a worker at the step of one purpose."""
-        common = jax.random.key(self.seed)
+        common = _random.as_key(self.seed)
         for index in stream:
             common = jax.random.fold_in(common, index)
         return _random.keys_of(common, worker)

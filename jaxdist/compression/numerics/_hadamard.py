@@ -58,7 +58,7 @@ def _with_signs(chunks: jax.Array, key: jax.Array) -> jax.Array:
     """Flip the signs of about half of the elements, drawn 32 with each word."""
     shape = chunks.shape[1:]
     size = math.prod(shape)
-    words = jax.random.bits(key, (-(-size // 32), 1))
+    words = jax.random.bits(key, (-(-size // 32), 1), jnp.uint32)
     bits = words >> jnp.arange(32, dtype=jnp.uint32)[None] & 1
     flip = bits.reshape(-1)[:size].reshape(1, *shape) > 0
     return jnp.where(flip, -chunks, chunks)

@@ -19,7 +19,7 @@ def shared_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     variance of up to 1/4.
     """
     size = math.prod(shape)
-    drawn = jax.random.bits(key, (-(-size // _SHARED),))
+    drawn = jax.random.bits(key, (-(-size // _SHARED),), jnp.uint32)
     turned = [
         drawn if by == 0 else (drawn << by) | (drawn >> (32 - by))
         for by in range(0, 32, 32 // _SHARED)
