@@ -123,6 +123,8 @@ class Compressor(NamedTuple):
         never travels.
       dialogue: How the route psum finds the mean of what cannot be averaged payload by
         payload, or None.
+      remembers: The state holds what was not sent. A second memory around it would send
+        that twice.
       absent: ``(before, after, keys) -> state`` of a worker that was absent in a step:
         ``before`` is its state, ``after`` what the step would have made of it. Needed
         where a state holds what all workers must know alike; None keeps ``before``.
@@ -140,6 +142,7 @@ class Compressor(NamedTuple):
     )
     incremental: bool = False
     dialogue: Dialogue | None = None
+    remembers: bool = False
     absent: (
         Callable[[CompressorState, CompressorState, _random.Keys], CompressorState]
         | None

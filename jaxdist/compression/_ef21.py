@@ -114,4 +114,5 @@ def ef21(
         incremental=True,
         dialogue=None,
         absent=_feedback.absent_inside(compressor),
+        remembers=True,
     )

@@ -111,6 +111,7 @@ def error_feedback(
         name=f"error_feedback({compressor.name}{suffix})",
         dialogue=dialogue,
         absent=absent,
+        remembers=True,
     )
 
 

@@ -15,6 +15,23 @@ def check_single(wrapper: str, compressor: _compressor.Compressor) -> None:
             f"`compressor` {compressor.name} sends differences that its receivers add "
             f"up, so {wrapper} has nothing to remember. Use one of the two."
         )
+    check_forgetful(wrapper, compressor)
+
+
+def check_forgetful(wrapper: str, compressor: _compressor.Compressor) -> None:
+    """Raise when the compressor remembers what it did not send: one memory is enough.
+
+    Args:
+      wrapper: What is put around the compressor, as errors call it.
+      compressor: To be wrapped.
+    """
+    if compressor.remembers:
+        raise ValueError(
+            f"`compressor` {compressor.name} remembers already what it did not send, "
+            f"which {wrapper} around it would lose or send twice. Use one memory, and "
+            "put it outside of everything else: error_feedback(quantized(top_k(0.01), "
+            "qsgd(8)))."
+        )
 
 
 def check_contraction(compressor: _compressor.Compressor, size: int) -> None:

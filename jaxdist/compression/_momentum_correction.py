@@ -91,4 +91,5 @@ def momentum_correction(
         name=f"momentum_correction({compressor.name}, {momentum})",
         dialogue=None,
         absent=_feedback.absent_inside(compressor),
+        remembers=True,
     )

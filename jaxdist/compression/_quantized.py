@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist import _random
-from jaxdist.compression import _compressor, _per_leaf
+from jaxdist.compression import _compressor, _feedback, _per_leaf
 
 
 def quantized(
@@ -59,6 +59,7 @@ def quantized(
     _values_place(
         sparsifier, _per_leaf.payload_like(sparsifier, (1,), example.dtype, 1)
     )
+    _feedback.check_forgetful("quantized", sparsifier)
     if jax.tree.leaves(jax.eval_shape(quantizer.init, example)):
         raise ValueError(
             f"`quantizer` must have no state, got {quantizer.name}, which has one. Put "

@@ -33,6 +33,27 @@ def test_a_memory_of_differences_is_refused(memory):
         memory(jd.compression.ef21(jd.compression.top_k(0.1)))
 
 
+@pytest.mark.parametrize("outer", MEMORIES)
+@pytest.mark.parametrize("inner", [MEMORIES[0], MEMORIES[2]])
+def test_a_second_memory_is_refused_whatever_stands_between(outer, inner):
+    """What the inner one kept would be added by both, at every step again."""
+    once = inner(jd.compression.top_k(0.1))
+    for compressor in (once, jd.compression.measured(once)):
+        with pytest.raises(ValueError, match="remembers already.*Use one memory"):
+            outer(compressor)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_what_is_rounded_after_a_memory_would_be_lost(memory):
+    remembering = memory(jd.compression.top_k(0.1))
+    with pytest.raises(ValueError, match="remembers already.*quantized around it"):
+        jd.compression.quantized(remembering, jd.compression.qsgd(8))
+    inside = jd.compression.quantized(
+        jd.compression.top_k(0.1), jd.compression.qsgd(8, norm="max")
+    )
+    assert memory(inside).remembers
+
+
 def test_the_bound_may_depend_on_the_size():
     c = jd.compression.top_k(0.1)._replace(
         contract=jd.Contract(variance=lambda size: 2.0 if size < 10 else 0.5)
