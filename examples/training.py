@@ -104,7 +104,7 @@ def optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
     if config.delay:
         links.append(jd.per_worker(AXIS, jd.delay_updates(config.delay)))
     if config.attack != "none":
-        attack = getattr(jd, config.attack)(config.attack_scale)
+        attack = getattr(jd.attacks, config.attack)(config.attack_scale)
         links.append(jd.inject_attack(AXIS, attack, config.byzantine, config.seed))
     if config.leader:
         links.append(jd.per_worker(AXIS, adam))

@@ -20,6 +20,30 @@ def standard_promotion():
         yield
 
 
+_MAPS = pathlib.Path("/proc/self/maps")
+_MOST_MAPS = 30_000  # of 65,530 that Linux allows: a process with more is aborted
+_SELDOM = 20  # tests
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tests_run():
+    """Count the tests of this process."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def _few_programs(_tests_run):
+    """Forget compiled programs, which take maps of memory, before there are too many.
+
+    Those that are needed again come from the cache on disk, where there is one.
+    """
+    yield
+    _tests_run.append(1)
+    if len(_tests_run) % _SELDOM == 0 and _MAPS.exists():
+        if _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+            jax.clear_caches()
+
+
 CONTRACT = pathlib.Path(__file__).parent / "contract"
 
 
@@ -41,6 +65,8 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if "demo" in item.keywords:
                 item.add_marker(skip)
+    # What takes long begins first, so that no process waits for another in the end.
+    items.sort(key=lambda item: "slow" not in item.keywords)
     if names := config.getoption("--rows-of"):
         chosen = [item for item in items if _is_chosen(item, names)]
         config.hook.pytest_deselected(items=[x for x in items if x not in chosen])

@@ -183,7 +183,7 @@ RULES = [
     RuleRow(
         jd.rules.spectral_filter(2, 1.5, tight=True),
         oracles.spectral_filter(2, 1.5, tight=True),
-        atol=5e-6,
+        atol=1e-5,
     ),
     RuleRow(jd.rules.caf(2), oracles.caf(2)),
     RuleRow(jd.rules.sign_majority(), oracles.sign_majority),

@@ -20,8 +20,10 @@ def test_scores_of_the_published_example():
 def test_those_taken_are_nobodys_neighbours():
     geometry = jd.rules.Geometry.of(golden.POINTS)
     score = _neighbours.neighbour_scores(2)
-    order = _neighbours.take_best(score, geometry, 7)
+    order = _neighbours.take_best(score, geometry, 7, 7)
     assert order[0] == 4 and sorted(order.tolist()) == list(range(7))
+    few = _neighbours.take_best(score, geometry, 7, 3)
+    np.testing.assert_array_equal(few, [*order[:3], 7, 7, 7, 7])  # 7 is no worker
     taken = jnp.arange(7) == order[0]
     assert jnp.isinf(score(geometry, taken)[order[0]])
     left = jnp.delete(golden.POINTS, order[0], axis=0)
