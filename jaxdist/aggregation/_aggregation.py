@@ -147,7 +147,7 @@ class _Step(NamedTuple):
         )
         step_key = _random.step_key(state.key, state.count)
         keys = [_random.leaf_key(step_key, stage) for stage in range(3)]
-        scope = _merge.Scope(workers, self.bound.model_axis_name, keys[1])
+        extent = _merge.Extent(workers, self.bound.model_axis_name, keys[1])
         with jax.named_scope("jaxdist.encode"):
             outgoing, encoded = _transport.encode_leaves(
                 plans, leaves, uplink, keys[0], workers
@@ -156,10 +156,10 @@ class _Step(NamedTuple):
             arrived, encoded = _transport.exchange(outgoing, leaves, encoded, workers)
         with jax.named_scope("jaxdist.merge"):
             merged = _merge.merge_leaves(
-                arrived, estimates, anchors, rule, state.rule.memory, scope
+                arrived, estimates, anchors, rule, state.rule.memory, extent
             )
         rule_state = _rule_state.next_rule_state(
-            plans, rule, self.bound.metrics, merged, treedef, scope
+            plans, rule, self.bound.metrics, merged, treedef, extent
         )
         with jax.named_scope("jaxdist.send_back"):
             leaves, downlink, of_downlink = _send_back.join_parts(

@@ -92,10 +92,10 @@ def measure_rule(
     parts: _merge.Parts,
     applied: _rule.Applied,
     rule: _rule.AggregationRule,
-    scope: _merge.Scope,
+    extent: _merge.Extent,
 ) -> AggregationMetrics:
     """Look at what the rule did with the parts."""
-    workers = scope.workers
+    workers = extent.workers
     if not parts:
         return zero_metrics(workers.number)
     influence, used, squared = _merge.sum_of_parts(
@@ -106,7 +106,7 @@ def measure_rule(
             for message, part in parts.items()
         },
         "metrics",
-        scope,
+        extent,
     )
     if workers.weight is not None:
         squared = jnp.where(workers.weight > 0, squared, jnp.nan)
@@ -119,7 +119,7 @@ def measure_rule(
             for message, part in parts.items()
         },
         "kappa",
-        scope,
+        extent,
     )
     return AggregationMetrics(
         applied.num_nonfinite,

@@ -20,7 +20,7 @@ from jaxdist.rules import _rule
 Parts = Mapping[_transport.Message, _rule.Contributions]  # all that travelled together
 
 
-class Scope(NamedTuple):
+class Extent(NamedTuple):
     """Over what a gradient is spread, and which random numbers its rule draws."""
 
     workers: _workers.Workers
@@ -43,7 +43,7 @@ def merge_leaves(
     anchors: Sequence[Any],
     rule: _rule.AggregationRule,
     memory: Any,
-    scope: Scope,
+    extent: Extent,
 ) -> Merged:
     """Apply the rule.
 
@@ -53,22 +53,22 @@ def merge_leaves(
       anchors: My part of what the rule compares each leaf with, flat, or None.
       rule: How the rows become one.
       memory: Of the rule.
-      scope: Over what the gradient is spread.
+      extent: Over what the gradient is spread.
     """
     if rule.linear:
-        return _mean_of_leaves(arrived, estimates, rule, memory, scope.workers)
+        return _mean_of_leaves(arrived, estimates, rule, memory, extent.workers)
     dtype = _leaf_plan.row_dtype([item.plan for item in arrived])
     decoded = [
-        decode_rows(item, estimate, scope.workers).astype(dtype)
+        decode_rows(item, estimate, extent.workers).astype(dtype)
         for item, estimate in zip(arrived, estimates, strict=True)
     ]
     chosen = _transport.messages_of([item.plan for item in arrived])
     parts = {
-        message: _part_of_message(rule, decoded, anchors, indices, scope.workers)
+        message: _part_of_message(rule, decoded, anchors, indices, extent.workers)
         for message, indices in chosen.items()
         if any(decoded[i].size for i in indices)
     }
-    applied = _apply_to_parts(rule, parts, memory, scope)
+    applied = _apply_to_parts(rule, parts, memory, extent)
     leaves = [rows[0] for rows in decoded]  # right where there is nothing to apply to
     for message, result in applied.results.items():
         sizes = (decoded[i].shape[1] for i in chosen[message])
@@ -78,27 +78,27 @@ def merge_leaves(
     return Merged(leaves, new_estimates(arrived, estimates, decoded), parts, applied)
 
 
-def _apply_to_parts(rule, parts, memory, scope):
+def _apply_to_parts(rule, parts, memory, extent):
     """Apply the rule to all messages, which are one gradient."""
     if not parts:
         return _rule.Applied({}, None, memory, jnp.zeros((), jnp.int32))
-    total = functools.partial(sum_of_parts, scope=scope)
-    weight = scope.workers.weight
-    return _rule.apply_rule(rule, parts, total, scope.key, memory, weight)
+    total = functools.partial(sum_of_parts, extent=extent)
+    weight = extent.workers.weight
+    return _rule.apply_rule(rule, parts, total, extent.key, memory, weight)
 
 
 def sum_of_parts(
-    values: Mapping[_transport.Message, Any], what: str, scope: Scope
+    values: Mapping[_transport.Message, Any], what: str, extent: Extent
 ) -> Any:
     """Add up what is known of each message, where only my part or shard of it is."""
     totals = []
     for message, value in values.items():
         if message.route.has_parts:
-            value = _labelled_psum(value, scope.workers.axis_name, what)
+            value = _labelled_psum(value, extent.workers.axis_name, what)
         # What is equal on all of a model axis counts once, where a type says so.
         shards = tuple(
             name
-            for name in _collectives.names_of(scope.model or ())
+            for name in _collectives.names_of(extent.model or ())
             if _collectives.is_varying(value, name)
         )
         if shards:

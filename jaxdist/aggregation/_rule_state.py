@@ -58,10 +58,10 @@ def next_rule_state(
     metrics: bool,
     merged: _merge.Merged,
     treedef: Any,
-    scope: _merge.Scope,
+    extent: _merge.Extent,
 ) -> RuleState:
     """Return the state after a step."""
-    workers, applied = scope.workers, merged.applied
+    workers, applied = extent.workers, merged.applied
     previous = [
         leaf.astype(plan.decoded.dtype) if rule.keeps_previous else ()
         for plan, leaf in zip(plans, merged.leaves, strict=True)
@@ -72,7 +72,7 @@ def next_rule_state(
         *_receiver_memory.sort_by_holder(plans, previous, treedef, axis_name),
         _total_of_groups(applied.num_nonfinite, axis_name),
         _total_of_groups(workers.num_absent, axis_name),
-        _aggregation_metrics.measure_rule(merged.parts, applied, rule, scope)
+        _aggregation_metrics.measure_rule(merged.parts, applied, rule, extent)
         if metrics
         else (),
     )
