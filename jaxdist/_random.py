@@ -5,8 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _tree
-
 
 class Keys(NamedTuple):
     """The randomness of one encoding, known to the sender and to every receiver."""
@@ -24,9 +22,12 @@ def as_key(key: int | jax.Array) -> jax.Array:
     A receiver decodes all senders under `vmap`, and must draw what each drew alone. The
     implementation "rbg", usual on TPUs, draws otherwise there.
     """
-    if isinstance(key, int) or not key.ndim and not _tree.is_key(key):
+    is_typed = isinstance(key, jax.Array) and jnp.issubdtype(
+        key.dtype, jax.dtypes.prng_key
+    )
+    if isinstance(key, int) or not (is_typed or key.ndim):
         return jax.random.key(key, impl=_IMPLEMENTATION)
-    data = jax.random.key_data(key) if _tree.is_key(key) else jnp.asarray(key)
+    data = jax.random.key_data(key) if is_typed else jnp.asarray(key)
     pinned = jax.random.wrap_key_data(data[:2], impl=_IMPLEMENTATION)
     for word in data[2:]:  # of implementations with longer keys
         pinned = jax.random.fold_in(pinned, word)

@@ -6,13 +6,13 @@
 FLOORS: list[dict[str, str]] = [
     {
         "_checks": "argument checks",
+        "_random": "keys",
         "_traffic": "what is sent, noted while a report is traced",
         "_tree": "leaves and blocks",
         "_wire": "many arrays as one message of bytes",
         "geometry": "distances, norms, walks over columns",
     },
     {
-        "_random": "keys",
         "_collectives": "the only file that names a collective or an axis type",
     },
     {"workers": "what differs between them, how much each counts, when they meet"},
