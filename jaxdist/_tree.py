@@ -24,6 +24,18 @@ def flatten_named(tree: Any) -> tuple[list[str], list[Any], Any]:
     return names, [leaf for _, leaf in with_path], treedef
 
 
+def check_unique(names: Iterable[str]) -> None:
+    """Raise when two leaves have one name: they would share what is remembered."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(
+                f"`params` have two leaves of the name {name!r}, such as those of "
+                "{'a/b': x, 'a': {'b': y}}. Give one of them another key."
+            )
+        seen.add(name)
+
+
 def next_count(count: jax.Array) -> jax.Array:
     """Return the step counter plus one; it stays at the largest int32."""
     return jnp.asarray(optax.safe_increment(count))

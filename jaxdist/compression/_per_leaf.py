@@ -74,6 +74,7 @@ def init_states(
     compressor: _compressor.Compressor | _compressor.LeafPolicy, params: Any
 ) -> Any:
     """Return the tree of the leaves' compressor states."""
+    _tree.check_unique(_tree.flatten_named(params)[0])
 
     def init_leaf(path, leaf):
         return select_compressor(compressor, _tree.path_name(path), leaf).init(leaf)
@@ -99,6 +100,7 @@ def find_states(
       leaves: Arrays, or shapes and dtypes, from which the states were made.
       tree: What :func:`jaxdist.init` returned.
     """
+    _tree.check_unique(names)
     found = {_tree.path_name(path): x for path, x in jax.tree.leaves_with_path(tree)}
 
     def state_of(compressor, name, leaf):

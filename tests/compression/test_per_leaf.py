@@ -63,3 +63,21 @@ def test_states_are_found_by_name_in_any_container():
     assert states[1] == ()
     with pytest.raises(ValueError, match="`state` has no 'c/residual'.*error_feedback"):
         _per_leaf.find_states(compressors[:1], ["c"], leaves[:1], mangled)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        jd.compress(jd.compression.error_feedback(jd.compression.top_k(0.1))),
+        jd.aggregate("data", compressor=jd.compression.top_k(0.1)),
+    ],
+)
+def test_two_leaves_of_one_name_would_share_a_memory(tx):
+    params = {"a/b": jnp.zeros(3), "a": {"b": jnp.zeros(3)}}
+    with pytest.raises(ValueError, match="two leaves of the name 'a/b'"):
+        tx.init(params)
+    state = tx.init({"a/b": jnp.zeros(3), "c": jnp.zeros(3)})
+    with pytest.raises(ValueError, match="two leaves of the name 'a/b'"):
+        jax.vmap(lambda g: tx.update(g, state), axis_name="data")(
+            jax.tree.map(lambda leaf: leaf[None], params)
+        )
