@@ -114,7 +114,8 @@ class Attack:
             own = treedef.unflatten(leaf[num_honest:] for leaf in leaves)
             attackers = jnp.arange(num_honest, num_workers)
             keys = jax.vmap(lambda index: _random.own_key(key, index))(attackers)
-            return jax.tree.leaves(jax.vmap(self.corrupt)(own, keys)), state
+            bad = jax.vmap(self.corrupt)(own, keys)
+            return jax.tree.leaves(like_updates(bad, own)), state
         rows, state = self.conspire(leaves, num_honest, state, key)
         rows = jnp.broadcast_to(rows, (num_workers - num_honest, rows.shape[-1]))
         like = [leaf[0] for leaf in leaves]
@@ -162,6 +163,11 @@ def colluding_attack(
         check(num_workers, num_byzantine)
 
     return Attack(name=name, collude=collude, check=check_all)
+
+
+def like_updates(bad: Any, updates: Any) -> Any:
+    """Return what attackers send in the dtypes of the updates that it replaces."""
+    return jax.tree.map(lambda x, like: x.astype(like.dtype), bad, updates)
 
 
 def to_rows(leaves: Sequence[jax.Array]) -> jax.Array:

@@ -97,6 +97,7 @@ def inject_attack(
         def choose(bad, good):
             return jnp.where(index >= num_honest, bad, good)
 
+        corrupted = _attack.like_updates(corrupted, updates)
         return jax.tree.map(choose, corrupted, updates), memory
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -95,6 +95,8 @@ def _compress_once(compressor, updates, state):
         _per_leaf.select_compressor(policy_of(compressor), name, leaf)
         for name, leaf in zip(names, leaves, strict=True)
     ]
+    for chosen, name, leaf in zip(compressors, names, leaves, strict=True):
+        _per_leaf.check_real(chosen, name, leaf)
     states = _per_leaf.find_states(compressors, names, leaves, state.compressor_state)
     likes = [
         _tree.like_leaf(leaf, _tree.accumulator_dtype(leaf.dtype))

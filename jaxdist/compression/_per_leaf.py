@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxdist import _random, _tree
 from jaxdist.compression import _compressor
@@ -68,6 +69,17 @@ def select_compressor(
     if isinstance(compressor, _compressor.LeafPolicy):
         return compressor.select(path, leaf)
     return compressor
+
+
+def check_real(compressor: _compressor.Compressor, name: str, leaf: Any) -> None:
+    """Raise when the imaginary part of a leaf would be lost."""
+    is_complex = jnp.issubdtype(leaf.dtype, jnp.complexfloating)
+    if is_complex and compressor is not DENSE:
+        raise TypeError(
+            f"`updates` leaf {name!r} is {leaf.dtype}, of which {compressor.name} "
+            "would drop the imaginary part. Split it into real and imaginary parts, or "
+            "let it travel as it is: identity()."
+        )
 
 
 def init_states(

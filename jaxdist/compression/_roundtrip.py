@@ -37,11 +37,9 @@ def roundtrip(
       None.
 
     Example:
-      >>> print(
-      ...     jaxdist.roundtrip(jaxdist.compression.top_k(0.5), jnp.array([1.0, -2.0]))[
-      ...         0
-      ...     ]
-      ... )
+      >>> compressor = jaxdist.compression.top_k(0.5)
+      >>> sent, state = jaxdist.roundtrip(compressor, jnp.array([1.0, -2.0]))
+      >>> print(sent)
       [ 0. -2.]
     """
     _per_leaf.check_compressor("compressor", compressor)
@@ -50,6 +48,7 @@ def roundtrip(
         raise ValueError(f"`key` must be given: {compressor.name} draws at random.")
     leaf = jnp.asarray(leaf)
     compressor = _per_leaf.select_compressor(compressor, "", leaf)
+    _per_leaf.check_real(compressor, "", leaf)
     keys = _random.keys_of(_random.as_key(0 if key is None else key), 0)
     state = compressor.init(leaf) if state is None else state
     payload, state = compressor.encode(leaf, state, keys, blocks)

@@ -136,3 +136,16 @@ def test_an_attack_of_the_users_own():
     nan = jd.Attack(lambda updates, key: jax.tree.map(lambda x: x * jnp.nan, updates))
     sent = nan(jnp.ones((3, 2)), 1)
     np.testing.assert_array_equal(jnp.isnan(sent).any(axis=1), [False, False, True])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.int32])
+def test_updates_keep_their_dtypes_whatever_the_scale_is(dtype):
+    attack = jd.attacks.sign_flip(np.float32(2))
+    tx = jd.inject_attack(harness.AXIS, attack, 1)
+    updates = jnp.ones(8, dtype)
+    with jax.numpy_dtype_promotion("standard"):
+        sent = harness.run(lambda g: tx.update(g, tx.init(g))[0], "vmap", updates)
+        stacked = attack(updates, num_byzantine=1)
+    for seen in (sent, stacked):
+        assert seen.dtype == dtype
+        np.testing.assert_array_equal(seen.astype(jnp.float32), [1] * 7 + [-2])

@@ -81,3 +81,17 @@ def test_two_leaves_of_one_name_would_share_a_memory(tx):
         jax.vmap(lambda g: tx.update(g, state), axis_name="data")(
             jax.tree.map(lambda leaf: leaf[None], params)
         )
+
+
+@pytest.mark.parametrize(
+    "compressor", [jd.compression.qsgd(), jd.compression.scaled_sign()], ids=repr
+)
+def test_no_imaginary_part_is_dropped(compressor):
+    leaf = jnp.zeros(3, jnp.complex64)
+    with pytest.raises(TypeError, match="complex64.*would drop the imaginary part"):
+        jd.roundtrip(compressor, leaf, 0)
+    tx = jd.compress(compressor)
+    with pytest.raises(TypeError, match="leaf 'z' is complex64"):
+        tx.update({"z": leaf}, tx.init({"z": leaf}))
+    whole = jd.compress(jd.compression.identity())
+    assert whole.update(leaf, whole.init(leaf))[0].dtype == jnp.complex64
