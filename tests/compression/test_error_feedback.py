@@ -121,7 +121,7 @@ def test_a_leaf_that_is_not_contracted_is_refused_when_seen():
 def test_every_contraction_of_the_table_is_accepted():
     for row in table.COMPRESSORS:
         contracts = row.compressor.contract.contraction(2**20) > 0
-        if contracts and not row.compressor.incremental:
+        if contracts and not row.compressor.remembers:
             jd.compression.error_feedback(row.compressor)
 
 

@@ -35,7 +35,7 @@ def test_unbiased_compressors_pass_with_every_seed(compressor):
     """Even with a false alarm of a hundredth: the proven bound is a safe one."""
     whole = defects.promising(compressor, compressor.name, splittable=False)
     for seed in range(200):
-        check(whole, shape=(16,), num_draws=1000, false_alarm=0.01, seed=seed)
+        check(whole, shape=(16,), num_draws=2000, false_alarm=0.01, seed=seed)
 
 
 def test_statistics_are_standard_normal_without_bias():
