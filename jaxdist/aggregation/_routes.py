@@ -27,7 +27,7 @@ from jaxdist import _collectives, _traffic, _tree
 from jaxdist.aggregation import _workers
 from jaxdist.compression import _compressor
 
-_PACKED = 2**14  # elements of an array that is cheaper to copy than to send alone
+PACKED = 2**14  # elements of an array that is cheaper to copy than to send alone
 
 Travel = Callable[[Sequence[jax.Array], _workers.Workers], list[jax.Array]]
 
@@ -86,7 +86,7 @@ def _reduce_arrays(
     arrays: Sequence[jax.Array], workers: _workers.Workers
 ) -> list[jax.Array]:
     """Return the means over the workers, ``[1, ...]`` like the arrays."""
-    return reduce_packed(arrays, workers, _PACKED)
+    return reduce_packed(arrays, workers, PACKED)
 
 
 def reduce_packed(

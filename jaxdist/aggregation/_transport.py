@@ -13,8 +13,6 @@ import jax
 from jaxdist import _random, _traffic
 from jaxdist.aggregation import _dialogues, _leaf_plan, _routes, _workers
 
-_SMALL = 2**14  # elements of an array that may wait for a dialogue's first round
-
 
 class Outgoing(NamedTuple):
     """One leaf before it travels."""
@@ -130,5 +128,5 @@ def _passengers(outgoing: Sequence[Outgoing]) -> list[int]:
         for i, item in enumerate(outgoing)
         if item.plan.route.averages
         and item.plan.dialogue is None
-        and all(array.size <= _SMALL for array in jax.tree.leaves(item.payload))
+        and all(array.size <= _routes.PACKED for array in jax.tree.leaves(item.payload))
     ]
