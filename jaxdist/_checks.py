@@ -10,6 +10,10 @@ import jax.numpy as jnp
 from jax import core
 
 
+class LayoutError(ValueError):
+    """What differs between workers, or does not, as types of a mapped axis say."""
+
+
 def _is_traced(value: Any) -> bool:
     """Whether the value is only known when the compiled program runs."""
     return isinstance(value, core.Tracer)

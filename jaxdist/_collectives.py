@@ -40,18 +40,33 @@ def names_of(axis_name: AxisName) -> tuple[str, ...]:
 
 def axis_size(axis_name: AxisName) -> int:
     """Return W, the static number of workers."""
-    return lax.axis_size(axis_name)
+    try:
+        return lax.axis_size(axis_name)
+    except NameError as error:
+        raise NameError(_unmapped(axis_name)) from error
 
 
 def axis_index(axis_name: AxisName) -> jax.Array:
     """Return this worker's index, int32 in [0, W)."""
+    axis_size(axis_name)
     return lax.axis_index(axis_name)
+
+
+def _unmapped(axis_name: AxisName) -> str:
+    """Say how to map an axis that is not mapped."""
+    name = next(name for name in names_of(axis_name) if not is_bound(name))
+    return (
+        f"unbound axis name: {name}. Nothing maps the workers here: map them with "
+        f"jax.vmap(..., axis_name={name!r}), jax.pmap, or jax.shard_map over a mesh "
+        f"with this axis; or train with jaxdist.simulate or jaxdist.data_parallel, "
+        f"whose `axis_name` must be that of the optimizer."
+    )
 
 
 def is_bound(axis_name: AxisName) -> bool:
     """Whether the program runs inside all of these axes."""
     try:
-        axis_size(axis_name)
+        lax.axis_size(axis_name)
     except NameError:
         return False
     return True
@@ -169,6 +184,13 @@ def psum(tree: Any, axis_name: AxisName) -> Any:
     if _are_mesh_axes(names):
         return lax.psum(to_varying(tree, axis_name), axis_name)
     return jax.tree.map(lambda leaf: _tree.sum_rows(_gather(leaf, axis_name)), tree)
+
+
+def pmax(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
+    """Return the largest over the workers, the same on all of them and typed so."""
+    nbytes = _tree.leaf_nbytes(leaf)
+    _traffic.note("psum", _traffic.all_reduce_bytes(nbytes, axis_size(axis_name)))
+    return lax.pmax(to_varying(leaf, axis_name), axis_name)
 
 
 def psum_nbytes(leaf: Any) -> int:

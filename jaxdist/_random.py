@@ -22,16 +22,17 @@ def as_key(key: int | jax.Array) -> jax.Array:
     A receiver decodes all senders under `vmap`, and must draw what each drew alone. The
     implementation "rbg", usual on TPUs, draws otherwise there.
     """
-    is_typed = isinstance(key, jax.Array) and jnp.issubdtype(
-        key.dtype, jax.dtypes.prng_key
-    )
-    if isinstance(key, int) or not (is_typed or key.ndim):
+    if isinstance(key, int) or not (_is_typed(key) or key.ndim):
         return jax.random.key(key, impl=_IMPLEMENTATION)
-    data = jax.random.key_data(key) if is_typed else jnp.asarray(key)
+    data = jax.random.key_data(key) if _is_typed(key) else jnp.asarray(key)
     pinned = jax.random.wrap_key_data(data[:2], impl=_IMPLEMENTATION)
     for word in data[2:]:  # of implementations with longer keys
         pinned = jax.random.fold_in(pinned, word)
     return pinned
+
+
+def _is_typed(key):
+    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
 
 
 def step_key(key: jax.Array, count: jax.Array) -> jax.Array:
@@ -52,3 +53,27 @@ def own_key(common: jax.Array, worker_index: jax.Array | int) -> jax.Array:
 def keys_of(common: jax.Array, worker_index: jax.Array | int) -> Keys:
     """Return the keys with which this worker encodes."""
     return Keys(common, own_key(common, worker_index))
+
+
+def key_data(key: int | jax.Array) -> jax.Array:
+    """Return the words of a key that a user's function will draw from, uint32.
+
+    A seed becomes a key of JAX's default implementation.
+    """
+    is_seed = isinstance(key, int) or (not _is_typed(key) and not jnp.ndim(key))
+    key = jax.random.key(key) if is_seed else key
+    return jax.random.key_data(key) if _is_typed(key) else jnp.asarray(key)
+
+
+def split_data(data: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return a typed key for this step, and the words of the key of those to come."""
+    impl = None if len(data) == len(_default_data()) else _OF_LENGTH[len(data)]
+    now, later = jax.random.split(jax.random.wrap_key_data(data, impl=impl))
+    return now, jax.random.key_data(later)
+
+
+_OF_LENGTH = {2: "threefry2x32", 4: "rbg"}  # words of a key
+
+
+def _default_data():
+    return jax.random.key_data(jax.random.key(0))

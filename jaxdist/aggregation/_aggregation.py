@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _random, _traffic, _tree
+from jaxdist import _checks, _collectives, _random, _traffic, _tree
 from jaxdist.aggregation import (
     _leaf_plan,
     _merge,
@@ -291,7 +291,7 @@ def check_updates(updates: Any, axis_name: _collectives.AxisName) -> None:
                 "Leave it out with optax.masked or optax.partition."
             )
         if not _collectives.is_varying(leaf, axis_name):
-            raise ValueError(
+            raise _checks.LayoutError(
                 f"`updates` are already equal on all workers of {axis_name!r} (leaf "
                 f"{name!r}): under shard_map, jax.grad of replicated parameters sums "
                 "over the workers before anything could be compressed or checked. "

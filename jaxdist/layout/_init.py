@@ -44,17 +44,17 @@ def init(
     """
     check_mesh(mesh, axis_name)
     specs = _state_specs.state_specs(tx, params, axis_name, mesh)
-    return make_on_mesh(tx.init, params, specs, mesh, axis_name)
+    return make_on_mesh(tx.init, (params,), specs, mesh, axis_name)
 
 
 def make_on_mesh(
-    make: Callable[[Any], Any],
-    params: Any,
+    make: Callable[..., Any],
+    arguments: tuple[Any, ...],
     specs: Any,
     mesh: Mesh,
     axis_name: _collectives.AxisName,
 ) -> Any:
-    """Return ``make(params)``, made by the workers where it will live."""
+    """Return ``make(*arguments)``, made by the workers where it will live."""
     made = jax.shard_map(
         make,
         mesh=mesh,
@@ -62,7 +62,7 @@ def make_on_mesh(
         out_specs=specs,
         axis_names=set(_collectives.names_of(axis_name)),
     )
-    return jax.jit(made)(_replicate_leaves(params, mesh))
+    return jax.jit(made)(*_replicate_leaves(arguments, mesh))
 
 
 def check_mesh(mesh: Mesh, axis_name: _collectives.AxisName) -> None:

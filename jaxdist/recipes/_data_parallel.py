@@ -1,5 +1,6 @@
 """Data parallel: from a loss and an optimizer to a step on many devices."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -10,10 +11,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxdist import _collectives, _tree
+from jaxdist import _collectives, _random, _tree
 from jaxdist.layout import _init, _state_specs
-from jaxdist.recipes import _local_step
-from jaxdist.workers import _worker_state
+from jaxdist.recipes import _gradient, _local_step, _model_state, _trial
 
 
 def data_parallel(
@@ -23,39 +23,52 @@ def data_parallel(
     axis_name: _collectives.AxisName,
     *,
     has_aux: bool = False,
+    has_state: bool = False,
+    micro_batches: int = 1,
+    key: int | jax.Array | None = None,
     per_worker_params: bool = False,
-) -> tuple[Callable[[Any], _local_step.TrainState], _local_step.Step]:
+) -> tuple[_local_step.Init, _local_step.Step]:
     """Return ``(init, step)`` that train on a mesh, one worker per device.
 
     Args:
-      loss_fn: ``(params, batch) -> loss`` of one worker's part of the batch, a scalar;
-        with ``has_aux`` ``(loss, metrics)``, a dict of arrays.
+      loss_fn: ``(params, batch) -> loss`` of one worker's part of the batch, a scalar.
+        With ``has_state`` it takes ``(params, model_state, batch)``, with ``key`` also
+        ``key=``. With ``has_aux`` or ``has_state`` it returns a tuple: the loss, a dict
+        of metrics where it has them, the new model state where it has one.
       tx: The whole optimizer, with :func:`aggregate` (or, with ``per_worker_params``,
         perhaps :func:`pull_to_leader`) in it. It gets each worker's loss as ``value=``.
       mesh: Mesh with the axis or axes of the workers, of one process or many.
       axis_name: Their name.
       has_aux: Whether ``loss_fn`` returns metrics.
-      per_worker_params: Whether each worker has parameters of its own. They start
-        equal, and have a leading axis of W, sharded over ``axis_name``.
+      has_state: Whether the model has a state, such as the statistics of BatchNorm.
+        After each step it is the mean of all workers' states (of integers the largest).
+      micro_batches: How many parts of a worker's batch are differentiated one after
+        the other, to need less memory. Their mean gradient is sent once.
+      key: Seed or key for what ``loss_fn`` draws, such as dropout: each worker, step
+        and micro-batch gets a key of its own. None where it draws nothing.
+      per_worker_params: Whether each worker has parameters and a model state of its
+        own. They start equal, and have a leading axis of W, sharded over ``axis_name``.
 
     Returns:
-      ``init(params) -> TrainState`` copies the parameters and puts them and the state
-      of ``tx`` on the mesh. ``step(state, batch, weight=None) -> (state, metrics)`` is
-      jitted and donates the state. Arrays of the batch have a leading axis that W
-      divides, and are
-      sharded over it; NumPy arrays are this process' part of the batch. The metrics
-      hold ``"loss"`` and those of ``loss_fn``, as means over the workers. ``weight``
-      ``[W]``, sharded as the batch is, says how much each worker counts, in the means
-      too; 0 is absent: see :func:`aggregate`. With several levels of
-      :func:`aggregate`, a group counts as much as all of its workers.
+      ``init(params, model_state=()) -> TrainState`` copies the parameters and puts them
+      and the state of ``tx`` on the mesh. ``step(state, batch, weight=None) -> (state,
+      metrics)`` is jitted and donates the state. Arrays of the batch have a leading
+      axis that W divides, and are sharded over it; NumPy arrays are this process' part
+      of the batch. The metrics hold ``"loss"`` and those of ``loss_fn``, as means over
+      the workers. ``weight`` ``[W]``, sharded as the batch is, says how much each
+      worker counts, in the means too; 0 is absent: see :func:`aggregate`. With several
+      levels of :func:`aggregate`, a group counts as much as all of its workers.
 
     Raises:
-      ValueError: If the mesh has no such axis; when called, if W does not divide a
-        batch, if the updates differ between workers though the parameters must not, or
-        as :func:`state_specs` raises.
+      TypeError: If ``loss_fn`` is no function.
+      ValueError: If the mesh has no such axis, or ``micro_batches`` is below 1; when
+        called, if W or ``micro_batches`` does not divide a batch, if the updates differ
+        between workers though the parameters must not, if ``loss_fn`` returns something
+        else than it should, if the model state holds a key, or as :func:`state_specs`
+        raises.
 
     Communication:
-      That of ``tx``, and an all-reduce of the metrics.
+      That of ``tx``, and an all-reduce of the metrics and of the model state.
 
     Example:
       >>> def loss(params, batch):
@@ -68,64 +81,123 @@ def data_parallel(
       2.0 5.0
     """
     _init.check_mesh(mesh, axis_name)
-    worker_step = _local_step.local_step(loss_fn, tx, axis_name, has_aux=has_aux)
-    param_spec = PartitionSpec(axis_name) if per_worker_params else PartitionSpec()
-    batch_spec = PartitionSpec(axis_name)
-    # With parameters of its own, each worker keeps all state to itself.
-    has_levels = isinstance(axis_name, tuple) and not per_worker_params
+    training = _Training(
+        _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches),
+        tx,
+        mesh,
+        axis_name,
+        () if key is None else _random.key_data(key),
+        per_worker_params,
+    )
+    return training.init, training.step
 
-    def own(params):
-        return (
-            jax.tree.map(lambda leaf: leaf[0], params) if per_worker_params else params
+
+# The object itself is what a compiled step belongs to.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Training:
+    """What :func:`data_parallel` was asked for, checked."""
+
+    loss: _gradient.Loss
+    tx: optax.GradientTransformation
+    mesh: Mesh
+    axis_name: _collectives.AxisName
+    words: Any  # of the first key, or ()
+    per_worker_params: bool
+
+    def init(self, params: Any, model_state: Any = ()) -> _local_step.TrainState:
+        """Return the state before the first step, on the mesh."""
+
+        def make(params, model_state):
+            stacked = self._stack((params, model_state))
+            opt_state = self.tx.init(params)
+            return _local_step.TrainState(stacked[0], opt_state, stacked[1], self.words)
+
+        _model_state.check_model_state(model_state)
+        specs = self._specs(params)
+        _trial.try_optimizer(
+            self.tx,
+            params,
+            self.axis_name,
+            {name: self.mesh.shape[name] for name in self._names},
+            self.per_worker_params,
         )
+        arguments = params, model_state
+        return _init.make_on_mesh(make, arguments, specs, self.mesh, self.axis_name)
 
-    def stacked(params):
-        if not per_worker_params:
-            return params
-        varying = _collectives.to_varying(params, axis_name)
-        return jax.tree.map(lambda leaf: leaf[None], varying)
-
-    def specs_of(state):
-        opt_specs = _state_specs.specs_of(state.opt_state, axis_name)
-        if has_levels:
-            params = jax.eval_shape(own, state.params)
-            opt_specs = _state_specs.state_specs(tx, params, axis_name, mesh)
-        return _local_step.TrainState(param_spec, opt_specs)
-
-    def init(params):
-        def make(params):
-            return _local_step.TrainState(stacked(params), tx.init(params))
-
-        levels = mesh if has_levels else None
-        opt_specs = _state_specs.state_specs(tx, params, axis_name, levels)
-        specs = _local_step.TrainState(param_spec, opt_specs)
-        return _init.make_on_mesh(make, params, specs, mesh, axis_name)
-
-    def worker(state, batch, weight):
-        weight = None if weight is None else weight[0]
-        state = state._replace(params=own(state.params))
-        state, metrics = worker_step(state, batch, weight)
-        _check_same_everywhere(state, axis_name, per_worker_params)
-        return state._replace(params=stacked(state.params)), metrics
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def run(state, batch, weight):
-        specs = specs_of(state)
-        mapped = jax.shard_map(
-            worker,
-            mesh=mesh,
-            in_specs=(specs, batch_spec, batch_spec),
-            out_specs=(specs, PartitionSpec()),
-            axis_names=set(_collectives.names_of(axis_name)),
-        )
-        return mapped(state, batch, weight)
-
-    def step(state, batch, weight=None):
+    def step(
+        self, state: _local_step.TrainState, batch: Any, weight: Any = None
+    ) -> tuple[_local_step.TrainState, dict[str, jax.Array]]:
+        """Return the state after a step, and the metrics."""
         if weight is not None:
-            weight = _weights_on_mesh(weight, mesh, axis_name)
-        return run(state, _on_mesh(batch, mesh, axis_name), weight)
+            weight = _weights_on_mesh(weight, self.mesh, self.axis_name)
+        return self._run(state, _on_mesh(batch, self.mesh, self.axis_name), weight)
 
-    return init, step
+    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def _run(self, state, batch, weight):
+        specs = self._specs(state.params, state.opt_state)
+        own = PartitionSpec(self.axis_name)
+        on_workers = functools.partial(
+            jax.shard_map, mesh=self.mesh, axis_names=set(self._names)
+        )
+        # The optimizer needs types; they would ask the user's loss for `pcast`.
+        find = on_workers(
+            self._find_gradient, in_specs=(specs, own), out_specs=own, check_vma=False
+        )
+        apply = on_workers(
+            self._apply_gradient,
+            in_specs=(specs, own, own),
+            out_specs=(specs, PartitionSpec()),
+        )
+        return apply(state, find(state, batch), weight)
+
+    def _find_gradient(self, state, batch):
+        outcome = _local_step.find_gradient(
+            self.loss, self._own(state), batch, self.axis_name
+        )
+        return jax.tree.map(lambda leaf: leaf[None], outcome)
+
+    def _apply_gradient(self, state, outcome, weight):
+        outcome, weight = jax.tree.map(lambda leaf: leaf[0], (outcome, weight))
+        axis_name, is_own = self.axis_name, self.per_worker_params
+        state, metrics = _local_step.apply_gradient(
+            self.tx, axis_name, is_own, self._own(state), outcome, weight
+        )
+        _trial.check_same_everywhere(state.params, state.opt_state, axis_name, is_own)
+        params, model_state = self._stack((state.params, state.model_state))
+        return state._replace(params=params, model_state=model_state), metrics
+
+    @property
+    def _names(self):
+        return _collectives.names_of(self.axis_name)
+
+    def _specs(self, params, opt_state=None):
+        """Return where the state lives; the optimizer's may be there already."""
+        # With parameters of its own, each worker keeps all state to itself.
+        has_levels = len(self._names) > 1 and not self.per_worker_params
+        if opt_state is None or has_levels:
+            mesh = self.mesh if has_levels else None
+            opt_specs = _state_specs.state_specs(self.tx, params, self.axis_name, mesh)
+        else:
+            opt_specs = _state_specs.specs_of(opt_state, self.axis_name)
+        common, own = PartitionSpec(), PartitionSpec(self.axis_name)
+        model = own if self.per_worker_params else common
+        return _local_step.TrainState(model, opt_specs, model, common)
+
+    def _own(self, state):
+        """Return the state with this worker's parameters and model state."""
+        if not self.per_worker_params:
+            return state
+        params, model_state = jax.tree.map(
+            lambda leaf: leaf[0], (state.params, state.model_state)
+        )
+        return state._replace(params=params, model_state=model_state)
+
+    def _stack(self, tree):
+        """Give what each worker has of its own a leading axis of size 1."""
+        if not self.per_worker_params:
+            return tree
+        varying = _collectives.to_varying(tree, self.axis_name)
+        return jax.tree.map(lambda leaf: leaf[None], varying)
 
 
 def _on_mesh(batch: Any, mesh: Mesh, axis_name: _collectives.AxisName) -> Any:
@@ -168,26 +240,3 @@ def _weights_on_mesh(
             f"got {weight.shape}."
         )
     return _on_mesh(weight, mesh, axis_name)
-
-
-def _check_same_everywhere(
-    state: _local_step.TrainState,
-    axis_name: _collectives.AxisName,
-    per_worker_params: bool,
-) -> None:
-    """Raise when what must be equal on all workers may differ."""
-    if not per_worker_params:
-        for name, leaf in zip(*_tree.flatten_named(state.params)[:2], strict=True):
-            if _collectives.is_varying(leaf, axis_name):
-                raise ValueError(
-                    f"`tx` gives every worker other updates (leaf {name!r}): put "
-                    f"jaxdist.aggregate({axis_name!r}, ...) into the chain, or give "
-                    "each worker its own parameters with `per_worker_params=True`."
-                )
-    common = _worker_state.map_slices(lambda leaf: None, state.opt_state)
-    for name, leaf in zip(*_tree.flatten_named(common)[:2], strict=True):
-        if _collectives.is_varying(leaf, axis_name):
-            raise ValueError(
-                f"`tx` keeps state that differs between workers (leaf {name!r}): wrap "
-                f"what owns it in jaxdist.per_worker({axis_name!r}, ...)."
-            )

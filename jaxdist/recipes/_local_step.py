@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from jaxdist import _collectives
-from jaxdist.layout import _value_and_grad
+from jaxdist import _collectives, _random
+from jaxdist.recipes import _frozen, _gradient, _model_state
 from jaxdist.workers import _weight
 
 
@@ -22,11 +21,21 @@ class Step(Protocol):
         ...
 
 
+class Init(Protocol):
+    """Makes what a training step carries on."""
+
+    def __call__(self, params: Any, model_state: Any = ()) -> "TrainState":
+        """Return the state before the first step."""
+        ...
+
+
 class TrainState(NamedTuple):
     """What a training step carries on."""
 
     params: Any  # parameters; equal on all workers, or each worker's own
     opt_state: Any  # state of the optimizer
+    model_state: Any = ()  # of the model, as params are; () where there is none
+    key: Any = ()  # words of a key, uint32; the same for all; () where none is drawn
 
 
 def local_step(
@@ -35,6 +44,9 @@ def local_step(
     axis_name: _collectives.AxisName,
     *,
     has_aux: bool = False,
+    has_state: bool = False,
+    micro_batches: int = 1,
+    per_worker_params: bool = False,
 ) -> Step:
     """Return what one worker does in a step, to run under any mapped axis.
 
@@ -42,23 +54,31 @@ def local_step(
     ``jax.pmap``, or inside a ``shard_map`` or ``scan`` of your own.
 
     Args:
-      loss_fn: ``(params, batch) -> loss`` of this worker's part of the batch, a scalar;
-        with ``has_aux`` ``(loss, metrics)``, a dict of arrays.
+      loss_fn: As in :func:`data_parallel`.
       tx: The whole optimizer. It gets this worker's loss as ``value=``.
       axis_name: Mapped axis of the workers, or a tuple of axes.
-      has_aux: Whether ``loss_fn`` returns metrics.
+      has_aux: As in :func:`data_parallel`.
+      has_state: As in :func:`data_parallel`.
+      micro_batches: As in :func:`data_parallel`.
+      per_worker_params: Whether each worker has parameters and a model state of its
+        own; else model states are averaged.
 
     Returns:
       ``step(state, batch, weight=None) -> (state, metrics)``. The metrics hold
       ``"loss"`` and those of ``loss_fn``, as means over the workers. A ``weight`` says
       how much this worker counts, in these means and in ``tx``; 0 is absent: see
-      :func:`aggregate`. Where all are absent the metrics are NaN.
+      :func:`aggregate`. Where all are absent the metrics are NaN. With a
+      ``TrainState.key``, such as ``jax.random.key_data(jax.random.key(0))``,
+      ``loss_fn`` gets a key of its own for each worker, step and micro-batch.
 
     Raises:
-      ValueError: When traced, if a metric is called ``"loss"``.
+      TypeError: If ``loss_fn`` is no function.
+      ValueError: If ``micro_batches`` is below 1; when traced, if ``loss_fn`` returns
+        something else than it should, or a metric called ``"loss"``, or if
+        ``micro_batches`` does not divide the batch.
 
     Communication:
-      That of ``tx``, and an all-reduce of the metrics.
+      That of ``tx``, and an all-reduce of the metrics and of the model state.
 
     Example:
       >>> def loss(params, batch):
@@ -71,49 +91,107 @@ def local_step(
       >>> print(state.params, metrics["loss"])
       [2. 2.] [5. 5.]
     """
-    tx = optax.with_extra_args_support(tx)
-
-    def loss_and_metrics(params, batch):
-        out = loss_fn(params, batch)
-        loss, metrics = out if has_aux else (out, {})
-        if "loss" in metrics:
-            raise ValueError(
-                "`loss_fn` must not return a metric called 'loss': that is where the "
-                "loss itself goes."
-            )
-        return loss, metrics
-
-    differentiate = _value_and_grad.value_and_grad(
-        loss_and_metrics, axis_name, has_aux=True
-    )
+    loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
 
     def step(state, batch, weight=None):
-        (loss, metrics), grads = differentiate(state.params, batch)
-        extra = {"value": loss}
-        if weight is not None:
-            extra["weight"] = _weight.weight_of_levels(weight, axis_name)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params, **extra)
-        params = optax.apply_updates(state.params, updates)
-        means = _means_over_workers({"loss": loss, **metrics}, weight, axis_name)
-        return TrainState(params, opt_state), means
+        outcome = find_gradient(loss, state, batch, axis_name)
+        return apply_gradient(tx, axis_name, per_worker_params, state, outcome, weight)
 
     return step
 
 
-def _means_over_workers(metrics, weight, axis_name):
-    """Return the means of the metrics, equal on all workers."""
-    if weight is None:
-        num_workers = _collectives.axis_size(axis_name)
-        total = _collectives.psum(metrics, axis_name)
-        return jax.tree.map(lambda x: x / num_workers, total)
-    own = _weight.own_weight(weight, axis_name)
+def find_gradient(
+    loss: _gradient.Loss,
+    state: TrainState,
+    batch: Any,
+    axis_name: _collectives.AxisName,
+) -> _gradient.Outcome:
+    """Return what this worker finds out about its part of the batch, and tells nobody.
 
-    def weigh(leaf):
-        # The metrics of an absent worker may be anything.
-        share = own.astype(jnp.result_type(leaf, jnp.float32))
-        return (
-            jnp.where(own > 0, leaf, jnp.zeros_like(leaf)).astype(share.dtype) * share
+    Args:
+      loss: The loss.
+      state: Of this worker; the state of the optimizer is not read.
+      batch: This worker's part.
+      axis_name: Of the workers.
+    """
+    key = None
+    if has_key(state):
+        now, _ = _random.split_data(state.key)
+        key = _random.own_key(now, _collectives.axis_index(axis_name))
+    return _gradient.differentiate(
+        loss, axis_name, state.params, state.model_state, batch, key
+    )
+
+
+def has_key(state: TrainState) -> bool:
+    """Whether the loss draws something."""
+    return not isinstance(state.key, tuple)
+
+
+def apply_gradient(
+    tx: optax.GradientTransformation,
+    axis_name: _collectives.AxisName,
+    per_worker_params: bool,
+    state: TrainState,
+    outcome: _gradient.Outcome,
+    weight: _weight.Weight | None,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Return the state after a step, and the means of the metrics.
+
+    Args:
+      tx: The whole optimizer.
+      axis_name: Of the workers.
+      per_worker_params: Whether model states stay each worker's own.
+      state: Before the step.
+      outcome: This worker's.
+      weight: This worker's, or None.
+    """
+    extra = {"value": outcome.loss}
+    if weight is not None:
+        extra["weight"] = _weight.weight_of_levels(weight, axis_name)
+    params, opt_state = update_params(
+        tx, axis_name, outcome.grads, state.opt_state, state.params, **extra
+    )
+    metrics = {"loss": outcome.loss, **outcome.metrics}
+    means = _model_state.means_over_workers(metrics, weight, axis_name)
+    model_state = outcome.model_state
+    if not per_worker_params:
+        model_state = _model_state.merge_model_states(
+            model_state, state.model_state, weight, axis_name
         )
+    key = _random.split_data(state.key)[1] if has_key(state) else state.key
+    return TrainState(params, opt_state, model_state, key), means
 
-    total, number = _collectives.psum((jax.tree.map(weigh, metrics), own), axis_name)
-    return jax.tree.map(lambda x: x / number.astype(x.dtype), total)
+
+def update_params(
+    tx: optax.GradientTransformation,
+    axis_name: _collectives.AxisName,
+    grads: Any,
+    opt_state: Any,
+    params: Any,
+    **extra: Any,
+) -> tuple[Any, Any]:
+    """Return the parameters and the state of the optimizer after a step.
+
+    Parameters whose updates are zero for sure are not touched, so that they keep the
+    type of what is the same on all workers.
+    """
+    update = optax.with_extra_args_support(tx).update
+    updates, after = update(grads, opt_state, params, **extra)
+    stepped = optax.apply_updates(params, updates)
+
+    def gains_type(old, new):
+        shared = not _collectives.is_varying(old, axis_name)
+        return shared and _collectives.is_varying(new, axis_name)
+
+    if not any(jax.tree.leaves(jax.tree.map(gains_type, params, stepped))):
+        return stepped, after
+
+    def update_alone(grads, opt_state, params, extra):
+        return update(grads, opt_state, params, **extra)[0]
+
+    frozen = _frozen.always_zero(update_alone, grads, opt_state, params, extra)
+    kept = jax.tree.map(
+        lambda zero, old, new: old if zero else new, frozen, params, stepped
+    )
+    return kept, after

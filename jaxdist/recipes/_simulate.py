@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _tree
+from jaxdist import _checks, _random, _tree
 from jaxdist.layout import _state_specs
-from jaxdist.recipes import _local_step
+from jaxdist.recipes import _local_step, _model_state, _trial
 from jaxdist.workers import _worker_state
 
 
@@ -21,8 +21,11 @@ def simulate(
     axis_name: str,
     *,
     has_aux: bool = False,
+    has_state: bool = False,
+    micro_batches: int = 1,
+    key: int | jax.Array | None = None,
     per_worker_params: bool = False,
-) -> tuple[Callable[[Any], _local_step.TrainState], _local_step.Step]:
+) -> tuple[_local_step.Init, _local_step.Step]:
     """Return ``(init, step)`` that train W simulated workers on one device.
 
     The same as :func:`data_parallel`, with ``vmap`` in place of a mesh: the same
@@ -34,16 +37,19 @@ def simulate(
       num_workers: W.
       axis_name: Name of the mapped axis.
       has_aux: As in :func:`data_parallel`.
+      has_state: As in :func:`data_parallel`.
+      micro_batches: As in :func:`data_parallel`.
+      key: As in :func:`data_parallel`.
       per_worker_params: As in :func:`data_parallel`.
 
     Returns:
-      ``init(params) -> TrainState`` and
+      ``init(params, model_state=()) -> TrainState`` and
       ``step(state, batch, weight=None) -> (state, metrics)``, jitted; ``step`` donates
       the state. ``weight`` ``[W]`` as in :func:`data_parallel`.
 
     Raises:
-      ValueError: If ``num_workers`` is below 1; when called, if W does not divide a
-        batch, or as :func:`state_specs` raises.
+      TypeError: If ``loss_fn`` is no function.
+      ValueError: If ``num_workers`` is below 1, and as :func:`data_parallel` raises.
 
     Communication:
       None.
@@ -60,20 +66,32 @@ def simulate(
       3.0
     """
     num_workers = _checks.integer("num_workers", num_workers, 1)
-    worker_step = _local_step.local_step(loss_fn, tx, axis_name, has_aux=has_aux)
-    param_axis = 0 if per_worker_params else None
+    _checks.axis_name(axis_name)
+    worker_step = _local_step.local_step(
+        loss_fn,
+        tx,
+        axis_name,
+        has_aux=has_aux,
+        has_state=has_state,
+        micro_batches=micro_batches,
+        per_worker_params=per_worker_params,
+    )
+    words = () if key is None else _random.key_data(key)
+    model_axis = 0 if per_worker_params else None
 
     def axes_of(opt_state):
-        return _local_step.TrainState(
-            param_axis, _worker_state.fill_marked(opt_state, 0, None)
-        )
+        opt_axes = _worker_state.fill_marked(opt_state, 0, None)
+        return _local_step.TrainState(model_axis, opt_axes, model_axis, None)
 
     @jax.jit
-    def init(params):
+    def init(params, model_state=()):
         def make(params):
             return _worker_state.map_slices(lambda leaf: leaf[0], tx.init(params))
 
+        _model_state.check_model_state(model_state)
         specs = _state_specs.state_specs(tx, params, axis_name)
+        sizes = {axis_name: num_workers}
+        _trial.try_optimizer(tx, params, axis_name, sizes, per_worker_params)
         made = jax.vmap(
             make,
             in_axes=None,
@@ -83,10 +101,12 @@ def simulate(
         )(params)
 
         def place(leaf):
+            leaf = jnp.asarray(leaf)
             shape = (num_workers, *leaf.shape) if per_worker_params else leaf.shape
             return jnp.broadcast_to(leaf, shape).copy()
 
-        return _local_step.TrainState(jax.tree.map(place, params), made)
+        params, model_state = jax.tree.map(place, (params, model_state))
+        return _local_step.TrainState(params, made, model_state, words)
 
     def worker(state, batch, weight):
         # Inside, a slice has a leading axis of size 1, as on a mesh.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxdist import _collectives, _tree
+from jaxdist import _checks, _collectives, _tree
 
 
 def check_own_params(
@@ -22,7 +22,7 @@ def check_own_params(
         )
     for name, leaf in zip(*_tree.flatten_named(params)[:2], strict=True):
         if not _collectives.is_varying(leaf, axis_name):
-            raise ValueError(
+            raise _checks.LayoutError(
                 f"`params` are the same on all workers of {axis_name!r} (leaf "
                 f"{name!r}), so that {transformation} has nothing to do: give each "
                 "worker parameters of its own, for example "

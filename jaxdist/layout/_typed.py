@@ -1,0 +1,33 @@
+"""Typed: trace what a worker does where types say what differs between workers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
+
+
+def trace_typed(
+    function: Callable[..., Any], sizes: Mapping[str, int], *args: Any
+) -> None:
+    """Trace a function under mapped axes whose types are tracked; run nothing.
+
+    Args:
+      function: Of one worker; what it returns is dropped.
+      sizes: How many workers each axis has. No devices are needed.
+      *args: Its arguments, or their shapes and dtypes, equal on all workers.
+    """
+
+    def worker(*args):
+        function(*args)
+        return ()
+
+    types = (AxisType.Auto,) * len(sizes)
+    mapped = jax.shard_map(
+        worker,
+        mesh=AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=types),
+        in_specs=PartitionSpec(),
+        out_specs=PartitionSpec(),
+        axis_names=set(sizes),
+    )
+    jax.eval_shape(mapped, *args)
