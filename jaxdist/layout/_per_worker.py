@@ -30,7 +30,8 @@ def per_worker(
       :func:`state_specs` shards it over ``axis_name``.
 
     Raises:
-      ValueError: If ``axis_name`` is no name.
+      ValueError: If ``axis_name`` is no name; in ``init``, if ``inner`` holds
+        ``optax.MultiSteps``, whose zeros what follows would take for gradients.
 
     Communication:
       None.
@@ -53,8 +54,9 @@ def per_worker(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        own = _collectives.to_varying(params, axis_name)
-        return _worker_state.attach_axis(inner.init(own), axis_name)
+        own = inner.init(_collectives.to_varying(params, axis_name))
+        _check_every_step(own)
+        return _worker_state.attach_axis(own, axis_name)
 
     def update(updates, state, params=None, **extra_args):
         index = _collectives.axis_index(axis_name)
@@ -67,3 +69,18 @@ def per_worker(
         return updates, _worker_state.attach_axis(own, axis_name)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_every_step(state):
+    """Raise for what lets nothing pass in most steps: others would take it for zero."""
+
+    def is_slow(node):
+        return isinstance(node, optax.MultiStepsState)
+
+    if any(map(is_slow, jax.tree.leaves(state, is_leaf=is_slow))):
+        raise ValueError(
+            "`inner` must not hold optax.MultiSteps: in the steps in which it only "
+            "accumulates, what follows would take its zeros for gradients. Use "
+            "`micro_batches` of a recipe, or average the gradients of several "
+            "micro-batches before tx.update."
+        )

@@ -117,7 +117,8 @@ _INSTEAD = {
     optax.MultiStepsState: (
         "optax.MultiSteps",
         "its accumulated gradients would differ between workers without being sharded."
-        " Average the gradients of several micro-batches before tx.update, or wrap only"
+        " Use `micro_batches` of a recipe, which sends one message for all of them, or"
+        " average the gradients of several micro-batches before tx.update; or wrap only"
         " what follows: optax.chain(jaxdist.aggregate(...), optax.MultiSteps(...)).",
     ),
     optax.ApplyIfFiniteState: (

@@ -105,18 +105,6 @@ def test_multi_steps_of_what_follows(backend):
 
 
 @BACKENDS
-def test_multi_steps_of_what_comes_before(backend):
-    """Momentum over several micro-batches, each worker for itself."""
-    inner = optax.MultiSteps(optax.scale(1.0), 3).gradient_transformation()
-    tx = optax.chain(jd.per_worker(harness.AXIS, inner), jd.aggregate(harness.AXIS))
-    out = run(tx, backend)
-    for name in UPDATES:
-        np.testing.assert_allclose(
-            out[name][0, 2], UPDATES[name].mean(axis=(0, 1)), rtol=1e-5, atol=1e-6
-        )
-
-
-@BACKENDS
 def test_apply_if_finite_of_what_follows_skips_alike(backend):
     """One NaN at one worker: all workers see the same mean, and all skip."""
     updates = {**UPDATES, "a": UPDATES["a"].at[1, 3, 2].set(jnp.nan)}

@@ -70,3 +70,12 @@ def test_momentum_at_the_workers_makes_a_robust_chain():
     with jax.numpy_dtype_promotion("standard"):
         out, _ = harness.run_steps(tx, "shard_map", jnp.zeros((8, 20)), 1 + noise)
     np.testing.assert_allclose(out[0, -1], 1, atol=0.5)
+
+
+def test_zeros_of_steps_that_only_accumulate_are_no_gradients():
+    slow = optax.MultiSteps(optax.scale(1.0), 3).gradient_transformation()
+    tx = jd.per_worker("data", optax.chain(optax.clip(1.0), slow))
+    with pytest.raises(ValueError, match="optax.MultiSteps.*`micro_batches`"):
+        tx.init(jnp.zeros(3))
+    finite = optax.apply_if_finite(optax.trace(0.9), 3)
+    jd.per_worker("data", finite).init(jnp.zeros(3))
