@@ -1,6 +1,13 @@
-"""Keys: what all workers draw together, and what each draws for itself."""
+"""Keys: what all workers draw together, and what each draws for itself.
 
-from typing import NamedTuple
+Transformations whose user gives no key, or the same one to all, must not draw alike:
+two levels of a network would then drop the same coordinates. So every key is folded
+with the name of who draws, and the key of a leaf with the name of the leaf.
+"""
+
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +18,17 @@ class Keys(NamedTuple):
 
     common: jax.Array  # typed key, the same on all workers
     own: jax.Array  # typed key, the sender's own; derived from `common` and its index
+
+
+class Stream(NamedTuple):
+    """The key of a transformation as states hold it: plain numbers travel anywhere."""
+
+    words: jax.Array  # uint32 [2]; equal on all workers
+
+    @property
+    def key(self) -> jax.Array:
+        """The typed key."""
+        return jax.random.wrap_key_data(self.words, impl=_IMPLEMENTATION)
 
 
 _IMPLEMENTATION = "threefry2x32"  # draws under vmap what it draws alone
@@ -35,14 +53,24 @@ def _is_typed(key):
     return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
 
 
-def step_key(key: jax.Array, count: jax.Array) -> jax.Array:
+def named_key(key: jax.Array, name: str) -> jax.Array:
+    """Return the key of one leaf, or of one purpose, among all that share a key."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def stream_of(key: int | jax.Array, origin: str) -> Stream:
+    """Return the stream from which a transformation draws.
+
+    Args:
+      key: The user's seed or key, perhaps the same for several transformations.
+      origin: Which of them, by its kind and what makes it differ from others.
+    """
+    return Stream(jax.random.key_data(named_key(as_key(key), origin)))
+
+
+def step_key(stream: Stream, count: jax.Array) -> jax.Array:
     """Return the common key of this optimizer step."""
-    return jax.random.fold_in(key, count)
-
-
-def leaf_key(step: jax.Array, leaf_index: int) -> jax.Array:
-    """Return the common key of one leaf in this step."""
-    return jax.random.fold_in(step, leaf_index)
+    return jax.random.fold_in(stream.key, count)
 
 
 def own_key(common: jax.Array, worker_index: jax.Array | int) -> jax.Array:
@@ -53,6 +81,17 @@ def own_key(common: jax.Array, worker_index: jax.Array | int) -> jax.Array:
 def keys_of(common: jax.Array, worker_index: jax.Array | int) -> Keys:
     """Return the keys with which this worker encodes."""
     return Keys(common, own_key(common, worker_index))
+
+
+def map_keys(function: Callable[[jax.Array], jax.Array], tree: Any) -> Any:
+    """Apply a function to all keys of a state, typed ones and streams."""
+
+    def change(node):
+        if isinstance(node, Stream):
+            return Stream(jax.random.key_data(function(node.key)))
+        return function(node) if _is_typed(node) else node
+
+    return jax.tree.map(change, tree, is_leaf=lambda node: isinstance(node, Stream))
 
 
 def key_data(key: int | jax.Array) -> jax.Array:

@@ -52,7 +52,9 @@ def aggregate(
         the mean (:func:`jaxdist.compression.ef21`) does the state depend on it: their
         receivers then remember one estimate for each worker instead of one mean.
       metrics: Note for :func:`aggregation_metrics` what a robust rule did with whom.
-      key: Seed or key of everything random; the same on all workers.
+      key: Seed or key of everything random; the same on all workers. Aggregations over
+        different axes draw independently also where they have the same key, and so do
+        leaves of different names.
       model_axis_name: Mapped axis, or tuple of axes, over which the parameters
         themselves are sharded, so that distances and norms are those of the whole
         gradient. Compressors take each shard for a leaf, and draw alike on all shards.
@@ -131,7 +133,7 @@ def aggregate(
         route,
         weighted,
         metrics,
-        _random.as_key(key),
+        _random.stream_of(key, f"aggregate over {axis_name}"),
     )
     _check_stages(rule, bound.stages)
 

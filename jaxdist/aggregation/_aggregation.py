@@ -25,7 +25,7 @@ class AggregateState(NamedTuple):
     """State of :func:`aggregate`."""
 
     count: jax.Array  # int32, shape (); equal on all workers
-    key: jax.Array  # typed key, shape (); equal on all workers
+    key: _random.Stream  # equal on all workers
     uplink: _worker_state.PerWorkerState  # tree of compressor states; varies
     downlink: _worker_state.PerWorkerState  # the same for the way back; varies
     estimates: _receiver_memory.EstimateState
@@ -44,7 +44,7 @@ class Aggregation:
     route: str
     weighted: bool
     metrics: bool
-    key: jax.Array
+    key: _random.Stream
 
     def plan_leaves(
         self, compressor: Any, downlink: Any, names: list[str], leaves: list[Any]
@@ -146,11 +146,13 @@ class _Step(NamedTuple):
             plans, rule, state.rule, reference, workers
         )
         step_key = _random.step_key(state.key, state.count)
-        keys = [_random.leaf_key(step_key, stage) for stage in range(3)]
-        extent = _merge.Extent(workers, self.bound.model_axis_name, keys[1])
+        uplink_key, rule_key, downlink_key = (
+            _random.named_key(step_key, way) for way in ("uplink", "rule", "downlink")
+        )
+        extent = _merge.Extent(workers, self.bound.model_axis_name, rule_key)
         with jax.named_scope("jaxdist.encode"):
             outgoing, encoded = _transport.encode_leaves(
-                plans, leaves, uplink, keys[0], workers
+                plans, leaves, uplink, uplink_key, workers
             )
         with jax.named_scope("jaxdist.travel"):
             arrived, encoded = _transport.exchange(outgoing, leaves, encoded, workers)
@@ -163,7 +165,7 @@ class _Step(NamedTuple):
         )
         with jax.named_scope("jaxdist.send_back"):
             leaves, downlink, of_downlink = _send_back.join_parts(
-                merged.leaves, plans, downlink, of_downlink, keys[2], workers
+                merged.leaves, plans, downlink, of_downlink, downlink_key, workers
             )
         uplink = self._states_of_absent(uplink, encoded, outgoing)
         axis_name = self.bound.axis_name
@@ -203,10 +205,8 @@ class _Step(NamedTuple):
         here = self.workers.is_present
 
         def state_of(item, old, new):
-            compressor = item.plan.compressor
-            is_random = compressor.contract.stochastic
-            keys = _workers.keys_of_sender(item.key, self.workers.index, is_random)
-            kept = _per_leaf.state_while_absent(compressor, old, new, keys)
+            keys = item.keys_of(self.workers.index)
+            kept = _per_leaf.state_while_absent(item.plan.compressor, old, new, keys)
             return _receiver_memory.keep_while_absent(new, kept, here)
 
         return list(map(state_of, outgoing, before, after))

@@ -62,12 +62,9 @@ def begin_talks(
             alike.setdefault(kind if leaves[i].size <= _SMALL else i, []).append(i)
     if not alike:
         return []
-    me = workers.index
 
     def rows_of(i):
-        is_random = outgoing[i].plan.compressor.contract.stochastic
-        keys = _workers.keys_of_sender(outgoing[i].key, me, is_random)
-        return leaves[i], states[i], keys
+        return leaves[i], states[i], outgoing[i].keys_of(workers.index)
 
     return [
         Talk(

@@ -21,6 +21,10 @@ class Outgoing(NamedTuple):
     payload: Any  # [blocks, ...]; None where a dialogue finds the mean
     key: jax.Array  # that all workers share for this leaf
 
+    def keys_of(self, worker_index: jax.Array | int) -> _random.Keys:
+        """Return a sender's keys."""
+        return _keys_of_sender(self, worker_index)
+
 
 class Arrived(NamedTuple):
     """One leaf that has travelled."""
@@ -32,8 +36,16 @@ class Arrived(NamedTuple):
 
     def keys_of(self, worker_index: jax.Array | int) -> _random.Keys:
         """Return a sender's keys."""
-        is_random = self.plan.compressor.contract.stochastic
-        return _workers.keys_of_sender(self.key, worker_index, is_random)
+        return _keys_of_sender(self, worker_index)
+
+
+def _keys_of_sender(
+    item: Outgoing | Arrived, worker_index: jax.Array | int
+) -> _random.Keys:
+    """Return a sender's keys; none is derived for compressors that do not draw."""
+    if not item.plan.compressor.contract.stochastic:
+        return _random.Keys(item.key, item.key)
+    return _random.keys_of(item.key, worker_index)
 
 
 class Message(NamedTuple):
@@ -64,13 +76,11 @@ def encode_leaves(
     workers: _workers.Workers,
 ) -> tuple[list[Outgoing], list[Any]]:
     """Compress this worker's leaves; return what is to travel and the new states."""
-    me = workers.index
     outgoing, new_states = [], []
-    for i, (plan, leaf, state) in enumerate(zip(plans, leaves, states, strict=True)):
-        item = Outgoing(plan, None, _random.leaf_key(key, i))
+    for plan, leaf, state in zip(plans, leaves, states, strict=True):
+        item = Outgoing(plan, None, _random.named_key(key, plan.name))
         if plan.dialogue is None:
-            is_random = plan.compressor.contract.stochastic
-            keys = _workers.keys_of_sender(item.key, me, is_random)
+            keys = item.keys_of(workers.index)
             payload, state = plan.compressor.encode(leaf, state, keys, plan.blocks)
             item = item._replace(payload=workers.silence_absent(payload))
         outgoing.append(item)

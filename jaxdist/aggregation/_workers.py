@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _collectives, _random, _tree
+from jaxdist import _collectives, _tree
 from jaxdist.rules import _rule
 from jaxdist.workers import _weight
 
@@ -67,12 +67,3 @@ def workers_of(
     _weight.check_levels(weight, updates, axis_name)
     own = _weight.own_weight(weight, axis_name)
     return Workers(axis_name, _weight.gather_weights(own, axis_name))
-
-
-def keys_of_sender(
-    key: jax.Array, worker_index: jax.Array | int, is_random: bool
-) -> _random.Keys:
-    """Return a sender's keys; none is derived for compressors that do not draw."""
-    if not is_random:
-        return _random.Keys(key, key)
-    return _random.keys_of(key, worker_index)

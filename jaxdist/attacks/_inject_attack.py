@@ -14,7 +14,7 @@ class InjectAttackState(NamedTuple):
     """State of :func:`inject_attack`."""
 
     count: jax.Array  # int32, shape (); equal on all workers
-    key: jax.Array  # typed key, shape (); equal on all workers
+    key: _random.Stream  # equal on all workers
     attack_state: Any  # what the attackers remember, or (); equal on all workers
 
 
@@ -64,10 +64,11 @@ def inject_attack(
     _checks.axis_name(axis_name)
     _checks.instance("attack", attack, _attack.Attack, "jaxdist.attacks.sign_flip()")
     num_byzantine = _checks.integer("num_byzantine", num_byzantine, 0)
-    key = _random.as_key(key)
+    origin = f"inject_attack by {num_byzantine} over {axis_name}"
+    stream = _random.stream_of(key, origin)
 
     def init(params):
-        return InjectAttackState(jnp.zeros((), jnp.int32), key, attack.init(params))
+        return InjectAttackState(jnp.zeros((), jnp.int32), stream, attack.init(params))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args

@@ -14,7 +14,7 @@ class CompressState(NamedTuple):
     """State of :func:`compress`."""
 
     count: jax.Array  # int32, shape ()
-    key: jax.Array  # typed key, shape ()
+    key: _random.Stream
     compressor_state: Any  # tree of the leaves' compressor states
     estimates: Any  # tree of [...], what incremental compressors sent; () for others
 
@@ -33,7 +33,8 @@ def compress(
     Args:
       compressor: A compressor for every leaf, or a policy from
         :func:`jaxdist.compression.by_leaf` or :func:`jaxdist.compression.by_step`.
-      key: Seed or key of the stochastic compressors.
+      key: Seed or key of the stochastic compressors. Two in one chain draw alike unless
+        they have different keys; :func:`aggregate` draws otherwise in any case.
 
     Returns:
       A transformation that keeps structure, shapes and dtypes.
@@ -54,7 +55,7 @@ def compress(
       [-0.4  0.  -0.2  0. ]
     """
     _per_leaf.check_compressor("compressor", compressor, policies=True, steps=True)
-    key = _random.as_key(key)
+    stream = _random.stream_of(key, "compress")
     stages = _stages.split_stages(compressor)
 
     def init(params):
@@ -74,7 +75,7 @@ def compress(
 
         return CompressState(
             jnp.zeros((), jnp.int32),
-            key,
+            stream,
             _per_leaf.init_states(compressor, params),
             jax.tree.map_with_path(init_estimate, params),
         )
@@ -107,7 +108,7 @@ def _compress_once(compressor, updates, state):
     estimates = _per_leaf.find_arrays(names, likes, state.estimates)
     seen = []
     for i, (chosen, leaf) in enumerate(zip(compressors, leaves, strict=True)):
-        keys = _random.keys_of(_random.leaf_key(step, i), 0)
+        keys = _random.keys_of(_random.named_key(step, names[i]), 0)
         payload, states[i] = chosen.encode(leaf, states[i], keys, 1)
         if chosen.incremental:
             change = chosen.decode(payload, likes[i], keys)

@@ -7,7 +7,7 @@ becomes independent between workers without a change of optax.
 import jax
 import optax
 
-from jaxdist import _checks, _collectives, _random, _tree
+from jaxdist import _checks, _collectives, _random
 from jaxdist.workers import _worker_state
 
 
@@ -52,6 +52,7 @@ def per_worker(
     """
     _checks.axis_name(axis_name)
     inner = optax.with_extra_args_support(inner)
+    origin = f"per_worker over {axis_name}"
 
     def init(params):
         own = inner.init(_collectives.to_varying(params, axis_name))
@@ -61,10 +62,10 @@ def per_worker(
     def update(updates, state, params=None, **extra_args):
         index = _collectives.axis_index(axis_name)
 
-        def fold(leaf):
-            return _random.own_key(leaf, index) if _tree.is_key(leaf) else leaf
+        def fold(key):
+            return _random.own_key(_random.named_key(key, origin), index)
 
-        own = jax.tree.map(fold, _worker_state.detach_axis(state))
+        own = _random.map_keys(fold, _worker_state.detach_axis(state))
         updates, own = inner.update(updates, own, params, **extra_args)
         return updates, _worker_state.attach_axis(own, axis_name)
 

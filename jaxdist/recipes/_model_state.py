@@ -16,7 +16,7 @@ from jaxdist.workers import _weight
 def check_model_state(model_state: Any) -> None:
     """Raise for keys, of which all workers would draw the same."""
     for name, leaf in zip(*_tree.flatten_named(model_state)[:2], strict=True):
-        if _tree.is_key(jnp.asarray(leaf)):
+        if isinstance(leaf, jax.Array) and _tree.is_key(leaf):
             raise ValueError(
                 f"`model_state` must not hold a key (leaf {name!r}): all workers would "
                 "draw the same from it. Give the recipe a `key`; `loss_fn` then gets "

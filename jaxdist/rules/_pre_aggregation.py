@@ -70,7 +70,7 @@ def mix_before(
     """
 
     def mix(geometry, key, memory):
-        keys = [_random.leaf_key(key, turn) for turn in range(2)]
+        keys = [_random.named_key(key, turn) for turn in ("before", "then")]
         if then.mix is None:
             first = premix(geometry, keys[0])
             if then.linear:

@@ -15,7 +15,7 @@ class DelayUpdatesState(NamedTuple):
     """State of :func:`delay_updates`."""
 
     count: jax.Array  # int32, shape ()
-    key: jax.Array  # typed key, shape ()
+    key: _random.Stream | tuple[()]  # () where the delay is not drawn
     history: Any  # like the updates with a last axis of the longest delay, in steps
 
 
@@ -73,7 +73,7 @@ def delay_updates(
     _checks.one_of("warm_up", warm_up, ("zeros", "oldest"))
     longest = len(probabilities) - 1
     is_fixed = probabilities[longest] == 1
-    key = _random.as_key(key)
+    stream = () if is_fixed else _random.stream_of(key, "delay_updates")
     if longest == 0:
         return optax.with_extra_args_support(optax.identity())
 
@@ -81,7 +81,7 @@ def delay_updates(
         history = jax.tree.map(
             lambda leaf: jnp.zeros_like(leaf, shape=(*leaf.shape, longest)), params
         )
-        return DelayUpdatesState(jnp.zeros((), jnp.int32), key, history)
+        return DelayUpdatesState(jnp.zeros((), jnp.int32), stream, history)
 
     def draw(state):
         if is_fixed:

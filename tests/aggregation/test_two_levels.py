@@ -187,3 +187,24 @@ def test_parameters_sharded_by_xla_need_no_more():
         state, _ = step(state, problem.BATCH)
         simulated, _ = simulated_step(simulated, problem.BATCH)
     harness.assert_trees_close(state.params, simulated.params, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "compressor",
+    [
+        jd.compression.random_k(0.25),
+        jd.compression.random_k(0.25, shared=False),
+        jd.compression.terngrad(8),
+    ],
+    ids=str,
+)
+def test_levels_of_one_key_draw_independently(compressor):
+    """Else a coordinate that survives one level would always survive the other."""
+    steps, wanted = 2000, np.linspace(-1, 1, 8, dtype=np.float32)
+    tx = optax.chain(
+        jd.aggregate("ici", compressor=compressor),
+        jd.aggregate("dcn", compressor=compressor),
+    )
+    updates = {"w": jnp.broadcast_to(wanted, (PODS * DEVICES, steps, 8))}
+    mean = jax.jit(lambda u: nested(tx, u)["w"][0, 0].mean(axis=0))(updates)
+    assert np.linalg.norm(mean - wanted) < 0.15 * np.linalg.norm(wanted)

@@ -42,11 +42,3 @@ def test_payloads_of_the_absent_are_zeros():
     numbers, flags = jax.vmap(worker, axis_name=harness.AXIS)(WEIGHT, values)
     np.testing.assert_array_equal(numbers, np.where(WEIGHT > 0, 2.0, 0.0))
     np.testing.assert_array_equal(flags, WEIGHT > 0)
-
-
-def test_keys_are_derived_only_for_those_who_draw():
-    key = jax.random.key(3)
-    same = _workers.keys_of_sender(key, 2, is_random=False)
-    assert same.own is key and same.common is key
-    drawn = _workers.keys_of_sender(key, 2, is_random=True)
-    assert not np.array_equal(*map(jax.random.key_data, (drawn.own, drawn.common)))

@@ -45,7 +45,8 @@ def test_only_the_last_workers_attack(attack, num_byzantine):
 def test_stacked_and_mapped_are_the_same(attack):
     updates = first_updates()
     mapped = injected(attack, 2, updates, key=5)
-    first_step = jax.random.fold_in(jax.random.key(5), 0)
+    tx = jd.inject_attack(harness.AXIS, attack, 2, key=5)
+    first_step = jax.random.fold_in(tx.init(updates).key.key, 0)
     compiled = jax.jit(attack, static_argnums=1)
     harness.assert_trees_close(compiled(updates, 2, first_step), mapped)
     for name, leaf in updates.items():

@@ -2,8 +2,11 @@
 
 import chex
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
+from flax import serialization
 from jax.sharding import AxisType, PartitionSpec
 
 import jaxdist as jd
@@ -56,3 +59,15 @@ def test_tree_map_params_understands_the_state(row):
         row.tx.init, in_axes=None, axis_size=harness.NUM_WORKERS, axis_name=harness.AXIS
     )(params)
     optax.tree_map_params(row.tx, lambda leaf: leaf, state)
+    _travels_as_plain_numbers(state)
+
+
+def _travels_as_plain_numbers(state):
+    """What serializes, casts and sums states must not meet a typed key."""
+    numbers = jax.tree.map(np.asarray, state)
+    sent = serialization.to_bytes(state)
+    restored = serialization.from_bytes(jax.tree.map(np.zeros_like, numbers), sent)
+    chex.assert_trees_all_equal(restored, numbers)
+    with jax.numpy_dtype_promotion("standard"):
+        optax.tree.norm(state)
+        optax.tree.cast(state, jnp.float32)
