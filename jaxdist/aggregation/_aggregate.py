@@ -119,12 +119,39 @@ def aggregate(
       >>> print(workers(jnp.zeros(1), gradients))
       [-0.25]
     """
+    _checks.one_of("scope", scope, _leaf_by_leaf.SCOPES)
+    bound = bind_aggregation(
+        axis_name,
+        rule,
+        compressor,
+        route,
+        downlink,
+        weighted,
+        metrics,
+        key,
+        model_axis_name,
+    )
+    tx = transformation_of(bound)
+    return _leaf_by_leaf.apply_to_each_leaf(tx) if scope == "leaf" else tx
+
+
+def bind_aggregation(
+    axis_name: _collectives.AxisName,
+    rule: _rule.AggregationRule | None,
+    compressor: _compressor.AnyCompressor | None,
+    route: str,
+    downlink: _compressor.AnyCompressor | None = None,
+    weighted: bool = False,
+    metrics: bool = False,
+    key: int | jax.Array = 0,
+    model_axis_name: _collectives.AxisName | None = None,
+) -> _aggregation.Aggregation:
+    """Check the arguments of :func:`aggregate`, and bind them once."""
     rule = _mean.mean() if rule is None else rule
     compressor = _per_leaf.DENSE if compressor is None else compressor
     _check_arguments(axis_name, rule, compressor, route, downlink, metrics)
     if model_axis_name is not None:
         _checks.axis_name(model_axis_name, "model_axis_name")
-    _checks.one_of("scope", scope, _leaf_by_leaf.SCOPES)
     bound = _aggregation.Aggregation(
         axis_name,
         model_axis_name,
@@ -136,6 +163,13 @@ def aggregate(
         _random.stream_of(key, f"aggregate over {axis_name}"),
     )
     _check_stages(rule, bound.stages)
+    return bound
+
+
+def transformation_of(
+    bound: _aggregation.Aggregation,
+) -> optax.GradientTransformationExtraArgs:
+    """Return the transformation that takes the steps of an aggregation."""
 
     def init(params):
         return _aggregation.init_state(bound, params)
@@ -143,11 +177,10 @@ def aggregate(
     def update(
         updates, state, params=None, *, reference=None, weight=None, **extra_args
     ):
-        del params, extra_args
-        return _aggregation.take_step(bound, updates, state, reference, weight)
+        about = _aggregation.About(params, extra_args)
+        return _aggregation.take_step(bound, updates, state, reference, weight, about)
 
-    tx = optax.GradientTransformationExtraArgs(init, update)
-    return _leaf_by_leaf.apply_to_each_leaf(tx) if scope == "leaf" else tx
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _check_arguments(axis_name, rule, compressor, route, downlink, metrics):

@@ -1,6 +1,8 @@
 """An aggregation, bound once: what it starts with, and one step of it."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +12,7 @@ from jaxdist import _checks, _collectives, _random, _traffic, _tree
 from jaxdist.aggregation import (
     _leaf_plan,
     _merge,
+    _part_optimizer,
     _receiver_memory,
     _rule_state,
     _send_back,
@@ -21,13 +24,22 @@ from jaxdist.rules import _rule
 from jaxdist.workers import _weight, _worker_state
 
 
+class About(NamedTuple):
+    """What a step is told that only an optimizer within it asks for."""
+
+    params: Any
+    extra: dict[str, Any]  # further arguments of tx.update
+
+
 class AggregateState(NamedTuple):
     """State of :func:`aggregate`."""
 
     count: jax.Array  # int32, shape (); equal on all workers
     key: _random.Stream  # equal on all workers
     uplink: _worker_state.PerWorkerState  # tree of compressor states; varies
-    downlink: _worker_state.PerWorkerState  # the same for the way back; varies
+    downlink: (
+        _worker_state.PerWorkerState
+    )  # of the way back, or of an optimizer; varies
     estimates: _receiver_memory.EstimateState
     rule: _rule_state.RuleState
 
@@ -45,6 +57,7 @@ class Aggregation:
     weighted: bool
     metrics: bool
     key: _random.Stream
+    optimizer: _part_optimizer.PartOptimizer | None = None  # that steps with parts
 
     def plan_leaves(
         self, compressor: Any, downlink: Any, names: list[str], leaves: list[Any]
@@ -70,7 +83,14 @@ def init_state(bound: Aggregation, params: Any) -> AggregateState:
     """Return the state before the first step."""
 
     def init_stage(compressor, downlink, params):
+        whole = jax.tree.structure(params)
         params, _, policy_of = _joint.join_leaves(compressor, params)
+        if bound.optimizer is not None and jax.tree.structure(params) != whole:
+            raise ValueError(
+                "`compressor` must leave each leaf alone in shard_optimizer, whose "
+                "`inner` sees the leaves by their names; by_leaf(..., joint=True) "
+                "joins several."
+            )
         compressor, downlink = policy_of(compressor), policy_of(downlink)
 
         def plan_leaves(names, leaves):
@@ -78,12 +98,11 @@ def init_state(bound: Aggregation, params: Any) -> AggregateState:
 
         axis_name = bound.axis_name
         uplink = _per_leaf.init_states(compressor, params)
-        downlink_state = _init_downlink(downlink, params, axis_name)
         return AggregateState(
             jnp.zeros((), jnp.int32),
             bound.key,
             _attach_like(uplink, params, axis_name),
-            _attach_like(downlink_state, params, axis_name),
+            _init_way_back(bound, downlink, params),
             _init_estimates(plan_leaves, [compressor, downlink], params, axis_name),
             _rule_state.init_rule_state(
                 plan_leaves, bound.rule, bound.metrics, params, axis_name
@@ -99,6 +118,7 @@ def take_step(
     state: AggregateState,
     reference: Any,
     weight: _weight.Weight | None,
+    about: About,
 ) -> tuple[Any, AggregateState]:
     """Return one gradient of W, and the state after it."""
     reference = _rule_state.checked_reference(bound.rule, reference, updates)
@@ -111,7 +131,7 @@ def take_step(
         source = (bound, *(plan.name for plan in plans))
         with _traffic.sender(source, f"aggregate({bound.axis_name!r})"):
             workers = _workers.workers_of(bound.axis_name, weight, updates)
-            step = _Step(bound, plans, workers, joined.tree)
+            step = _Step(bound, plans, workers, joined.tree, about)
             updates, after = step.run(state, reference)
         return joined.unbundle(updates), after
 
@@ -135,6 +155,7 @@ class _Step(NamedTuple):
     plans: list[_leaf_plan.LeafPlan]
     workers: _workers.Workers
     updates: Any
+    about: About
 
     def run(self, state, reference):
         """Return the merged updates and the state after the step."""
@@ -163,9 +184,12 @@ class _Step(NamedTuple):
         rule_state = _rule_state.next_rule_state(
             plans, rule, self.bound.metrics, merged, treedef, extent
         )
+        leaves, of_optimizer = self._step_with_parts(
+            merged.leaves, treedef, state.downlink
+        )
         with jax.named_scope("jaxdist.send_back"):
             leaves, downlink, of_downlink = _send_back.join_parts(
-                merged.leaves, plans, downlink, of_downlink, downlink_key, workers
+                leaves, plans, downlink, of_downlink, downlink_key, workers
             )
         uplink = self._states_of_absent(uplink, encoded, outgoing)
         axis_name = self.bound.axis_name
@@ -173,7 +197,8 @@ class _Step(NamedTuple):
             _tree.next_count(state.count),
             state.key,
             _attach_like(treedef.unflatten(uplink), self.updates, axis_name),
-            _attach_like(treedef.unflatten(downlink), self.updates, axis_name),
+            of_optimizer
+            or _attach_like(treedef.unflatten(downlink), self.updates, axis_name),
             _receiver_memory.store_estimates(
                 plans, merged.estimates, of_downlink, treedef, axis_name
             ),
@@ -190,6 +215,8 @@ class _Step(NamedTuple):
             jax.tree.leaves(self.updates),
             _worker_state.detach_axis(state.uplink),
         )
+        if self.bound.optimizer is not None:
+            return uplink, [() for _ in names]
         downlink = _per_leaf.find_states(
             [plan.downlink for plan in self.plans],
             names,
@@ -197,6 +224,22 @@ class _Step(NamedTuple):
             _worker_state.detach_axis(state.downlink),
         )
         return uplink, downlink
+
+    def _step_with_parts(self, merged, treedef, state):
+        """Let the optimizer, where there is one, take its step for my parts."""
+        if self.bound.optimizer is None:
+            return merged, None
+        parts = [
+            part.reshape(_part_optimizer.part_shape(plan.like.shape, part.size)).astype(
+                plan.like.dtype
+            )
+            for part, plan in zip(merged, self.plans, strict=True)
+        ]
+        with jax.named_scope("jaxdist.optimize"):
+            updates, after = self.bound.optimizer.step(
+                treedef.unflatten(parts), state, self.bound.axis_name, *self.about
+            )
+        return [leaf.reshape(-1) for leaf in jax.tree.leaves(updates)], after
 
     def _states_of_absent(self, before, after, outgoing):
         """Return what compressors remember: who is absent has sent nothing."""
@@ -244,6 +287,16 @@ def _attach_like(states, leaves, axis_name):
     return _worker_state.attach_axis(jax.tree.map(vary, leaves, states), axis_name)
 
 
+def _init_way_back(bound, downlink, params):
+    """Return the state of what sends back: of an optimizer, or of compressors."""
+    axis_name = bound.axis_name
+    if bound.optimizer is None:
+        states = _init_downlink(downlink, params, axis_name)
+        return _attach_like(states, params, axis_name)
+    with _saying_how_many("shard_optimizer"):
+        return bound.optimizer.init(params, axis_name)
+
+
 def _init_downlink(downlink, params, axis_name):
     """Return the states of the downlink's compressors, for this worker's parts."""
     if downlink is None:
@@ -261,14 +314,20 @@ def _init_downlink(downlink, params, axis_name):
 
 def _part_for_downlink(downlink, leaf, axis_name):
     """Return my part, or say how to make a state whose shape depends on W."""
-    try:
+    with _saying_how_many(f"`downlink` {downlink.name}"):
         return _collectives.own_part(leaf, axis_name)
+
+
+@contextlib.contextmanager
+def _saying_how_many(what: str) -> Iterator[None]:
+    """Say how to make a state where an axis is missing."""
+    try:
+        yield
     except NameError as error:
         raise NameError(
-            f"{error} `downlink` {downlink.name} keeps a state for each worker's part "
-            "of a leaf, so the number of workers must be known: make the state with "
-            "jaxdist.init(tx, params, mesh, axis_name), or call tx.init inside "
-            "shard_map, pmap or vmap."
+            f"{error} {what} keeps a state for each worker's part of a leaf, so the "
+            "number of workers must be known: make the state with jaxdist.init(tx, "
+            "params, mesh, axis_name), or call tx.init inside shard_map, pmap or vmap."
         ) from None
 
 

@@ -1,12 +1,13 @@
 """Resize residuals: go on with another number of workers, and lose nothing."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _tree
-from jaxdist.aggregation import _aggregation, _receiver_memory
+from jaxdist.aggregation import _aggregation, _part_optimizer, _receiver_memory
 from jaxdist.compression import _stored_residual
 from jaxdist.workers import _worker_state
 
@@ -57,10 +58,11 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
     new = _checks.integer("new", new, 1)
     names, leaves, _ = _tree.flatten_named(params)
     sizes = {name: leaf.size for name, leaf in zip(names, leaves, strict=True)}
+    shapes = {name: leaf.shape for name, leaf in zip(names, leaves, strict=True)}
 
     def resize(node):
         if isinstance(node, _aggregation.AggregateState):
-            return _resize_aggregate(node, old, new, sizes)
+            return _resize_aggregate(node, old, new, sizes, shapes)
         if _worker_state.is_per_worker(node):
             return _average_workers(node, old, new)
         return node
@@ -72,7 +74,7 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
     return jax.tree.map(resize, state, is_leaf=is_leaf)
 
 
-def _resize_aggregate(state, old, new, sizes):
+def _resize_aggregate(state, old, new, sizes, shapes):
     """Average what senders remember; cut again what belongs to parts of leaves."""
     whole, part, downlink = state.estimates
 
@@ -92,7 +94,7 @@ def _resize_aggregate(state, old, new, sizes):
 
     return state._replace(
         uplink=_average_workers(state.uplink, old, new),
-        downlink=_resize_parts(state.downlink, old, new, sizes),
+        downlink=_resize_way_back(state.downlink, old, new, sizes, shapes),
         estimates=_receiver_memory.EstimateState(
             _map_named(average_senders, whole),
             _worker_state.PerWorkerState(_map_named(recut_senders, part.inner_state)),
@@ -115,6 +117,31 @@ def _average_workers(state, old, new):
     return _worker_state.PerWorkerState(
         jax.tree.map(rows, state.inner_state, is_leaf=_is_int8)
     )
+
+
+def _resize_way_back(state, old, new, sizes, shapes):
+    """Cut again what belongs to parts of leaves: of an optimizer, or of compressors."""
+    if isinstance(state.inner_state, _part_optimizer.PartsState):
+        return _resize_optimizer(state, old, new, shapes)
+    return _resize_parts(state, old, new, sizes)
+
+
+def _resize_optimizer(state, old, new, shapes):
+    """Cut again an optimizer's state, in which the leaves' names come last."""
+
+    def rows(name, node):
+        for leaf, shape in shapes.items():
+            size = math.prod(shape)
+            part = _part_optimizer.part_shape(shape, _tree.block_size(size, old))
+            belongs = not leaf or f"/{name}".endswith(f"/{leaf}")
+            if belongs and node.shape == (old, *part):
+                parts = _recut_parts(node.reshape(old, -1), size, new)
+                return parts.reshape(
+                    new, *_part_optimizer.part_shape(shape, parts.shape[1])
+                )
+        return _mean_rows(node, old, new)
+
+    return _worker_state.PerWorkerState(_map_named(rows, state.inner_state))
 
 
 def _resize_parts(state, old, new, sizes):

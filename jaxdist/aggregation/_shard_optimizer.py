@@ -1,28 +1,19 @@
 """Shard optimizer: each worker keeps the optimizer's state for its part only.
 
-A sharded optimizer is a way back. On the route scatter a compressor of the way back
-sees this worker's part of the result, has a state of its own for it, and decides what
-is gathered: the optimizer takes its place. Specs, checkpoints, reports and resizing
-then hold without code of their own.
+On the route scatter each worker holds its part of the result before it is gathered. The
+optimizer takes its step there, and what is gathered are the updates. Specs, checkpoints
+and reports are those of an aggregation.
 """
 
-from typing import Any, NamedTuple
+import dataclasses
 
 import jax
 import optax
 
 from jaxdist import _checks, _collectives
-from jaxdist.aggregation import _aggregate
-from jaxdist.compression import _compressor, _per_leaf
+from jaxdist.aggregation import _aggregate, _part_optimizer
+from jaxdist.compression import _compressor
 from jaxdist.rules import _rule
-from jaxdist.workers import _worker_state
-
-
-class Part(NamedTuple):
-    """What a worker keeps for its part of a leaf."""
-
-    param: Any  # [d/W], while a step is taken; () between steps
-    inner_state: Any  # state of the wrapped optimizer for this part
 
 
 def shard_optimizer(
@@ -31,6 +22,7 @@ def shard_optimizer(
     rule: _rule.AggregationRule | None = None,
     compressor: _compressor.AnyCompressor | None = None,
     *,
+    max_norm: float | None = None,
     key: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Aggregate, and let each worker take the optimizer's step for its own part.
@@ -44,11 +36,13 @@ def shard_optimizer(
 
     Args:
       axis_name: Mapped axis of the workers, or a tuple of axes.
-      inner: An optimizer that treats every coordinate alike: ``optax.adamw``, ``sgd``,
-        ``lion``. It sees parts of leaves, flat and one at a time, so what needs a norm
-        or a shape of a whole leaf (clipping, LAMB, Muon) belongs before or after.
+      inner: An optimizer that treats every coordinate alike, with masks and labels of
+        any kind: ``optax.adamw``, ``sgd``, ``lion``, ``partition`` of them. What needs
+        a norm or a shape of a whole leaf (LAMB, Muon, noise) is refused.
       rule: As in :func:`aggregate`.
       compressor: As in :func:`aggregate`; one that can be split.
+      max_norm: The aggregated gradient is scaled to at most this global norm before
+        ``inner`` sees it, as ``optax.clip_by_global_norm`` would; None leaves it.
       key: As in :func:`aggregate`.
 
     Returns:
@@ -59,15 +53,19 @@ def shard_optimizer(
 
     Raises:
       TypeError: If ``inner`` is no optimizer, or as :func:`aggregate` raises.
-      ValueError: As :func:`aggregate` raises; in ``update``, if ``params`` is missing.
+      ValueError: As :func:`aggregate` raises; if ``max_norm`` is not above 0; in
+        ``init``, if ``inner`` mixes the elements of a leaf or looks at its shape; in
+        ``update``, if ``params`` is missing.
       NameError: If ``init`` is called where the number of workers is not known: use
         :func:`init`, or a recipe.
 
     Shapes:
-      inner: ``[d/W]`` for a leaf of d elements, padded with zeros.
+      inner: Sees ``[1, ..., 1, d/W]`` for a leaf of d elements, padded with zeros, of
+        the rank of the leaf.
 
     Communication:
-      With b bytes of payload and c of updates (W-1)/W · (b + c).
+      With b bytes of payload and c of updates (W-1)/W · (b + c); with ``max_norm``
+      2(W-1)/W · 4 bytes more.
 
     Example:
       >>> tx = jaxdist.shard_optimizer("data", optax.sgd(0.5))
@@ -83,12 +81,12 @@ def shard_optimizer(
       Updates are gathered instead of parameters.
     """
     _checks.instance("inner", inner, optax.GradientTransformation, "optax.adam(1e-3)")
-    aggregate = _aggregate.aggregate(
-        axis_name, rule, compressor, "scatter", downlink=_step_of(inner), key=key
-    )
-
-    def init(params):
-        return _map_parts(_without_param, aggregate.init(params), params)
+    if max_norm is not None:
+        _checks.real("max_norm", max_norm, 0.0, above=True)
+    inner = optax.with_extra_args_support(inner)
+    bound = _aggregate.bind_aggregation(axis_name, rule, compressor, "scatter", key=key)
+    optimizer = _part_optimizer.PartOptimizer(inner, max_norm)
+    tx = _aggregate.transformation_of(dataclasses.replace(bound, optimizer=optimizer))
 
     def update(updates, state, params=None, **extra_args):
         if params is None:
@@ -96,44 +94,6 @@ def shard_optimizer(
                 "shard_optimizer needs `params`: call "
                 "tx.update(updates, state, params)."
             )
+        return tx.update(updates, state, params, **extra_args)
 
-        def with_param(part, param):
-            own = _collectives.own_part(param, axis_name)
-            return part._replace(param=own[None])
-
-        state = _map_parts(with_param, state, params)
-        updates, state = aggregate.update(updates, state, params, **extra_args)
-        return updates, _map_parts(_without_param, state, params)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _step_of(inner: optax.GradientTransformation) -> _compressor.Compressor:
-    """Return what travels back instead of a part of the gradient: the step it makes."""
-
-    def init(leaf):
-        return Part(leaf, inner.init(leaf))
-
-    def encode(leaf, state, keys, blocks):
-        updates, inner_state = inner.update(leaf, state.inner_state, state.param)
-        payload, _ = _per_leaf.DENSE.encode(updates, (), keys, blocks)
-        return payload, Part(state.param, inner_state)
-
-    return _compressor.Compressor(
-        init, encode, _per_leaf.DENSE.decode, _compressor.Contract(), "optimizer"
-    )
-
-
-def _without_param(part, param):
-    del param
-    return part._replace(param=())
-
-
-def _map_parts(function, state, params):
-    """Apply a function to the parts of all leaves that have elements."""
-
-    def change(param, part):
-        return function(part, param) if isinstance(part, Part) else part
-
-    parts = jax.tree.map(change, params, state.downlink.inner_state)
-    return state._replace(downlink=_worker_state.PerWorkerState(parts))
+    return optax.GradientTransformationExtraArgs(tx.init, update)

@@ -107,12 +107,13 @@ def _check_kept(own, before):
     """Raise when a step changes what the state is made of."""
 
     def outline(tree):
-        return jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x).name), tree)
+        return jax.tree.flatten_with_path(
+            jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree
+            )
+        )
 
-    is_shape = dict(is_leaf=lambda node: isinstance(node, tuple))
-    old, new = (
-        jax.tree.flatten_with_path(outline(t), **is_shape) for t in (before, own)
-    )
+    old, new = outline(before), outline(own)
     if old != new:
         differ = [
             _tree.path_name(path)

@@ -47,7 +47,9 @@ def test_init_sees_the_own_part_of_the_parameters():
     def remember(params):
         return jax.tree.map(jnp.copy, params)
 
-    inner = optax.GradientTransformation(remember, lambda u, s, p: (s - p, s))
+    inner = optax.GradientTransformation(
+        remember, lambda u, s, p: (jax.tree.map(jnp.subtract, s, p), s)
+    )
     tx = jd.shard_optimizer(harness.AXIS, inner)
     params = jax.tree.map(
         lambda leaf: jnp.broadcast_to(
@@ -64,9 +66,7 @@ def test_init_sees_the_own_part_of_the_parameters():
 def state_nbytes(state):
     """Return the bytes that the first device holds."""
     return sum(
-        leaf.addressable_shards[0].data.nbytes
-        for leaf in jax.tree.leaves(state)
-        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state)
     )
 
 
@@ -84,9 +84,9 @@ def test_each_worker_holds_its_part_of_the_moments():
     whole = train(replicated(optax.adam(0.01)), mesh)
     harness.assert_trees_close(sharded.params, whole.params)
     moments = 2 * 4 * sum(leaf.size for leaf in jax.tree.leaves(problem.PARAMS))
-    counts = 3 * 4  # of aggregate: steps, workers not finite, workers absent
+    counts = 3 * 4 + 8  # of aggregate: steps, not finite, absent, and a key
     assert state_nbytes(whole.opt_state) == moments + counts + 4
-    assert state_nbytes(sharded.opt_state) == moments / 8 + counts + 2 * 4
+    assert state_nbytes(sharded.opt_state) == moments / 8 + counts + 4
     jd.assert_replicas_equal(sharded)
 
 
@@ -125,17 +125,80 @@ def test_the_number_of_workers_may_change():
         lambda: jd.init(tx, problem.PARAMS, harness.make_mesh(), harness.AXIS)
     )
     assert jax.tree.structure(resized) == jax.tree.structure(wanted)
-    for name, leaf in problem.PARAMS.items():
-        before, after = (
-            s.downlink.inner_state[name].inner_state[0] for s in (state[1], resized)
-        )
-        for old, new in zip(before[1:], after[1:], strict=True):
+    wanted_shapes = jax.tree.map(jnp.shape, wanted)
+    assert jax.tree.map(jnp.shape, resized) == wanted_shapes
+    before, after = (
+        s.downlink.inner_state.inner_state[0] for s in (state.opt_state, resized)
+    )
+    np.testing.assert_array_equal(after.count, 3)
+    for moment in ("mu", "nu"):
+        for name, leaf in problem.PARAMS.items():
+            old, new = (getattr(s, moment)[name] for s in (before, after))
             joined = [np.asarray(part).reshape(-1)[: leaf.size] for part in (old, new)]
             np.testing.assert_array_equal(*joined)
-        np.testing.assert_array_equal(after.count, 3)
+
+
+def _matrices(params):
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+@pytest.mark.parametrize("backend", harness.BACKENDS)
+def test_clipped_by_the_norm_of_all_and_masked_by_rank_and_name(backend):
+    """The recipe of most labs: clip, then AdamW that does not decay all leaves."""
+    inner = optax.chain(
+        optax.adamw(0.1, weight_decay=0.3, mask=_matrices),
+        optax.partition(
+            {"a": optax.identity(), "b": optax.scale(0.5)}, {"w": "a", "b": "b"}
+        ),
+    )
+    tx = jd.shard_optimizer(harness.AXIS, inner, max_norm=0.5)
+    chain = replicated(optax.chain(optax.clip_by_global_norm(0.5), inner))
+    params = {"w": PARAMS["w"], "b": PARAMS["b"]}
+    out, _ = harness.run_steps(tx, backend, params, UPDATES)
+    expected, _ = harness.run_steps(chain, backend, params, UPDATES)
+    harness.assert_trees_close(out, expected)
+
+
+def test_the_norm_of_all_is_in_the_report():
+    def total(**options):
+        tx = jd.shard_optimizer(harness.AXIS, optax.sgd(1.0), **options)
+        return jd.communication_report(tx, problem.PARAMS, 8).total_nbytes
+
+    assert total(max_norm=1.0) == total() + 2 * 7 / 8 * 4
+
+
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [
+        (
+            optax.clip_by_global_norm(1.0),
+            "mixes the elements.*'reduce_sum'.*`max_norm`",
+        ),
+        (optax.lamb(0.1), "mixes the elements"),
+        (
+            optax.adamw(0.1, mask=lambda p: jax.tree.map(lambda x: x.size > 60, p)),
+            "must not look at shapes",
+        ),
+    ],
+)
+def test_what_needs_whole_leaves_is_refused(inner, message):
+    tx = jd.shard_optimizer(harness.AXIS, inner)
+    with pytest.raises(ValueError, match=message):
+        jax.vmap(tx.init, axis_name=harness.AXIS)(PARAMS)
+
+
+def test_leaves_must_not_be_joined():
+    joint = jd.compression.by_leaf(
+        jd.compression.top_k(0.1), min_ndim=0, min_size=0, joint=True
+    )
+    tx = jd.shard_optimizer(harness.AXIS, optax.sgd(1.0), compressor=joint)
+    with pytest.raises(ValueError, match="leave each leaf alone"):
+        jax.vmap(tx.init, axis_name=harness.AXIS)(PARAMS)
 
 
 def test_bad_arguments():
+    with pytest.raises(ValueError, match="`max_norm` must lie in"):
+        jd.shard_optimizer("data", optax.sgd(0.1), max_norm=0.0)
     with pytest.raises(TypeError, match="`inner` must be .* optax.adam"):
         jd.shard_optimizer("data", 0.1)
     tx = jd.shard_optimizer(harness.AXIS, optax.adam(0.1))
