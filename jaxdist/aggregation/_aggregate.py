@@ -51,7 +51,8 @@ def aggregate(
       weighted: Whether ``weight`` will be given. Only for incremental compressors with
         the mean (:func:`jaxdist.compression.ef21`) does the state depend on it: their
         receivers then remember one estimate for each worker instead of one mean.
-      metrics: Note for :func:`aggregation_metrics` what a robust rule did with whom.
+      metrics: Note for :func:`aggregation_metrics` what the rule did with whom. The
+        mean then has to see each worker, as robust rules do: the route psum is out.
       key: Seed or key of everything random; the same on all workers. Aggregations over
         different axes draw independently also where they have the same key, and so do
         leaves of different names.
@@ -86,11 +87,10 @@ def aggregate(
     Raises:
       TypeError: If ``rule``, ``compressor`` or ``downlink`` is none.
       ValueError: If ``route`` or ``scope`` is unknown; if a coordinate-wise rule meets
-        a compressor whose workers keep different coordinates; if ``metrics`` are asked
-        of the mean, which sees no single worker; when applied, if rule, compressor and
-        route cannot go together, if the rule cannot work with so few workers, if its
-        ``reference`` is missing, if ``weight`` is no scalar or the rule knows no absent
-        workers, or if the updates are already equal on all workers.
+        a compressor whose workers keep different coordinates; when applied, if rule,
+        compressor and route cannot go together, if the rule cannot work with so few
+        workers, if its ``reference`` is missing, if ``weight`` is no scalar or the rule
+        knows no absent workers, or if the updates are already equal on all workers.
 
     Communication:
       With b bytes of payload and c bytes back: psum 2(W-1)/W · b, gather (W-1) · b,
@@ -149,7 +149,7 @@ def bind_aggregation(
     """Check the arguments of :func:`aggregate`, and bind them once."""
     rule = _mean.mean() if rule is None else rule
     compressor = _per_leaf.DENSE if compressor is None else compressor
-    _check_arguments(axis_name, rule, compressor, route, downlink, metrics)
+    _check_arguments(axis_name, rule, compressor, route, downlink)
     if model_axis_name is not None:
         _checks.axis_name(model_axis_name, "model_axis_name")
     bound = _aggregation.Aggregation(
@@ -183,7 +183,7 @@ def transformation_of(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _check_arguments(axis_name, rule, compressor, route, downlink, metrics):
+def _check_arguments(axis_name, rule, compressor, route, downlink):
     """Raise for what cannot be an aggregation."""
     _checks.axis_name(axis_name)
     _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.rules.mean()")
@@ -195,11 +195,6 @@ def _check_arguments(axis_name, rule, compressor, route, downlink, metrics):
         raise ValueError(
             f"`downlink` compresses the way back of the route 'scatter'; the route "
             f"{route!r} has none. Use `route='scatter'` or no downlink."
-        )
-    if metrics and rule.linear:
-        raise ValueError(
-            "`metrics` say what a rule did with each worker, but mean() only sees "
-            "their sum. Use a robust rule, or read compression_metrics instead."
         )
 
 

@@ -67,7 +67,7 @@ class Aggregation:
         wanted = _leaf_plan.Wanted(
             *(compressor, downlink, self.route),
             rule_name=rule.name,
-            is_mean=rule.linear,
+            is_mean=rule.linear and not self.metrics,  # which ask for each worker
             needs_aligned=rule.needs_aligned,
             is_weighted=self.weighted,
             is_fixed=rule.keeps_previous,
@@ -179,7 +179,8 @@ class _Step(NamedTuple):
             arrived, encoded = _transport.exchange(outgoing, leaves, encoded, workers)
         with jax.named_scope("jaxdist.merge"):
             merged = _merge.merge_leaves(
-                arrived, estimates, anchors, rule, state.rule.memory, extent
+                *(arrived, estimates, anchors, rule, state.rule.memory),
+                *(extent, self.bound.metrics),
             )
         rule_state = _rule_state.next_rule_state(
             plans, rule, self.bound.metrics, merged, treedef, extent

@@ -44,6 +44,7 @@ def merge_leaves(
     rule: _rule.AggregationRule,
     memory: Any,
     extent: Extent,
+    metrics: bool = False,
 ) -> Merged:
     """Apply the rule.
 
@@ -54,8 +55,9 @@ def merge_leaves(
       rule: How the rows become one.
       memory: Of the rule.
       extent: Over what the gradient is spread.
+      metrics: Whether what each worker sent is looked at.
     """
-    if rule.linear:
+    if rule.linear and not metrics:
         return _mean_of_leaves(arrived, estimates, rule, memory, extent.workers)
     dtype = _leaf_plan.row_dtype([item.plan for item in arrived])
     decoded = [

@@ -330,6 +330,8 @@ class AggregationRule:
           num_workers: W.
           num_absent: Workers that are absent; None where no weights are known.
         """
+        if self.linear:  # a mean of what is not finite says so itself
+            return True
         if num_absent is None:
             if self.contract.num_byzantine is None:
                 return True
@@ -422,18 +424,26 @@ def apply_rule(
             k: rule.apply(part, mixture, all_finite, weight)
             for k, part in parts.items()
         }
-    elif rule.contract.num_byzantine is not None:
+    elif rule.contract.num_byzantine is not None and not rule.linear:
         reduced = {k: _reduced_rows(rule, p.rows, weight) for k, p in parts.items()}
         bad = {k: (~good).astype(row.dtype) for k, (row, good) in reduced.items()}
         finite = sum_of_parts(bad, "not finite") == 0
         results = {k: row for k, (row, _) in reduced.items()}
     else:
         results = {k: rule.apply(p, None, weight=weight) for k, p in parts.items()}
+    if rule.linear:
+        bad = {k: _count_nonfinite(part.rows) for k, part in parts.items()}
+        finite = sum_of_parts(bad, "not finite") == 0
     num_nonfinite = jnp.sum(present & ~finite, dtype=jnp.int32)
     num_absent = None if weight is None else jnp.sum(~present, dtype=jnp.int32)
     trusted = rule.trusts(num_nonfinite, num_workers, num_absent)
     results = {k: jnp.where(trusted, row, 0) for k, row in results.items()}
     return Applied(results, mixture, memory, num_nonfinite)
+
+
+def _count_nonfinite(rows: jax.Array) -> jax.Array:
+    """Return how many elements of each row are not finite, in the dtype of the rows."""
+    return jnp.sum(~jnp.isfinite(rows), axis=1).astype(rows.dtype)
 
 
 def _only_value(values: Mapping[Any, jax.Array], what: str) -> jax.Array:

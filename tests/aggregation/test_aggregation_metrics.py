@@ -78,8 +78,22 @@ def test_of_equal_workers():
     np.testing.assert_array_equal(found.distances, np.zeros(8))
 
 
-def test_the_mean_has_none():
-    with pytest.raises(ValueError, match="`metrics` say what a rule did"):
-        jd.aggregate(harness.AXIS, metrics=True)
-    with pytest.raises(ValueError, match="`state` must hold the metrics of one"):
-        jd.aggregation_metrics(jd.aggregate(harness.AXIS).init(jnp.zeros(3)))
+@pytest.mark.parametrize("route", ["gather", "scatter"])
+def test_of_the_mean(route):
+    """A loop over rules begins with it."""
+    found = metrics(jd.rules.mean(), ATTACKED, route)
+    np.testing.assert_allclose(found.influence, 1 / 8, rtol=1e-6)
+    assert found.selected.all() and found.num_nonfinite == 0
+    mean = np.asarray(ATTACKED).mean(axis=0)
+    distances = np.linalg.norm(np.asarray(ATTACKED) - mean, axis=1)
+    np.testing.assert_allclose(found.distances, distances, rtol=1e-5)
+
+
+def test_a_mean_of_what_is_not_finite_stays_so():
+    tx = jd.aggregate(harness.AXIS, metrics=True)
+    bad = ATTACKED.at[2, 3].set(jnp.nan)
+    out, state = jax.vmap(lambda g: tx.update(g, tx.init(g)), axis_name=harness.AXIS)(
+        bad
+    )
+    assert np.isnan(out[0]).sum() == 1
+    assert state.rule.num_nonfinite[0] == 1

@@ -67,10 +67,26 @@ def gather_elements(chunks: jax.Array, indices: jax.Array) -> jax.Array:
 
 
 def search_sorted(ascending: jax.Array, targets: jax.Array) -> jax.Array:
-    """Return where each row ``[..., n]`` first reaches each target; n if never."""
-    rows = ascending.reshape(-1, ascending.shape[-1])
-    found = jax.vmap(lambda row: jnp.searchsorted(row, targets))(rows)
-    return found.astype(jnp.int32).reshape(*ascending.shape[:-1], -1)
+    """Return where each row ``[..., n]`` first reaches each target; n if never.
+
+    By halving, as ``jnp.searchsorted`` does, which cannot be traced where an axis is
+    manual beside another that is not.
+    """
+    length = ascending.shape[-1]
+    rows = ascending.reshape(-1, length)
+    shape = rows.shape[0], targets.shape[0]
+    low = jnp.zeros_like(rows, shape=shape, dtype=jnp.int32)
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        is_before = gather_elements(rows, middle) < targets[None]
+        low = jnp.where(is_before & (low < high), middle + 1, low)
+        return low, jnp.where(is_before, high, middle)
+
+    steps = length.bit_length()
+    low, _ = jax.lax.fori_loop(0, steps, halve, (low, low + length))
+    return low.reshape(*ascending.shape[:-1], -1)
 
 
 def pack_indices(indices: jax.Array, length: int) -> jax.Array:

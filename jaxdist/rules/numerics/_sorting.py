@@ -48,14 +48,32 @@ def _sort_stage(num_rows: int, merged: int, distance: int) -> list[tuple[int, in
     return pairs
 
 
+@jax.custom_jvp
 def sort_rows(rows: list[jax.Array]) -> list[jax.Array]:
-    """Return rows that hold no NaN sorted coordinate by coordinate, smallest first."""
+    """Return rows that hold no NaN sorted coordinate by coordinate, smallest first.
+
+    Its derivative asks where each value came from: that of every comparison would take
+    minutes to compile.
+    """
     if len(rows) > _FUSED:
         return list(_sort_by_stages(jnp.stack(rows))[: len(rows)])
     rows = list(rows)
     for low, high in network_comparators(len(rows)):
         rows[low], rows[high] = _in_order(rows[low], rows[high])
     return rows
+
+
+@sort_rows.defjvp
+def _sort_tangents(primals, tangents):
+    """Return the sorted rows, and their tangents in the same order."""
+    rows, moved = (jnp.stack(x[0], axis=-1) for x in (primals, tangents))
+    order = jnp.argsort(rows, axis=-1, stable=True)
+
+    def in_order(values):
+        sorted_values = jnp.take_along_axis(values, order, axis=-1)
+        return list(jnp.moveaxis(sorted_values, -1, 0))
+
+    return in_order(rows), in_order(moved)
 
 
 def _in_order(left, right):

@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -103,3 +104,19 @@ def test_the_nearest_are_averaged(number):
         list(jnp.asarray(rows)), lambda moved: (moved[0] + 2 * moved[7]) / 3, number
     )
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_rows", [5, 70])
+def test_derivatives_follow_the_values(num_rows):
+    rows = jax.random.normal(jax.random.key(0), (num_rows, 6))
+    pulled = jax.random.normal(jax.random.key(1), (num_rows, 6))
+
+    def sort(rows):
+        return jnp.stack(_sorting.sort_rows(list(rows)))
+
+    ordered, pull = jax.vjp(sort, rows)
+    np.testing.assert_array_equal(ordered, np.sort(rows, axis=0))
+    (back,) = pull(pulled)
+    for column in range(6):
+        order = np.argsort(rows[:, column])
+        np.testing.assert_array_equal(back[order, column], pulled[:, column])
