@@ -47,6 +47,7 @@ from jaxdist.leader._pull_to_leader import pull_to_leader as pull_to_leader
 from jaxdist.recipes._data_parallel import data_parallel as data_parallel
 from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
+from jaxdist.recipes._resize_training import resize_training as resize_training
 from jaxdist.recipes._simulate import simulate as simulate
 from jaxdist.rules._rule import AggregationRule as AggregationRule
 from jaxdist.rules._rule import RuleContract as RuleContract

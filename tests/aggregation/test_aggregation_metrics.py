@@ -97,3 +97,8 @@ def test_a_mean_of_what_is_not_finite_stays_so():
     )
     assert np.isnan(out[0]).sum() == 1
     assert state.rule.num_nonfinite[0] == 1
+
+
+def test_states_without_metrics():
+    with pytest.raises(ValueError, match="`state` must hold the metrics of one"):
+        jd.aggregation_metrics(jd.aggregate(harness.AXIS).init(jnp.zeros(3)))

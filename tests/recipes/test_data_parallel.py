@@ -88,8 +88,11 @@ def test_dense_mean_is_single_device_training():
     [
         jd.aggregate(harness.AXIS, jd.rules.median(), SIGN),
         jd.aggregate(harness.AXIS, jd.rules.krum(0), route="scatter"),
+        jd.aggregate(
+            harness.AXIS, compressor=jd.compression.ef21(jd.compression.top_k(0.2))
+        ),
     ],
-    ids=["median", "krum"],
+    ids=["median", "krum", "top_k"],
 )
 def test_parameters_may_be_sharded_over_another_axis(aggregate):
     """Only the workers' axis is mapped; the compiler handles the model's."""

@@ -1,0 +1,114 @@
+"""Resize training: go on with another number of workers, in one call."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxdist import _checks
+from jaxdist.aggregation import _resize_residuals
+from jaxdist.layout import _init, _state_specs
+from jaxdist.recipes import _local_step
+from jaxdist.workers import _worker_state
+
+
+def resize_training(
+    state: _local_step.TrainState,
+    tx: optax.GradientTransformation,
+    workers: Mesh | int,
+    axis_name: str,
+    *,
+    per_worker_params: bool = False,
+) -> _local_step.TrainState:
+    """Return a state with which training goes on with other workers.
+
+    Args:
+      state: Of :func:`data_parallel` or :func:`simulate` with any number of workers,
+        on any mesh, or as restored from a checkpoint.
+      tx: The whole optimizer.
+      workers: The new mesh of :func:`data_parallel`, or W of :func:`simulate`.
+      axis_name: Axis of the workers, one name.
+      per_worker_params: Whether each worker has parameters of its own. All then start
+        with the mean of the old ones.
+
+    Returns:
+      A state for the new number of workers, placed on the mesh where there is one, so
+      that ``step`` takes it. What workers remember is shared as
+      :func:`resize_residuals` does; parameters and moments stay as they are.
+
+    Raises:
+      ValueError: If the mesh has no such axis, if ``workers`` is below 1, or if
+        ``axis_name`` is a tuple, whose levels cannot be told apart.
+
+    Communication:
+      None of its own; on sharded arrays JAX moves what must move.
+
+    Example:
+      >>> def loss(params, batch):
+      ...     return jnp.mean((params - batch) ** 2)
+      >>> tx = optax.chain(jaxdist.aggregate("data"), optax.sgd(0.5))
+      >>> init, _ = jaxdist.simulate(loss, tx, 4, "data")
+      >>> state = jaxdist.resize_training(init(jnp.zeros(())), tx, 3, "data")
+      >>> _, step = jaxdist.simulate(loss, tx, 3, "data")
+      >>> state, metrics = step(state, jnp.array([1.0, 2.0, 3.0]))
+      >>> print(state.params)
+      2.0
+    """
+    if isinstance(axis_name, tuple):
+        raise ValueError(
+            "`axis_name` must be one name, since the levels of a network cannot be "
+            f"resized together, got {axis_name!r}."
+        )
+    _checks.axis_name(axis_name)
+    mesh = workers if isinstance(workers, Mesh) else None
+    if mesh is not None:
+        _init.check_mesh(mesh, axis_name)
+        new = mesh.shape[axis_name]
+    else:
+        new = _checks.integer("workers", workers, 1)
+    params, model_state = state.params, state.model_state
+    if per_worker_params:
+        params, model_state = jax.tree.map(_mean_of_rows, (params, model_state))
+    old = _number_of_workers(state.opt_state, new)
+    opt_state = _resize_residuals.resize_residuals(state.opt_state, old, new, params)
+    opt_specs = _state_specs.state_specs(tx, params, axis_name)
+    own = PartitionSpec(axis_name) if per_worker_params else PartitionSpec()
+    if per_worker_params:
+        params, model_state = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (new, *leaf.shape)),
+            (params, model_state),
+        )
+    resized = _local_step.TrainState(params, opt_state, model_state, state.key)
+    specs = _local_step.TrainState(own, opt_specs, own, PartitionSpec())
+    return resized if mesh is None else _place(resized, specs, mesh)
+
+
+def _number_of_workers(opt_state: Any, otherwise: int) -> int:
+    """Return W of a state, which its leaves that differ between workers show."""
+    sizes = []
+    _worker_state.map_slices(lambda leaf: sizes.append(leaf.shape[0]), opt_state)
+    return sizes[0] if sizes else otherwise
+
+
+def _mean_of_rows(rows: jax.Array) -> jax.Array:
+    """Return the mean of what each worker has; of counters the largest."""
+    rows = jnp.asarray(rows)
+    if jnp.issubdtype(rows.dtype, jnp.inexact):
+        return jnp.mean(rows, axis=0).astype(rows.dtype)
+    return jnp.max(rows, axis=0)
+
+
+def _place(
+    state: _local_step.TrainState, specs: _local_step.TrainState, mesh: Mesh
+) -> _local_step.TrainState:
+    """Put every leaf where its spec, or that of the part of the state, says."""
+
+    def put(spec, part):
+        sharding = NamedSharding(mesh, spec)
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), part)
+
+    return jax.tree.map(
+        put, specs, state, is_leaf=lambda node: isinstance(node, PartitionSpec)
+    )

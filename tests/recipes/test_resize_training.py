@@ -1,0 +1,85 @@
+"""A run goes on with more, fewer or simulated workers, with nothing lost."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import jaxdist as jd
+from tests import harness
+from tests.recipes import problem
+
+FEEDBACK = jd.compression.error_feedback(jd.compression.top_k(0.2))
+OPTIMIZERS = {
+    "feedback": optax.chain(
+        jd.aggregate(harness.AXIS, compressor=FEEDBACK), optax.sgd(0.1, 0.9)
+    ),
+    "sharded": jd.shard_optimizer(
+        harness.AXIS, optax.trace(0.9), jd.rules.centered_clipping(1.0), FEEDBACK
+    ),
+    "no memory": optax.chain(jd.aggregate(harness.AXIS), optax.sgd(0.1)),
+}
+
+
+def mesh_of(number):
+    return jax.make_mesh((number,), (harness.AXIS,), devices=jax.devices()[:number])
+
+
+@pytest.mark.parametrize("tx", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
+def test_from_four_devices_to_eight_to_two_simulated(tx):
+    init, step = jd.data_parallel(problem.loss, tx, mesh_of(4), harness.AXIS)
+    state, _ = step(init(problem.PARAMS), problem.BATCH)
+    params = jax.device_get(state.params)
+    for workers in (mesh_of(8), 2):
+        state = jd.resize_training(state, tx, workers, harness.AXIS)
+        harness.assert_trees_equal(jax.device_get(state.params), params)
+        recipe = jd.simulate if isinstance(workers, int) else jd.data_parallel
+        init, step = recipe(problem.loss, tx, workers, harness.AXIS)
+        fresh = init(problem.PARAMS)
+        like = jax.tree.map(lambda x: (x.shape, x.dtype), fresh.opt_state)
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), state.opt_state) == like
+        if not isinstance(workers, int):
+            for leaf, wanted in zip(
+                *map(jax.tree.leaves, (state.opt_state, fresh.opt_state)), strict=True
+            ):
+                assert leaf.sharding.is_equivalent_to(wanted.sharding, leaf.ndim)
+        state, metrics = step(state, problem.BATCH)
+        assert np.isfinite(metrics["loss"])
+        params = jax.device_get(state.params)
+
+
+def test_what_workers_owe_is_kept():
+    tx = OPTIMIZERS["feedback"]
+    init, step = jd.simulate(problem.loss, tx, 4, harness.AXIS)
+    state, _ = step(init(problem.PARAMS), problem.BATCH)
+    resized = jd.resize_training(state, tx, mesh_of(8), harness.AXIS)
+
+    def owed(state):
+        residuals = state.opt_state[0].uplink.inner_state
+        return jax.tree.map(lambda leaf: np.mean(leaf, axis=0), residuals)
+
+    harness.assert_trees_close(owed(resized), owed(state))
+
+
+def test_own_parameters_start_from_their_mean():
+    tx = jd.per_worker(harness.AXIS, optax.sgd(0.1, 0.9))
+    options = dict(per_worker_params=True)
+    init, step = jd.simulate(problem.loss, tx, 4, harness.AXIS, **options)
+    state, _ = step(init(problem.PARAMS), problem.BATCH)
+    mean = jax.tree.map(lambda leaf: np.mean(leaf, axis=0), state.params)
+    state = jd.resize_training(state, tx, mesh_of(8), harness.AXIS, **options)
+    for name, leaf in state.params.items():
+        np.testing.assert_allclose(leaf, np.broadcast_to(mean[name], leaf.shape))
+    _, step = jd.data_parallel(problem.loss, tx, mesh_of(8), harness.AXIS, **options)
+    step(state, problem.BATCH)
+
+
+def test_bad_arguments():
+    tx = OPTIMIZERS["no memory"]
+    state = jd.TrainState(problem.PARAMS, tx.init(problem.PARAMS))
+    with pytest.raises(ValueError, match="`axis_name` must be one name"):
+        jd.resize_training(state, tx, 2, ("pod", "host"))
+    with pytest.raises(ValueError, match="`workers` must be an integer >= 1"):
+        jd.resize_training(state, tx, 0, harness.AXIS)
+    with pytest.raises(ValueError, match="one of the axes of the mesh"):
+        jd.resize_training(state, tx, mesh_of(2), "rows")
