@@ -27,8 +27,27 @@ class Radii(_sight.Sight):
     what: ClassVar[str] = "radii"  # how reports call it
 
     @classmethod
-    def of(cls, rows: jax.Array, anchor: jax.Array | None = None) -> "Radii":
-        """Measure ``[W, n]`` rows, or this shard's part, around an anchor ``[n]``."""
+    def of(
+        cls,
+        rows: jax.Array,
+        anchor: jax.Array | None = None,
+        mixture: jax.Array | None = None,
+        present: jax.Array | None = None,
+    ) -> "Radii":
+        """Measure ``[W, n]`` rows, or this shard's part, around an anchor ``[n]``.
+
+        Args:
+          rows: ``[W, n]``.
+          anchor: ``[n]``.
+          mixture: What to measure mixtures of all of them with, ``[m, W]`` or ``[W]``;
+            the last of them is the anchor.
+          present: Which of what is measured is there; each is measured alone.
+        """
+        del present  # `with_weight` leaves the others out
+        if mixture is not None:
+            blocks = (rows,) if anchor is None else (rows, anchor[None])
+            mixed = _geometry.mixed_rows(mixture, *blocks)
+            return cls.of(mixed[:-1], mixed[-1])
         if anchor is None:
             raise ValueError("`anchor` must be given: radii are distances from it.")
         squared = jnp.sum((rows - anchor[None]) ** 2, axis=1)
@@ -51,7 +70,7 @@ class Radii(_sight.Sight):
     def from_array(cls, array: jax.Array) -> "Radii":
         """Invert :meth:`as_array`."""
         squared, norms = jnp.split(array, [array.size // 2])
-        finite = jnp.isfinite(norms)
+        finite = _geometry.are_comparable(norms)
         usable = finite[:-1] & finite[-1]
         return cls(
             jnp.where(finite, norms, jnp.inf), jnp.where(usable, squared, jnp.inf)
@@ -63,12 +82,15 @@ class Radii(_sight.Sight):
         return (2 * num_rows - 1,)
 
     @classmethod
-    def seen_in(cls, geometry: _geometry.Geometry) -> "Radii":
+    def seen_in(cls, sight: "_geometry.Geometry | Radii") -> "Radii":
         """Return the part of a geometry that a rule sees which asks for radii."""
+        if isinstance(sight, Radii):
+            return sight
         return cls(
-            geometry.squared_norms,
-            geometry.squared_distances[-1, :-1],
-            weight=geometry.weight,
+            sight.squared_norms,
+            sight.squared_distances[-1, :-1],
+            weight=sight.weight,
+            measure=sight.measure,
         )
 
     def _only_present(self) -> Self:

@@ -1,6 +1,12 @@
-"""Sight: what rules see of W contributions, and which of them count."""
+"""Sight: what rules see of W contributions, and which of them count.
+
+A rule may look again. Once the long are shortened, the distances of before are of no
+use: their rounding is that of rows as long as attackers wish, and would hide how the
+shortened rows lie. So what shortens rows has them measured once more.
+"""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Self
 
 import jax
@@ -14,6 +20,14 @@ class Sight:
 
     squared_norms: jax.Array  # [W], or [W + 1] with an anchor, which is the last
     weight: Any = dataclasses.field(default=None, kw_only=True)  # [W], 0 is absent
+    measure: Callable[[Any, jax.Array], Any] | None = dataclasses.field(
+        default=None, kw_only=True, metadata={"static": True}
+    )  # (sees, mixture) -> what is seen of mixtures; None where the rows are unknown
+
+    @property
+    def lengths(self) -> jax.Array:
+        """How long contributions are; infinite where one is not there or finite."""
+        return jnp.sqrt(self.squared_norms)
 
     @property
     def finite(self) -> jax.Array:
@@ -45,6 +59,21 @@ class Sight:
     def or_inf(self, scores: jax.Array) -> jax.Array:
         """Return the scores of the first workers, infinite where one is not finite."""
         return jnp.where(self.finite[: scores.shape[0]], scores, jnp.inf)
+
+    def seen_again(self, sees: type[Any], mixture: jax.Array) -> Any:
+        """Return what a rule sees of mixtures of the rows, which are measured again.
+
+        Args:
+          sees: What the rule sees: :class:`Geometry`, :class:`Radii` or :class:`Norms`.
+          mixture: ``[m, W]``, or ``[W]`` where the rows are only scaled; NaN for what
+            is not finite.
+        """
+        if self.measure is None:
+            raise ValueError(
+                "`sight` must know the rows, to measure what is left of them: call the "
+                "rule itself, or give a Geometry to its `mix`."
+            )
+        return self.measure(sees, mixture)
 
     def with_weight(self, weight: jax.Array | None) -> Self:
         """Let workers of weight 0 be infinitely far away, and be no part of W."""

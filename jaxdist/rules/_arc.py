@@ -34,8 +34,8 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         ``then`` is too large for the number of workers.
 
     Communication:
-      On the scatter route an all-reduce of W floats, for the norms, or of :math:`W^2`
-      where ``then`` needs distances.
+      On the scatter route an all-reduce of 2W floats, for the norms, and one of
+      :math:`W^2` where ``then`` needs distances: those of the clipped gradients.
 
     Example:
       >>> rule = jaxdist.rules.arc(1, then=jaxdist.rules.mean())
@@ -53,7 +53,7 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
 
     def premix(geometry, key):
         del key
-        lengths = jnp.sqrt(geometry.squared_norms)
+        lengths = geometry.lengths
         num_workers = geometry.num_present(lengths.shape[0])
         num_clipped = 2 * f * (num_workers - f) // num_workers
         radius = jnp.sort(lengths)[num_workers - num_clipped - 1]
@@ -72,4 +72,6 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
         f, then, kappa, translation_equivariant=False
     )
     name = f"arc({f})"
-    return _pre_aggregation.mix_before(then, name, premix, contract, sees=_norms.Norms)
+    return _pre_aggregation.mix_before(
+        then, name, premix, contract, sees=_norms.Norms, only_scales=True
+    )

@@ -44,7 +44,7 @@ def bucketing(
         applied, if :math:`sf` is too large for the next rule.
 
     Communication:
-      On the scatter route an all-reduce of W floats, for which are finite, or of
+      On the scatter route an all-reduce of 2W floats, for which are finite, or of
       :math:`W^2` where ``then`` needs distances.
 
     Example:

@@ -28,7 +28,7 @@ def cge(num_byzantine: int) -> _rule.AggregationRule:
         for the number of workers.
 
     Communication:
-      On the scatter route an all-reduce of W floats, for the norms.
+      On the scatter route an all-reduce of 2W floats, for the norms.
 
     Example:
       >>> print(jaxdist.rules.cge(1)(jnp.array([[1.0], [2.0], [3.0], [-100.0]])))

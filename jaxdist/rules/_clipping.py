@@ -32,8 +32,8 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
         ``then`` is to tolerate is too large for the number of workers.
 
     Communication:
-      On the scatter route an all-reduce of W floats, for the norms, or of :math:`W^2`
-      where ``then`` needs distances.
+      On the scatter route an all-reduce of 2W floats, for the norms, and one of
+      :math:`W^2` where ``then`` needs distances: those of the clipped gradients.
 
     Example:
       >>> rule = jaxdist.rules.clipping(5.0, then=jaxdist.rules.mean())
@@ -51,8 +51,7 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
 
     def premix(geometry, key):
         del key
-        lengths = jnp.sqrt(geometry.squared_norms)
-        scales = jnp.minimum(1, radius / lengths)
+        scales = jnp.minimum(1, radius / geometry.lengths)
         scales = jnp.where(geometry.finite, scales, jnp.nan)
         return jnp.where(geometry.present, scales, 0)
 
@@ -64,4 +63,6 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
         in_hull=False,
     )
     name = f"clipping({radius})"
-    return _pre_aggregation.mix_before(then, name, premix, contract, sees=_norms.Norms)
+    return _pre_aggregation.mix_before(
+        then, name, premix, contract, sees=_norms.Norms, only_scales=True
+    )

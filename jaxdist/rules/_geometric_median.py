@@ -111,7 +111,9 @@ def _weiszfeld_search(geometry, tolerance, max_iterations):
     """Return the weights ``[W]`` of the geometric median of those that are near."""
     radius, members, near = _far.find_crowd(geometry)
     both = near[:, None] & near[None]
-    distances = jnp.where(both, geometry.squared_distances, 0)
+    # In units of the radius: moves of a millionth of it would vanish when squared.
+    distances = jnp.where(both, _far.crowd_distances(geometry), 0)
+    radius = (radius > 0).astype(radius.dtype)
     floor = jnp.maximum(tolerance * radius, jnp.finfo(distances.dtype).tiny)
     votes = _votes_of(geometry, near)
     optimal = _start_weights(distances, both, floor, votes)

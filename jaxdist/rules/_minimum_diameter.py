@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxdist import _checks
 from jaxdist.rules import _best_subset, _rule
-from jaxdist.rules.numerics import _subsets
+from jaxdist.rules.numerics import _far, _subsets
 
 
 def minimum_diameter(num_byzantine: int) -> _rule.AggregationRule:
@@ -61,7 +61,7 @@ def _farthest_pairs(geometry, num_byzantine):
     The f workers that a subset leaves out are in at most f (W - 1) pairs. So of one
     pair more, at least one is whole in every subset.
     """
-    distances = _subsets.finite_distances(geometry)
+    distances = _far.crowd_distances(geometry)
     num_workers = distances.shape[0]
     one, other = np.triu_indices(num_workers, 1)
     number = min(num_byzantine * (num_workers - 1) + 1, one.size)

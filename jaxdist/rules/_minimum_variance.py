@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks
 from jaxdist.rules import _best_subset, _rule
-from jaxdist.rules.numerics import _subsets
+from jaxdist.rules.numerics import _far, _subsets
 
 
 def minimum_variance(num_byzantine: int) -> _rule.AggregationRule:
@@ -45,7 +45,7 @@ def minimum_variance(num_byzantine: int) -> _rule.AggregationRule:
     f = _checks.integer("num_byzantine", num_byzantine, 0)
 
     def best(geometry):
-        distances = _subsets.finite_distances(geometry)
+        distances = _far.crowd_distances(geometry)
 
         def variances(kept):
             chosen = kept.astype(distances.dtype)

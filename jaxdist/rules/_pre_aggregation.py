@@ -50,13 +50,15 @@ def mix_before(
     contract: _rule.RuleContract,
     num_mixtures: Callable[[int], int] = _as_many,
     sees: type[_rule.Sight] = _geometry.Geometry,
+    only_scales: bool = False,
 ) -> _rule.AggregationRule:
     """Return the rule that mixes with ``premix`` and goes on with ``then``.
 
     A rule that mixes itself never gets the mixtures as gradients. It sees their
-    geometry, and both mixings together are one product of small matrices. Where the
-    rule trusts one worker as its anchor, the anchor is the mixture at that worker's
-    place.
+    geometry, and both mixings together are one product of small matrices. Where rows
+    are only scaled, the geometry is measured of the scaled rows, because that of the
+    others lost their digits to the rows that were the longest. Where the rule trusts
+    one worker as its anchor, the anchor is the mixture at that worker's place.
 
     Args:
       then: The rule that follows. It counts for as many attackers as it was made for;
@@ -67,34 +69,32 @@ def mix_before(
       contract: Of the whole.
       num_mixtures: ``(num_workers) -> m``.
       sees: What ``premix`` is given.
+      only_scales: Whether ``premix`` returns ``[W]``.
     """
+    looks_again = only_scales and then.mix is not None
 
-    def mix(geometry, key, memory):
+    def mix(sight, key, memory):
         keys = [_random.named_key(key, turn) for turn in ("before", "then")]
         if then.mix is None:
-            first = premix(geometry, keys[0])
+            first = premix(sees.seen_in(sight), keys[0])
             if then.linear:
-                return _mean_of_mixtures(first, geometry), memory
+                return _mean_of_mixtures(first, sight), memory
             return first, memory
-        first = _as_matrix(
-            premix(sees.seen_in(_without_anchor(geometry, then)), keys[0])
-        )
+        first = premix(sees.seen_in(_without_anchor(sight, then)), keys[0])
         first = _with_anchor(first, then.anchor)
-        mixed = geometry.mixed(first).with_weight(geometry.weight)
-        seen = then.sees.seen_in(mixed)
+        if looks_again:
+            seen = sight.seen_again(then.sees, first)
+        else:
+            seen = then.sees.seen_in(sight.mixed(first))
         second, memory = then.mix(seen, keys[1], memory)
-        finite = jnp.isfinite(first)
-        product = jnp.matmul(
-            _as_matrix(second), jnp.where(finite, first, 0), precision="highest"
-        )
-        return product, memory
+        return _geometry.compose_mixtures(second, first), memory
 
     return _rule.AggregationRule(
         f"{name} then {then.name}",
         then.reduce,
         mix,
         contract,
-        sees=_geometry.Geometry if then.mix else sees,
+        sees=_geometry.Geometry if then.mix and not only_scales else sees,
         needs_aligned=then.needs_aligned,
         anchor=None if then.trusted_worker is not None else then.anchor,
         init=lambda num_workers: then.init(num_mixtures(num_workers)),
@@ -123,16 +123,15 @@ def _with_anchor(weights, anchor):
     if anchor is None:
         return weights
     if isinstance(anchor, int):
+        weights = _as_matrix(weights)
         return jnp.concatenate([weights, weights[anchor][None]])
+    if weights.ndim == 1:
+        return jnp.append(weights, jnp.ones_like(weights[:1]))
     return jnp.pad(weights, ((0, 1), (0, 1))).at[-1, -1].set(1)
 
 
-def _without_anchor(geometry, then):
+def _without_anchor(sight, then):
     """Leave out an anchor that is not mixed."""
     if then.anchor is None or then.trusted_worker is not None:
-        return geometry
-    return _geometry.Geometry(
-        squared_norms=geometry.squared_norms[:-1],
-        squared_distances=geometry.squared_distances[:-1, :-1],
-        weight=geometry.weight,
-    )
+        return sight
+    return sight.without_last()

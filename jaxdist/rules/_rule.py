@@ -11,8 +11,9 @@ reference gradient, the median of each coordinate, or a worker that it trusts. B
 mixture the trusted worker is the mixture at its place.
 
 Rules say how much of the geometry they need (`sees`). `Norms` and `Radii` take a third
-to a ninth of the time for clipping, and W or 2W + 1 numbers on the wire. Behind a
-mixture every rule is shown its part of the mixture's `Geometry`.
+to a ninth of the time for clipping, and 2W or 2W + 1 numbers on the wire. Behind a
+mixture every rule is shown its part of the mixture's `Geometry`; behind what only
+scales the rows, what is measured of the scaled rows.
 
 A sum with weights is one product, which reads few rows at a time: for 64 rows three
 times faster than a sum of 64 terms. A weight of zero does not silence a NaN in a
@@ -416,10 +417,10 @@ def apply_rule(
         rule.check_weight()
     mixture, finite = None, present
     if rule.mix is not None:
-        seen = {k: rule.sees.of(*part).as_array() for k, part in parts.items()}
-        sight = rule.sees.from_array(sum_of_parts(seen, rule.sees.what))
-        finite, all_finite = sight.finite[:num_workers], jnp.all(sight.finite)
-        mixture, memory = rule.mix(sight.with_weight(weight), key, memory)
+        sight = _measure_parts(parts, sum_of_parts, weight, rule.sees)
+        finite = sight.finite[:num_workers]
+        all_finite = jnp.all(sight.finite | ~sight.present)
+        mixture, memory = rule.mix(sight, key, memory)
         results = {
             k: rule.apply(part, mixture, all_finite, weight)
             for k, part in parts.items()
@@ -444,6 +445,30 @@ def apply_rule(
 def _count_nonfinite(rows: jax.Array) -> jax.Array:
     """Return how many elements of each row are not finite, in the dtype of the rows."""
     return jnp.sum(~jnp.isfinite(rows), axis=1).astype(rows.dtype)
+
+
+def _measure_parts(parts, sum_of_parts, weight, sees, mixture=None):
+    """Return what is seen of all parts, or of mixtures of their rows."""
+    seen = {}
+    for k, (rows, anchor) in parts.items():
+        present = _present_rows(weight, rows, anchor, mixture)
+        seen[k] = sees.of(rows, anchor, mixture, present).as_array()
+    sight = sees.from_array(sum_of_parts(seen, sees.what))
+
+    def again(sees, later):
+        both = later if mixture is None else _geometry.compose_mixtures(later, mixture)
+        return _measure_parts(parts, sum_of_parts, weight, sees, both)
+
+    return dataclasses.replace(sight, measure=again).with_weight(weight)
+
+
+def _present_rows(weight, rows, anchor, mixture):
+    """Return which of what is measured is there, an anchor included, or None."""
+    if weight is None:
+        return None
+    num_rows = rows.shape[0] + (anchor is not None)
+    num_rows = num_rows if mixture is None else mixture.shape[0]
+    return jnp.ones(num_rows, bool).at[: weight.size].set(weight > 0)
 
 
 def _only_value(values: Mapping[Any, jax.Array], what: str) -> jax.Array:
@@ -528,8 +553,7 @@ def _mixed_and_reduced(mixture, rows, rule, weight):
     reduction = _reduction(rule, _weight_of_mixtures(mixture, weight))
 
     def mixed_and_reduced(columns):
-        usable = jnp.where(jnp.isfinite(columns), columns, 0)
-        return reduction(_mixed_rows(mixture, usable))
+        return reduction(_geometry.mixed_rows(mixture, columns))
 
     return _columns.map_columns(mixed_and_reduced, rows)
 
@@ -541,13 +565,6 @@ def _weight_of_mixtures(mixture, weight):
     present = jnp.any(mixture != 0, axis=1)
     alike = weight if mixture.shape[0] == weight.shape[0] else 1
     return jnp.where(present, alike, 0)
-
-
-def _mixed_rows(mixture, rows):
-    """Return ``mixture [m, W] @ rows [W, s]``, or the rows scaled by ``[W]``."""
-    if mixture.ndim == 1:
-        return mixture[:, None] * rows
-    return jnp.matmul(mixture, rows, precision="highest")
 
 
 def finite_rows(rows: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxdist import _checks
 from jaxdist.geometry import _geometry
 from jaxdist.rules import _best_subset, _rule
-from jaxdist.rules.numerics import _subsets
+from jaxdist.rules.numerics import _far, _subsets
 
 _STEPS = 8  # of power iteration, for bounds
 _SOLVED = 16  # subsets whose eigenvalues are computed together
@@ -71,7 +71,7 @@ class _Search(NamedTuple):
 
 def _find_smallest(geometry: _geometry.Geometry, num_byzantine: int) -> jax.Array:
     """Return the number of the subset with the smallest eigenvalue."""
-    distances = _subsets.finite_distances(geometry)
+    distances = _far.crowd_distances(geometry)
 
     def lower_bounds(kept):
         return _rayleigh_quotients(distances, kept)

@@ -46,6 +46,23 @@ def test_a_large_common_mean_does_not_hide_the_differences(row):
     assert_equals_the_oracle(row, rows, rtol=1e-6)
 
 
+SCALED = [row for row in table.RULES if row.rule.contract.scale_equivariant]
+
+
+@pytest.mark.parametrize("row", SCALED, ids=table.names(SCALED))
+def test_the_ends_of_the_range_equal_the_middle(row):
+    """A power of two changes no digit: elements of 1e-17, and rows 1e18 long."""
+    rows = rows_of(9)
+    rows[7:] *= -30
+    longest = np.linalg.norm(rows, axis=1).max()
+    ends = np.float32(2) ** np.floor(np.log2([1e-17, 1e18 / longest]))
+    apply = jax.jit(lambda rows: jax.lax.map(row.rule, rows))
+    found = apply(np.stack([rows, *(rows * end for end in ends.astype(np.float32))]))
+    scale = np.abs(found[0]).max()
+    for there, end in zip(found[1:], ends, strict=True):
+        np.testing.assert_allclose(there / end, found[0], rtol=1e-4, atol=1e-5 * scale)
+
+
 # The oracles are tried above, with more numbers of workers.
 TRIED = [name for name in testing.RULE_PROPERTIES if name != "float64"]
 

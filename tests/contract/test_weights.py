@@ -65,6 +65,14 @@ def test_who_is_not_finite_is_there_and_counts_as_byzantine(row):
     assert_equals_those_there(row, rows, [1])
 
 
+def test_the_others_are_compared_though_most_are_absent():
+    """Zeros stand for who is absent: they are no majority around which to measure."""
+    rows = ROWS + np.float32(1000)
+    for row in RULES:
+        if row.rule.name in ("geometric_median()", "minimum_variance(2)"):
+            assert_equals_those_there(row, rows, range(5, 11))
+
+
 @EVERY
 def test_nobody_there_gives_zero(row):
     rows = np.full((11, 23), np.nan, np.float32)

@@ -80,6 +80,49 @@ def test_the_geometry_of_mixed_rows_follows(mean, sums_to_one):
     np.testing.assert_allclose(got.squared_norms, (mixed**2).sum(axis=1), rtol=1e-5)
 
 
+def test_huge_rows_do_not_spoil_the_mixtures_of_others():
+    rng = np.random.default_rng(0)
+    rows = (10 + rng.standard_normal((9, 100))).astype(np.float32)
+    rows[7:] *= -1e7
+    weights = rng.random((4, 9)).astype(np.float32)
+    weights[:3, 7:] = 0
+    weights /= weights.sum(axis=1, keepdims=True)
+    mixed = weights[:3].astype(np.float64) @ rows
+    got = jd.rules.Geometry.of(jnp.asarray(rows)).mixed(jnp.asarray(weights))
+    exact = ((mixed[:, None] - mixed) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(got.squared_distances[:3, :3], exact, rtol=1e-3)
+
+
+def test_a_row_whose_distances_cannot_be_added_up_counts_as_not_finite():
+    rows = jnp.ones((5, 4)).at[3].set(7e18).at[4].set(1e18)
+    geometry = jd.rules.Geometry.of(rows)
+    again = jd.rules.Geometry.from_array(geometry.as_array())
+    for found in (geometry, again):
+        np.testing.assert_array_equal(found.finite, [True, True, True, False, True])
+    mixed = geometry.mixed(jnp.eye(5).at[3].set(jnp.nan))
+    np.testing.assert_array_equal(mixed.squared_distances[:3, :3], np.zeros((3, 3)))
+
+
+def test_zeros_of_the_absent_are_no_majority():
+    rows = (1000 + np.random.default_rng(0).standard_normal((9, 200))).astype("f4")
+    exact = ((rows[:4, None].astype(np.float64) - rows[:4]) ** 2).sum(axis=-1)
+    rows[4:] = 0
+    geometry = jd.rules.Geometry.of(jnp.asarray(rows), present=jnp.arange(9) < 4)
+    np.testing.assert_allclose(geometry.squared_distances[:4, :4], exact, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sees", [jd.rules.Geometry, jd.rules.Norms])
+@pytest.mark.parametrize("shape", [(9,), (4, 9)])
+def test_mixtures_can_be_measured(sees, shape):
+    rng = np.random.default_rng(0)
+    rows, anchor = jnp.asarray(rng.random((8, 20), np.float32)), jnp.ones(20)
+    mixture = jnp.asarray(rng.random(shape, np.float32))
+    weights = jnp.diag(mixture) if mixture.ndim == 1 else mixture
+    mixed = weights @ jnp.concatenate([rows, anchor[None]])
+    found = sees.of(rows, anchor, mixture).as_array()
+    np.testing.assert_allclose(found, sees.of(mixed).as_array(), rtol=1e-4, atol=1e-5)
+
+
 def test_products_follow_from_distances():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((5, 30)).astype(np.float32)

@@ -32,3 +32,10 @@ def test_a_large_common_mean_costs_no_digits():
 def test_they_need_an_anchor():
     with pytest.raises(ValueError, match="`anchor` must be given"):
         jd.rules.Radii.of(jnp.ones((3, 2)))
+
+
+def test_of_mixtures_the_last_is_the_anchor():
+    rows, anchor = jnp.asarray([[3.0, 4.0], [1.0, -1.0]]), jnp.asarray([2.0, 0.5])
+    found = jd.rules.Radii.of(rows, anchor, jnp.asarray([1.0, 2.0, 2.0]))
+    expected = jd.rules.Radii.of(rows * jnp.asarray([[1.0], [2.0]]), 2 * anchor)
+    np.testing.assert_allclose(found.as_array(), expected.as_array(), rtol=1e-6)

@@ -36,3 +36,14 @@ def test_what_rules_need_of_a_geometry_keeps_the_weights(sees):
     seen = sees.seen_in(geometry)
     np.testing.assert_array_equal(seen.present, geometry.present)
     assert sees.of(ROWS, ROWS[0]).with_weight(None).weight is None
+
+
+def test_only_a_geometry_knows_mixtures_without_the_rows():
+    mixture = jnp.asarray([1.0, 0.5, 1.0, 1.0, 1.0, 1.0])
+    geometry = jd.rules.Geometry.of(ROWS, ROWS[0])
+    for sees in SIGHTS:
+        found = geometry.seen_again(sees, mixture).as_array()
+        expected = sees.of(ROWS, ROWS[0], mixture).as_array()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="`sight` must know the rows"):
+        jd.rules.Norms.of(ROWS).seen_again(jd.rules.Geometry, mixture)

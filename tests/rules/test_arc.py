@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
+from tests.contract import oracles
 
 LENGTHS = np.array([5.0, 1.0, 4.0, 2.0, 3.0, 9.0, 7.0, 8.0])
 
@@ -68,6 +69,72 @@ def test_the_constant_holds():
             mean = honest.mean(axis=0)
             spread = ((honest - mean) ** 2).sum() / 7
             assert ((merged - mean) ** 2).sum() <= bound * spread
+
+
+def far_attackers(deviations):
+    """Return rows ``[n, W, d]``: two attackers say the opposite, ever louder."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((9, 40)) + deviations * np.sign(rng.standard_normal(40))
+    loud = [1e2, 1e4, 1e6, 1e8, 1e12, 1e17, 1e19, 1e25, 1e30]
+    opposite = -np.asarray(loud)[:, None, None] * rows[:7].mean(axis=0)
+    stacked = np.broadcast_to(rows, (len(loud), 9, 40)).copy()
+    stacked[:, 7:] = opposite
+    return stacked.astype(np.float32)
+
+
+def scattered(rule):
+    """Return the rule on the route scatter."""
+
+    def worker(updates):
+        tx = jd.aggregate("data", rule, route="scatter")
+        return tx.update(updates, tx.init(updates))[0]
+
+    return lambda rows: jax.vmap(worker, axis_name="data")(rows)[0]
+
+
+RECOMMENDED = (
+    jd.rules.arc(2, then=jd.rules.nnm(2, then=jd.rules.trimmed_mean(2))),
+    oracles.arc(2, oracles.nnm(2, oracles.trimmed_mean(2))),
+)
+BEHIND = {
+    "recommended": RECOMMENDED,
+    "scatter": RECOMMENDED,
+    "minimum_variance": (
+        jd.rules.arc(2, then=jd.rules.minimum_variance(2)),
+        oracles.arc(2, oracles.minimum_variance(2)),
+    ),
+    "geometric_median": (
+        jd.rules.arc(2, then=jd.rules.geometric_median()),
+        oracles.arc(2, oracles.geometric_median),
+    ),
+    "twice": (
+        jd.rules.arc(2, then=jd.rules.arc(2, then=jd.rules.multi_krum(2))),
+        oracles.arc(2, oracles.arc(2, oracles.multi_krum(2))),
+    ),
+    "behind_nnm": (
+        jd.rules.nnm(2, then=jd.rules.arc(2, then=jd.rules.smea(2))),
+        oracles.nnm(2, oracles.arc(2, oracles.smea(2))),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_how_loud_attackers_are_does_not_matter(name):
+    """The geometry of the long would hide how the clipped lie."""
+    rule, oracle = BEHIND[name]
+    apply = scattered(rule) if name == "scatter" else rule
+    compiled = jax.jit(lambda rows: jax.lax.map(apply, rows))
+    bound = rule.contract.robustness(9, 2)
+    for deviations in (10, 30, 1000):
+        rows = far_attackers(deviations)
+        honest = rows[0, :7].astype(np.float64)
+        spread = ((honest - honest.mean(axis=0)) ** 2).sum() / 7
+        merged = np.asarray(compiled(rows), np.float64)
+        errors = ((merged - honest.mean(axis=0)) ** 2).sum(axis=1)
+        assert (errors <= bound * spread).all()
+        expected = np.stack([oracle(sent.astype(np.float64)) for sent in rows])
+        off = np.linalg.norm(merged - expected, axis=1)
+        assert (off <= 1e-3 * np.sqrt(spread)).all(), (deviations, off)
 
 
 def test_a_range_and_a_rule():

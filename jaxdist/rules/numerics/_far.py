@@ -21,6 +21,9 @@ def crowd_reach(dtype: jnp.dtype) -> float:
     return float(jnp.finfo(dtype).eps) ** -0.5
 
 
+_FARTHEST = 1e32  # squared radii; in float32 a million of them can be added
+
+
 class Crowd(NamedTuple):
     """The majority around its most central worker, and the workers within reach."""
 
@@ -29,16 +32,29 @@ class Crowd(NamedTuple):
     near: jax.Array  # bool, [W]: near enough that rounding does not hide the majority
 
 
+def crowd_distances(geometry: _geometry.Geometry) -> jax.Array:
+    """Return the squared distances ``[W, W]`` in units of the majority's radius.
+
+    Powers and sums of them neither overflow nor vanish. What is very far is only so
+    far. Where most are copies, the unit is the smallest distance; of workers that are
+    not finite, distances are 0.
+    """
+    distances, finite = geometry.squared_distances, geometry.finite
+    radius = _geometry.find_majority(distances, finite).squared_radius
+    smallest = jnp.min(jnp.where(distances > 0, distances, jnp.inf))
+    unit = jnp.where(radius > 0, radius, smallest)
+    distances = distances / jnp.where(jnp.isfinite(unit), unit, 1)
+    both = finite[:, None] & finite[None]
+    return jnp.where(both, jnp.minimum(distances, _FARTHEST), 0)
+
+
 def find_crowd(geometry: _geometry.Geometry) -> Crowd:
     """Return where most of the finite workers are."""
     distances = geometry.squared_distances
-    middle = jnp.sum(geometry.finite) // 2
-    radii = jnp.sort(distances, axis=1)[:, jnp.minimum(middle, distances.shape[0] - 1)]
-    central = jnp.argmin(radii)
-    squared_radius = jnp.where(geometry.finite[central], radii[central], 0)
-    limit = crowd_reach(distances.dtype) ** 2 * squared_radius
+    found = _geometry.find_majority(distances, geometry.finite)
+    limit = crowd_reach(distances.dtype) ** 2 * found.squared_radius
     return Crowd(
-        jnp.sqrt(squared_radius),
-        geometry.finite & (distances[central] <= squared_radius),
-        geometry.finite & (distances[central] <= limit),
+        jnp.sqrt(found.squared_radius),
+        found.members,
+        geometry.finite & (distances[found.central] <= limit),
     )

@@ -86,9 +86,3 @@ def weights_of(
     number_kept = geometry.num_present(num_workers) - num_byzantine
     dtype = geometry.squared_norms.dtype
     return kept.astype(dtype) / jnp.asarray(number_kept, dtype)
-
-
-def finite_distances(geometry: _geometry.Geometry) -> jax.Array:
-    """Return the squared distances ``[W, W]``, with 0 instead of infinity."""
-    distances = geometry.squared_distances
-    return jnp.where(jnp.isfinite(distances), distances, 0)
