@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxdist as jd
+from benchmarks.byzantine import grid
 from jaxdist import testing
 from tests.contract import table
 
@@ -187,3 +189,50 @@ def test_every_compressor_is_in_the_table_of_contracts():
     tested = {row.compressor.name.split("(")[0] for row in table.COMPRESSORS}
     assert listed == tested - wrappers, "list it in ROWS of docs/tables.py"
     assert tables.table().count("\n") == len(tables.ROWS) + 2
+
+
+def balanced_call(text):
+    """Return the call with which a text begins, up to its last parenthesis."""
+    depth = 0
+    for end, letter in enumerate(text, 1):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == ")" and not depth:
+            return text[:end]
+    raise AssertionError(f"a call without an end: {text[:80]!r}")
+
+
+def compositions():
+    """Return all rules before rules that pages, docstrings and studies use, f = 2."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.*")]
+    sources = [*pages, *(ROOT / "jaxdist" / "rules").glob("*.py")]
+    text = "\n".join(path.read_text() for path in sources if path.suffix != ".png")
+    names = vars(jd.rules) | {"jaxdist": jd, "jd": jd, "f": 2, "_F": 2}
+    found = [rule(2) for rule in grid.RULES.values()]
+    begin = r"(?:(?:jd|jaxdist)\.rules\.)?\b(?:arc|nnm|bucketing|clipping)\("
+    for match in re.finditer(begin, text):
+        call = balanced_call(text[match.start() :])
+        if "then=" in call:
+            found.append(eval(call, names))
+    unique = {without_numbers(rule): rule for rule in found if "then" in rule.name}
+    known = {without_numbers(row.rule) for row in table.RULES}  # the kit tries these
+    return {name: unique[name] for name in sorted(unique.keys() - known)}
+
+
+def without_numbers(rule):
+    """Return the name of a rule as that of its kind."""
+    return re.sub(r"\(.*?\)", "", rule.name)
+
+
+COMPOSITIONS = compositions()
+
+
+def test_compositions_are_found():
+    assert {"arc then mean", "arc then smea"} <= COMPOSITIONS.keys()
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_what_the_docs_compose_keeps_its_contract(name):
+    # Constants of rules behind rules are proved of any; to search takes a minute each.
+    left_out = {"float64", "kappa"}
+    promises = [name for name in testing.RULE_PROPERTIES if name not in left_out]
+    testing.check_rule(COMPOSITIONS[name], properties=promises)

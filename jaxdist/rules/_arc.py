@@ -18,15 +18,17 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
     that is not finite counts as the longest, and stays not finite.
 
     Args:
-      num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-1)/2], or the
-        range of ``then``.
+      num_byzantine: :math:`f`, corrupt workers, in [0, (W-1)/2], or the range of
+        ``then``.
       then: :math:`F`, the rule for the clipped gradients, such as
         ``nnm(f, then=trimmed_mean(f))``.
 
     Returns:
       A rule with :math:`\kappa \le \kappa_F + \frac{2f}{W - 2f}`, equivariant to scale
-      as far as ``then`` is, but not to translation. Its result is bounded by the norms
-      of honest workers, even where ``then`` fails.
+      as far as ``then`` is, but not to translation. It tolerates f, or as many as
+      ``then`` where those are fewer: none behind :func:`mean`. As long as all workers
+      are finite its result is bounded by the norms of honest ones, even where ``then``
+      fails.
 
     Raises:
       TypeError: If ``then`` is no rule.
@@ -73,5 +75,11 @@ def arc(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
     )
     name = f"arc({f})"
     return _pre_aggregation.mix_before(
-        then, name, premix, contract, sees=_norms.Norms, only_scales=True
+        then,
+        name,
+        premix,
+        contract,
+        sees=_norms.Norms,
+        only_scales=True,
+        num_byzantine=f,
     )

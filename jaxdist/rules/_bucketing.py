@@ -28,15 +28,15 @@ def bucketing(
 
     Args:
       bucket_size: :math:`s`, workers in a bucket, at least 1.
-      num_byzantine: :math:`f`, corrupt workers tolerated; :math:`sf` must be one that
-        the next rule can tolerate.
+      num_byzantine: :math:`f`, corrupt workers; :math:`sf` must lie in the range of the
+        next rule.
       then: What makes the rule for the buckets, called with :math:`sf`: ``krum``, or
         ``lambda f: nnm(f, then=trimmed_mean(f))``.
 
     Returns:
       A rule with an s-th of the variance between rows, equivariant to translation and
-      scale as far as the next one is. Which workers share a bucket depends on the key
-      alone.
+      scale as far as the next one is. It tolerates f, or an s-th of what the next one
+      does where that is less. Which workers share a bucket depends on the key alone.
 
     Raises:
       TypeError: If ``then`` does not make a rule.
@@ -87,7 +87,7 @@ def bucketing(
 
     inner = rule.contract
     contract = _rule.RuleContract(
-        _rule.constant_count(f),
+        _pre_aggregation.mixed_count(f, rule, spoilt=s),
         largest=lambda num_workers: inner.largest(num_workers) // s,
         limit=inner.limit if s == 1 else f"{inner.limit}, with {s}f for f",
         translation_equivariant=inner.translation_equivariant,
@@ -97,4 +97,6 @@ def bucketing(
         knows_absent=True,
     )
     name = f"bucketing({s}, {f})"
-    return _pre_aggregation.mix_before(rule, name, premix, contract, sees=_norms.Norms)
+    return _pre_aggregation.mix_before(
+        rule, name, premix, contract, sees=_norms.Norms, num_byzantine=f
+    )

@@ -19,13 +19,14 @@ def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
     included. Distances are over the whole gradient. Ties go to the lowest index.
 
     Args:
-      num_byzantine: :math:`f`, corrupt workers tolerated, in [0, (W-1)/2], or the
-        range of ``then``.
+      num_byzantine: :math:`f`, corrupt workers, in [0, (W-1)/2], or the range of
+        ``then``.
       then: :math:`F`, the rule for the mixtures, such as ``trimmed_mean(f)``.
 
     Returns:
       A rule with :math:`\kappa \le \frac{8f}{W-f}(\kappa_F + 1)`, equivariant to
-      translation and scale as far as ``then`` is.
+      translation and scale as far as ``then`` is. It tolerates f, or as many as
+      ``then`` where those are fewer: none behind :func:`mean`.
 
     Raises:
       TypeError: If ``then`` is no rule.
@@ -67,4 +68,6 @@ def nnm(num_byzantine: int, then: _rule.AggregationRule) -> _rule.AggregationRul
     contract = _pre_aggregation.mixture_contract(
         f, then, kappa, then.contract.translation_equivariant
     )
-    return _pre_aggregation.mix_before(then, f"nnm({f})", premix, contract)
+    return _pre_aggregation.mix_before(
+        then, f"nnm({f})", premix, contract, num_byzantine=f
+    )

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _random
+from jaxdist import _checks, _random
 from jaxdist.geometry import _geometry
 from jaxdist.rules import _rule
 
@@ -18,6 +18,22 @@ def _as_many(num_workers: int) -> int:
     return num_workers
 
 
+def mixed_count(
+    num_byzantine: int, then: _rule.AggregationRule, spoilt: int = 1
+) -> Callable[[int], int] | None:
+    """Return how many are tolerated: no more than the next rule can.
+
+    Args:
+      num_byzantine: Corrupt workers for which the mixing is made.
+      then: The rule that follows; behind one that promises nothing, nothing is.
+      spoilt: How many mixtures a corrupt worker spoils.
+    """
+    count = then.contract.num_byzantine
+    if count is None:
+        return None
+    return lambda num_workers: min(num_byzantine, count(num_workers) // spoilt)
+
+
 def mixture_contract(
     num_byzantine: int,
     then: _rule.AggregationRule,
@@ -27,13 +43,13 @@ def mixture_contract(
     """Return what is promised where all workers are mixed into as many.
 
     Args:
-      num_byzantine: Corrupt workers tolerated.
+      num_byzantine: Corrupt workers for which the mixing is made.
       then: The rule that follows, whose range is that of both.
       kappa: Of the whole.
       translation_equivariant: Of the whole.
     """
     return _rule.RuleContract(
-        _rule.constant_count(num_byzantine),
+        mixed_count(num_byzantine, then),
         largest=then.contract.largest,
         limit=then.contract.limit,
         kappa=kappa,
@@ -51,6 +67,7 @@ def mix_before(
     num_mixtures: Callable[[int], int] = _as_many,
     sees: type[_rule.Sight] = _geometry.Geometry,
     only_scales: bool = False,
+    num_byzantine: int = 0,
 ) -> _rule.AggregationRule:
     """Return the rule that mixes with ``premix`` and goes on with ``then``.
 
@@ -70,6 +87,8 @@ def mix_before(
       num_mixtures: ``(num_workers) -> m``.
       sees: What ``premix`` is given.
       only_scales: Whether ``premix`` returns ``[W]``.
+      num_byzantine: Corrupt workers for which the mixing is made; must lie in the range
+        of the contract even where the next rule tolerates fewer.
     """
     looks_again = only_scales and then.mix is not None
 
@@ -89,8 +108,16 @@ def mix_before(
         second, memory = then.mix(seen, keys[1], memory)
         return _geometry.compose_mixtures(second, first), memory
 
+    whole_name = f"{name} then {then.name}"
+
+    def requires(num_workers):
+        _checks.byzantine_count(
+            whole_name, num_byzantine, num_workers, contract.largest(num_workers)
+        )
+        then.check(num_mixtures(num_workers))
+
     return _rule.AggregationRule(
-        f"{name} then {then.name}",
+        whole_name,
         then.reduce,
         mix,
         contract,
@@ -98,7 +125,7 @@ def mix_before(
         needs_aligned=then.needs_aligned,
         anchor=None if then.trusted_worker is not None else then.anchor,
         init=lambda num_workers: then.init(num_mixtures(num_workers)),
-        requires=lambda num_workers: then.check(num_mixtures(num_workers)),
+        requires=requires,
         reduce_weighted=then.reduce_weighted,
     )
 

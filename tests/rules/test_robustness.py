@@ -41,3 +41,24 @@ def test_a_narrow_range_is_that_of_both(before):
     assert rule.contract.largest(8) == 2
     with pytest.raises(ValueError, match=r"`num_byzantine`.*\[0, 2\]"):
         rule.check(8)
+
+
+def test_a_rule_before_another_tolerates_no_more_than_that():
+    buckets = jd.rules.bucketing(2, 2, then=lambda f: jd.rules.trimmed_mean(f - 1))
+    assert buckets.contract.tolerated(11) == 1
+    for before in (jd.rules.nnm, jd.rules.arc):
+        fewer = before(2, then=jd.rules.trimmed_mean(1))
+        assert fewer.contract.tolerated(11) == 1
+        for none in (before(2, then=jd.rules.mean()), before(2, then=of_nobody())):
+            assert none.contract.num_byzantine is None
+            assert none.contract.tolerated(11) == 0
+            # What is wrong passes, as it does without the mixing.
+            rows = np.ones((11, 3), np.float32)
+            rows[:2] = np.nan
+            assert np.isnan(none(rows)).all()
+            with pytest.raises(ValueError, match=r"`num_byzantine` .* \[0, 1\]"):
+                none.check(4)
+
+
+def of_nobody():
+    return jd.rules.clipping(1.0, then=jd.rules.mean())
