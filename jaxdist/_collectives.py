@@ -176,14 +176,21 @@ def all_to_all(rows: jax.Array, axis_name: AxisName) -> jax.Array:
 
 
 def psum(tree: Any, axis_name: AxisName) -> Any:
-    """Return the sum over the workers, the same on all of them and typed so."""
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-    nbytes = sum(psum_nbytes(leaf) for leaf in leaves)
+    """Return the sum over the workers, the same on all of them and typed so.
+
+    Floats travel, and are added, in :func:`psum_dtype`; sums have the dtypes of leaves.
+    """
+    tree = jax.tree.map(jnp.asarray, tree)
+    nbytes = sum(map(psum_nbytes, jax.tree.leaves(tree)))
     _traffic.note("psum", _traffic.all_reduce_bytes(nbytes, axis_size(axis_name)))
-    names = names_of(axis_name)
-    if _are_mesh_axes(names):
-        return lax.psum(to_varying(tree, axis_name), axis_name)
-    return jax.tree.map(lambda leaf: _tree.sum_rows(_gather(leaf, axis_name)), tree)
+    wide = jax.tree.map(lambda leaf: leaf.astype(psum_dtype(leaf.dtype)), tree)
+    if _are_mesh_axes(names_of(axis_name)):
+        total = lax.psum(to_varying(wide, axis_name), axis_name)
+    else:
+        total = jax.tree.map(
+            lambda leaf: _tree.sum_rows(_gather(leaf, axis_name)), wide
+        )
+    return jax.tree.map(lambda x, leaf: x.astype(leaf.dtype), total, tree)
 
 
 def pmax(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
@@ -199,15 +206,17 @@ def psum_nbytes(leaf: Any) -> int:
 
 
 def psum_dtype(dtype: Any) -> Any:
-    """Return the dtype in which an all-reduce of this dtype really travels.
+    """Return the dtype in which an all-reduce adds numbers up: no float is narrow.
 
-    XLA's CPU backend widens the narrowest floats before it sends them.
+    In float16 the share of one of many workers would vanish, and the sum of all would
+    be infinite; in bfloat16 a sum of hundreds has no digits left. Some backends add
+    narrow floats as they are and some widen them. So it is done here, for all alike:
+    what travels, and which route sends the least, must not depend on where the program
+    was traced.
     """
-    if jax.default_backend() != "cpu" or not jnp.issubdtype(dtype, jnp.floating):
+    if not jnp.issubdtype(dtype, jnp.inexact):
         return jnp.dtype(dtype)
-    if jnp.finfo(dtype).bits == 8:
-        return jnp.dtype(jnp.float16)
-    return jnp.dtype(jnp.float32 if dtype == jnp.bfloat16 else dtype)
+    return _tree.accumulator_dtype(dtype)
 
 
 def own_part(leaf: jax.Array, axis_name: AxisName) -> jax.Array:

@@ -213,12 +213,12 @@ def compositions():
         call = balanced_call(text[match.start() :])
         if "then=" in call:
             found.append(eval(call, names))
-    unique = {without_numbers(rule): rule for rule in found if "then" in rule.name}
-    known = {without_numbers(row.rule) for row in table.RULES}  # the kit tries these
+    unique = {kind_name(rule): rule for rule in found if "then" in rule.name}
+    known = {kind_name(row.rule) for row in table.RULES}  # the kit tries these
     return {name: unique[name] for name in sorted(unique.keys() - known)}
 
 
-def without_numbers(rule):
+def kind_name(rule):
     """Return the name of a rule as that of its kind."""
     return re.sub(r"\(.*?\)", "", rule.name)
 

@@ -9,7 +9,12 @@ from jax import core
 from jax.sharding import Mesh, NamedSharding
 
 from jaxdist import _checks, _tree
-from jaxdist.aggregation import _aggregation, _part_optimizer, _receiver_memory
+from jaxdist.aggregation import (
+    _aggregation,
+    _aggregation_metrics,
+    _part_optimizer,
+    _receiver_memory,
+)
 from jaxdist.compression import _stored_residual
 from jaxdist.workers import _worker_state
 
@@ -20,7 +25,8 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
     Every worker starts with the mean :math:`\frac{1}{W}\sum_i e_i` of the residuals,
     momenta and estimates, so that their mean, which is what the optimizer is still
     owed, stays what it was. What workers keep of their parts of the way back is cut
-    again for the new parts. Counters and keys are taken over in turn.
+    again for the new parts, and so is the last result of a rule that compares with it.
+    Metrics begin again. Counters and keys are taken over in turn.
 
     Args:
       state: State of a whole optimizer with ``[W, ...]`` arrays of all workers, as
@@ -117,7 +123,21 @@ def _resize_aggregate(state, old, new, sizes, shapes):
             _worker_state.PerWorkerState(_map_named(recut_senders, part.inner_state)),
             _map_named(recut, downlink),
         ),
+        rule=_resize_rule(state.rule, new, sizes),
     )
+
+
+def _resize_rule(state, new, sizes):
+    """Cut the last result again where each worker holds its part; measure anew."""
+
+    def recut(name, parts):
+        return _recut_parts(parts, _size_of(name, sizes), new)
+
+    part = _worker_state.PerWorkerState(_map_named(recut, state.part.inner_state))
+    metrics = state.metrics
+    if metrics != ():
+        metrics = _aggregation_metrics.zero_metrics(new)
+    return state._replace(part=part, metrics=metrics)
 
 
 def _average_workers(state, old, new):

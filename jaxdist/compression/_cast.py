@@ -28,8 +28,9 @@ def cast(dtype: Any) -> _compressor.Compressor:
       ValueError: If ``dtype`` is not a floating dtype.
 
     Communication:
-      Payload of :math:`d` elements of ``dtype``. XLA's CPU backend widens ``bfloat16``
-      to float32 in an all-reduce: there only the routes gather and scatter save bytes.
+      Payload of :math:`d` elements of ``dtype``. Numbers are added in float32 or wider,
+      so in an all-reduce they travel as such: only the routes gather and scatter save
+      bytes, and ``route="auto"`` takes them.
 
     Example:
       >>> sent, _ = jaxdist.roundtrip(

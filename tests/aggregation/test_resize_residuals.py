@@ -144,6 +144,24 @@ def test_states_around_it_are_resized_too():
     assert resized[2][0].mu["a"].shape == (5, 7)
 
 
+@pytest.mark.parametrize("scope", ["gradient", "leaf"])
+@pytest.mark.parametrize("route", ["gather", "scatter"])
+def test_what_a_rule_remembers_is_cut_again(route, scope):
+    """The last result is that of all workers, however many they are."""
+    rule = jd.rules.centered_clipping(2.0)
+    tx = jd.aggregate("data", rule, route=route, scope=scope, metrics=True)
+    out, state = run(tx, make(tx, 4), 4, steps=1)
+    resized = jd.resize_residuals(state, 4, 3, PARAMS)
+    wanted = jax.eval_shape(lambda: make(tx, 3))
+    assert jax.tree.structure(resized) == jax.tree.structure(wanted)
+    for left, right in zip(*map(jax.tree.leaves, (resized, wanted)), strict=True):
+        assert (left.shape, left.dtype) == (right.shape, right.dtype)
+    one = resized if scope == "gradient" else resized["a"]
+    held = one.rule.part.inner_state if route == "scatter" else one.rule.whole
+    np.testing.assert_array_equal(held["a"].reshape(-1)[:35], out["a"].reshape(-1))
+    run(tx, resized, 3, steps=1)
+
+
 def test_the_old_number_is_checked():
     tx = jd.aggregate("data", compressor=feedback(jd.compression.scaled_sign()))
     with pytest.raises(ValueError, match="`old` must be .*, 4, got 3"):

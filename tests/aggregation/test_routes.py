@@ -164,3 +164,34 @@ def test_rules_see_the_whole_gradient_when_leaves_take_different_routes():
     for backend in ("vmap", "shard_map"):
         actual = harness.run(worker, backend, updates)
         harness.assert_trees_close(jax.tree.map(lambda x: x[0], actual), expected)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float8_e4m3fn])
+@pytest.mark.parametrize("cast", [False, True])
+def test_a_sum_on_the_way_keeps_what_a_gathered_mean_keeps(dtype, cast):
+    """In halves a share of many vanishes; of bytes only leaves add up on their way."""
+    if cast and jnp.dtype(dtype).itemsize == 1:
+        pytest.skip("float8 does not add up on its way")
+    rng = np.random.default_rng(0)
+    rows = np.outer(rng.uniform(0.5, 1, 64), [1e-6, 1e-5, 1e-3, 1, 250, 400, 6e4])
+    if dtype == jnp.float8_e4m3fn:
+        rows = rows[:, 2:5]
+    rows = jnp.asarray(rows, jnp.float32 if cast else dtype)
+    compressor = jd.compression.cast(dtype) if cast else jd.compression.identity()
+
+    def mean(route):
+        tx = jd.aggregate("data", compressor=compressor, route=route)
+        step = jax.vmap(lambda row: tx.update(row, tx.init(row))[0], axis_name="data")
+        return np.asarray(jax.jit(step)(rows)[0], np.float32)
+
+    np.testing.assert_allclose(mean("psum"), mean("gather"), rtol=1e-6)
+
+
+def test_the_route_does_not_depend_on_where_the_program_is_traced(monkeypatch):
+    """Numbers are added in float32 on every backend, so none needs to be asked."""
+    monkeypatch.setattr(jax, "default_backend", lambda: pytest.fail("a backend asked"))
+    leaf = jnp.zeros((harness.NUM_WORKERS, 100), jnp.bfloat16)
+    for route, nbytes, size in (("psum", 4, 100), ("auto", 2, 104)):
+        tx = jd.aggregate(harness.AXIS, route=route)
+        report = jd.communication_report(tx, leaf[0], harness.NUM_WORKERS)
+        assert report.total_nbytes == 2 * 7 / 8 * nbytes * size
