@@ -162,16 +162,13 @@ def decode_rows(
     item: _transport.Arrived, estimate: Any, workers: _workers.Workers
 ) -> jax.Array:
     """Return what every worker wants to say, ``[W, s]`` of my part of the leaf."""
-    rows = _decode_payloads(item)
-    if workers.weight is not None:
-        # Who is absent said nothing, whatever zeros are decoded to.
-        rows = jnp.where(workers.weight[:, None] > 0, rows, 0)
+    rows = _decode_payloads(item, workers)
     if not item.plan.compressor.incremental:
         return rows
     return _tree.add_finite(estimate, rows)
 
 
-def _decode_payloads(item: _transport.Arrived) -> jax.Array:
+def _decode_payloads(item: _transport.Arrived, workers: _workers.Workers) -> jax.Array:
     """Decode what every worker sent in this step, to rows ``[W, s]``."""
     plan, like = item.plan, item.plan.decoded
 
@@ -180,7 +177,11 @@ def _decode_payloads(item: _transport.Arrived) -> jax.Array:
         keys = item.keys_of(worker_index)
         return plan.compressor.decode(single, like, keys).reshape(-1)
 
-    return jax.vmap(decode)(item.payload, jnp.arange(plan.num_workers))
+    rows = jax.vmap(decode)(item.payload, jnp.arange(plan.num_workers))
+    if workers.weight is None:
+        return rows
+    # Who is absent said nothing, whatever zeros are decoded to.
+    return jnp.where(workers.weight[:, None] > 0, rows, 0)
 
 
 def _decode_mean(item, estimate, rule, workers):
@@ -203,11 +204,16 @@ def _decode_mean_payload(item, rule, workers):
     """Decode the mean of what was sent in this step."""
     plan, like = item.plan, item.plan.decoded
     accumulate = plan.compressor.accumulate
+    if plan.compressor.incremental and not plan.compressor.contract.keeps_zeros:
+        accumulate = None  # what is not finite must be told apart from all others
     if plan.route.averages:
         keys = item.keys_of(0)  # only the common one can matter to all
         return plan.compressor.decode(item.payload, like, keys).reshape(-1)
     if accumulate is None:
-        rows = decode_rows(item, (), workers)
+        rows = _decode_payloads(item, workers)
+        if plan.compressor.incremental:
+            # Its sender left it out too.
+            rows = jnp.where(jnp.isfinite(rows), rows, 0)
         if workers.weight is None:
             return rule.reduce(rows)
         return rule.apply(rule.contributions(rows), None, weight=workers.weight)

@@ -66,7 +66,7 @@ def blockwise_float8(
         chunks = _tree.to_chunks(rows, block_size)
         scales = _scaling.max_norms(chunks)
         # A reciprocal that was rounded up would lead beyond the range.
-        shares = jnp.clip(_scaling.in_units(chunks, scales), -1.0, 1.0)
+        shares = _scaling.shares_of(chunks, scales)
         scaled = (shares * largest).astype(target)
         return (_tree.from_chunks(scaled, rows.shape[1]), scales), state
 
@@ -74,7 +74,7 @@ def blockwise_float8(
         del keys
         scaled, scales = payload
         chunks = _tree.to_chunks(scaled, block_size).astype(jnp.float32)
-        rows = chunks / largest * scales[..., None]
+        rows = _scaling.from_shares(chunks / largest, scales)
         return _tree.from_blocks(_tree.from_chunks(rows, scaled.shape[1]), like)
 
     # Half a unit in the last place of 1 + eps / 2, the worst of the normal numbers.

@@ -59,7 +59,7 @@ def blockwise_int(
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
         chunks = _tree.to_chunks(rows, block_size)
         scales = _scaling.max_norms(chunks)
-        codes = jnp.round(_scaling.in_units(chunks, scales) * levels) + levels
+        codes = jnp.round(_scaling.shares_of(chunks, scales) * levels) + levels
         codes = _tree.from_chunks(codes.astype(jnp.uint8), rows.shape[1])
         return (_packing.pack_bits(codes, bits), scales), state
 
@@ -70,7 +70,7 @@ def blockwise_int(
         codes = _tree.to_chunks(_packing.unpack_bits(packed, bits, size), block_size)
         # The scale over the levels could be too small for float32, or round up.
         shares = (codes.astype(jnp.float32) - levels) / levels
-        rows = _tree.from_chunks(shares * scales[..., None], size)
+        rows = _tree.from_chunks(_scaling.from_shares(shares, scales), size)
         return _tree.from_blocks(rows, like)
 
     def variance(size):

@@ -186,6 +186,7 @@ def cat(
         variance=variance,
         stochastic=mode == "stochastic",
         aligned=False,
+        keeps_zeros=mode != "sign",
     )
     name = f"cat({cost}, {mode!r}, max_density={max_density}, block_size={block_size})"
     return _compressor.Compressor(init, encode, decode, contract, name, accumulate)

@@ -36,6 +36,11 @@ class Contract:
     and for finite inputs in the normal range of their dtype. The contract stores one
     bound, the variance, and computes the contraction: two fields could disagree.
 
+    Whatever else is promised, what is finite arrives finite: where scaling would
+    overflow, the largest number of the dtype arrives. Numbers below the least normal
+    one (1.2e-38 in float32), on their way too, may count as zero, as they do on most
+    machines.
+
     Attributes:
       unbiased: :math:`\mathbb{E}\,C(x) = x` over the keys.
       variance: Maps the number :math:`d` of elements in a block to

@@ -107,7 +107,8 @@ def eden(
         largest = _scaling.max_norms(chunks)
         rotated = _hadamard.rotate_blocks(_scaling.in_units(chunks, largest), keys.own)
         codes, values = _round_to_centroids(rotated, half)
-        scales = _block_scales(rotated, values, scale) * largest
+        factors = _block_scales(rotated, values, scale)
+        scales = _scaling.scaled_by(factors, largest)
         return (_packing.pack_bits(codes.reshape(blocks, -1), bits), scales), state
 
     def decode(payload, like, keys):
@@ -117,7 +118,8 @@ def eden(
         length = _chunk_length(size, bits, block_size)
         codes = _packing.unpack_bits(packed, bits, chunks * length)
         values = _look_up(codes.reshape(blocks, chunks, length), centroids)
-        rows = _hadamard.rotate_back(values, keys.own) * scales[..., None]
+        rotated = _hadamard.rotate_back(values, keys.own)
+        rows = _scaling.scaled_by(rotated, scales[..., None])
         return _tree.from_blocks(_tree.from_chunks(rows, size), like)
 
     contract = _compressor.Contract(stochastic=True)

@@ -39,7 +39,9 @@ def ef21(
       A compressor whose receivers remember estimates. For :func:`jaxdist.rules.mean`
       they remember the mean of the estimates, for other rules one estimate for each
       worker. On the route scatter a worker remembers only its own part of them. Where a
-      gradient is not finite nothing is sent, and receivers keep the last estimate.
+      gradient is not finite nothing is sent, and receivers keep the last estimate; of a
+      ``compressor`` that does not keep zeros, such as :func:`scaled_sign`, that of the
+      whole block.
 
     Raises:
       ValueError: If ``momentum`` is outside [0, 1) or ``compressor`` is no
@@ -92,7 +94,9 @@ def ef21(
         estimate = state.estimate
         wanted = smooth(leaf.astype(estimate.dtype), state)
         finite = jnp.isfinite(wanted)
-        change = jnp.where(finite, wanted - estimate, 0).astype(leaf.dtype)
+        # Of a change of 0 some still send something: their blocks stay what they are.
+        nothing = 0.0 if compressor.contract.keeps_zeros else jnp.nan
+        change = jnp.where(finite, wanted - estimate, nothing).astype(leaf.dtype)
         payload, inner_state = compressor.encode(
             change, state.inner_state, keys, blocks
         )

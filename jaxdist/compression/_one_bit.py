@@ -83,9 +83,8 @@ def _sign_means(chunks: jax.Array, counts: jax.Array) -> jax.Array:
       counts: How many elements of each chunk are no padding, ``[...]``.
     """
     largest = _scaling.max_norms(chunks)
-    # Shares of the largest, so that huge elements do not overflow their sum. The
-    # bounds change nothing, but keep XLA from factoring the largest out again.
-    shares = jnp.clip(_scaling.in_units(chunks, largest), -1.0, 1.0)
+    # Shares of the largest, so that huge elements do not overflow their sum.
+    shares = _scaling.shares_of(chunks, largest)
     negatives = jnp.sum((chunks < 0).astype(jnp.float32), axis=-1)
     means = [
         jnp.sum(jnp.maximum(shares, 0.0), axis=-1) / jnp.maximum(counts - negatives, 1),

@@ -1,13 +1,13 @@
 """PowerSGD: a low-rank approximation that all workers refine together."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _tree
 from jaxdist.compression import _compressor
-from jaxdist.compression.numerics import _matrix
+from jaxdist.compression.numerics import _matrix, _sampling, _scaling
 
 
 class PowerSgdState(NamedTuple):
@@ -75,21 +75,21 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
         if not _matrix.low_rank_shrinks(leaf.shape, rank):
             return leaf[None]
         right = _start_columns(state.right[:, :rank], keys.common)
-        return (_matrix.as_matrix(leaf, right.dtype) @ right)[None].astype(leaf.dtype)
+        return _times_columns(_matrix.as_matrix(leaf, right.dtype), right, leaf.dtype)
 
     def ask_right(leaf, state, keys, means):
         del keys
         if not _matrix.low_rank_shrinks(leaf.shape, rank):
             return ()
         left = _orthonormal_columns(means[0][0].astype(state.right.dtype))
-        return (_matrix.as_matrix(leaf, left.dtype).T @ left)[None].astype(leaf.dtype)
+        return _times_columns(_matrix.as_matrix(leaf, left.dtype).T, left, leaf.dtype)
 
     def finish(leaf, state, keys, means):
         if not _matrix.low_rank_shrinks(leaf.shape, rank):
             return means[0][0], state
         left = _orthonormal_columns(means[0][0].astype(state.right.dtype))
         right = means[1][0].astype(left.dtype)
-        product = (left @ right.T).reshape(leaf.shape)
+        product = _product_of(left, right).reshape(leaf.shape)
         finite = jnp.isfinite(right).all(axis=0)
         kept = jnp.where(finite[None], right, 0)
         kept = jax.lax.dynamic_update_slice(state.right, kept, (0, 0))
@@ -108,7 +108,8 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
         if not _matrix.low_rank_shrinks(like.shape, rank):
             return left[0].astype(like.dtype)
         dtype = _tree.accumulator_dtype(like.dtype)
-        product = _orthonormal_columns(left[0].astype(dtype)) @ right[0].astype(dtype).T
+        left = _orthonormal_columns(left[0].astype(dtype))
+        product = _product_of(left, right[0].astype(dtype))
         return product.reshape(like.shape).astype(like.dtype)
 
     contract = _compressor.Contract(
@@ -127,13 +128,26 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
     )
 
 
+def _times_columns(matrix: jax.Array, columns: jax.Array, dtype: Any) -> jax.Array:
+    """Return ``[1, ...]``, the product; sums neither overflow nor vanish."""
+    unit = _scaling.power_unit(matrix)
+    product = _scaling.scaled_by(_scaling.in_units(matrix, unit) @ columns, unit)
+    return _sampling.narrowed_values(product, dtype)[None]
+
+
+def _product_of(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Return ``left @ right.T``, of which no sum overflows."""
+    unit = _scaling.power_unit(right)
+    return _scaling.scaled_by(left @ _scaling.in_units(right, unit).T, unit)
+
+
 def _start_columns(right: jax.Array, key: jax.Array) -> jax.Array:
     """Return Q of this step: what is known of it, and the rest drawn."""
     drawn = jax.random.normal(key, right.shape, right.dtype)
     largest = _tree.largest_magnitude(right, axis=0)
     usable = largest > 0
     # Only its span matters: in units of its largest element M Q cannot overflow.
-    unit = right / jnp.where(usable, largest, 1.0)[None]
+    unit = _scaling.in_units(right.T, largest).T
     return jnp.where(usable[None], unit, drawn)
 
 
@@ -144,7 +158,7 @@ def _orthonormal_columns(matrix: jax.Array) -> jax.Array:
     """
     # The unit keeps squares of huge and tiny gradients in range.
     largest = _tree.largest_magnitude(matrix, axis=None)
-    matrix = matrix / jnp.where(largest > 0, largest, 1.0)
+    matrix = _scaling.in_units(matrix, largest)
     tiny = 10 * jnp.finfo(matrix.dtype).eps
 
     def step(i, basis):

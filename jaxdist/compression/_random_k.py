@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks, _tree
 from jaxdist.compression import _compressor
+from jaxdist.compression.numerics import _scaling
 
 
 def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
@@ -33,7 +34,8 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
     Returns:
       An unbiased compressor without state, with
       :math:`\omega = \lceil d/k \rceil - 1`; linear if ``shared``. On the
-      scatter route the same coordinates are drawn for the part of every worker.
+      scatter route the same coordinates are drawn for the part of every worker. What
+      would overflow when it is scaled becomes the largest number.
 
     Raises:
       ValueError: If ``density`` is outside (0, 1] or ``shared`` is no bool.
@@ -72,7 +74,8 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
     def accumulate(total, payload, keys, share=1.0):
         rows = _tree.to_blocks(total, payload.shape[0])
         indices, _ = draw(keys, rows.shape[1])
-        scaled = payload.astype(rows.dtype) * _longest_run(rows.shape[1], density)
+        longest = _longest_run(rows.shape[1], density)
+        scaled = _scaling.scaled_by(payload.astype(rows.dtype), longest)
         rows = rows.at[:, indices].add(scaled * share, unique_indices=True)
         return _tree.from_blocks(rows, total)
 

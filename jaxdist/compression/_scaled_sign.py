@@ -65,8 +65,7 @@ def scaled_sign(
         chunks = _tree.to_chunks(jnp.abs(rows.astype(jnp.float32)), block_size)
         counts = _scaling.elements_in_chunks(leaf.size, chunks.shape)
         if scale == "l1":
-            # Divided before they are added, so that huge elements do not overflow.
-            scales = jnp.sum(chunks / counts[..., None], axis=-1)
+            scales = _mean_magnitudes(chunks, counts)
         else:
             scales = _root_mean_squares(chunks, counts)
         return (jnp.packbits(rows >= 0, axis=-1), scales), state
@@ -95,8 +94,15 @@ def scaled_sign(
     )
 
 
+def _mean_magnitudes(chunks, counts):
+    """Return the means; the sum of a large chunk could overflow."""
+    largest = _scaling.max_norms(chunks)
+    shares = _scaling.shares_of(chunks, largest)
+    return largest * jnp.minimum(jnp.sum(shares, axis=-1) / counts, 1.0)
+
+
 def _root_mean_squares(chunks, counts):
     """Return the root mean squares; the norm of a large chunk could overflow."""
     largest = _scaling.max_norms(chunks)
-    shares = jnp.minimum(_scaling.in_units(chunks, largest), 1.0)
+    shares = _scaling.shares_of(chunks, largest)
     return largest * jnp.sqrt(jnp.sum(shares**2, axis=-1) / counts)

@@ -131,7 +131,10 @@ def threshold(
         encode,
         _sparse.decode_sparse,
         _compressor.Contract(
-            variance=variance, stochastic=density is not None, aligned=False
+            variance=variance,
+            stochastic=density is not None,
+            aligned=False,
+            keeps_zeros=True,
         ),
         f"threshold({rule}, max_density={max_density}, block_size={block_size})",
         _sparse.accumulate_sparse,

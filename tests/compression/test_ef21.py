@@ -181,3 +181,23 @@ def _is_ef21(node):
 def test_momentum_has_a_range(momentum):
     with pytest.raises(ValueError, match=r"`momentum` must lie in \[0.0, 1.0\)"):
         jd.compression.ef21(jd.compression.top_k(0.1), momentum)
+
+
+@pytest.mark.parametrize("route", ["gather", "scatter"])
+def test_of_what_is_not_finite_nothing_is_sent(route):
+    """A sign has no zero: what has no change to send must not change."""
+    compressor = jd.compression.ef21(jd.compression.scaled_sign(block_size=3))
+    tx = jd.aggregate("data", jd.rules.mean(), compressor, route)
+    bad = GRADIENTS.at[0, 0].set(jnp.nan).at[1, 1].set(-jnp.inf)
+    updates, state = run(tx, bad, 1)
+    after, expected = (
+        np.asarray(x[0, -1]) for x in (updates, run(tx, GRADIENTS, 1)[0])
+    )
+    np.testing.assert_allclose(after[3:], expected[3:], rtol=1e-6)
+    sizes = np.abs(GRADIENTS[2:, :3]).mean(axis=1, keepdims=True)
+    signs = np.where(np.asarray(GRADIENTS[2:, :3]) >= 0, sizes, -sizes)
+    np.testing.assert_allclose(after[:3], signs.sum(axis=0) / NUM_WORKERS, rtol=1e-5)
+    # Senders and receivers still know the same.
+    own = state.uplink.inner_state.estimate[:, 0]
+    np.testing.assert_allclose(own.mean(axis=0), after, rtol=1e-5)
+    np.testing.assert_array_equal(own[:2, :3], np.zeros((2, 3)))

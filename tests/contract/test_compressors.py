@@ -73,6 +73,43 @@ def test_leaves_without_elements_travel_as_they_are(row):
     assert seen.shape == (0, 3)
 
 
+def leaves_at_the_ends(shape):
+    """Return what is dense, and one element alone, in powers of two of the middle."""
+    rng = np.random.default_rng(0)
+    dense = rng.uniform(0.3, 1, shape) * rng.choice([-1, 1], shape)
+    alone = np.zeros(shape)
+    alone.flat[5] = -1
+    powers = [0, 125, -116, 128]
+    leaves = np.stack([leaf * 2.0**k for k in powers for leaf in (dense, alone)])
+    largest = float(np.finfo(np.float32).max)
+    return powers, np.clip(leaves, -largest, largest).astype(np.float32)
+
+
+@EACH
+def test_the_ends_of_float32_are_as_the_middle(row):
+    """Up to 3.4e38 nothing overflows, and far from 1 nothing vanishes."""
+    compressor = row.compressor
+    powers, leaves = leaves_at_the_ends(row.shape)
+    seen = jax.jit(
+        lambda leaves: jax.lax.map(
+            lambda leaf: jd.roundtrip(compressor, leaf, KEY)[0], leaves
+        )
+    )(leaves)
+    seen = np.asarray(seen, np.float64).reshape(len(powers), 2, -1)
+    assert np.isfinite(seen).all()
+    if compressor.name.startswith("threshold(1.0"):
+        return  # which compares with a number that is not scaled
+    largest = float(np.finfo(np.float32).max)
+    # What overflowed inside stays the largest number, and may be made smaller later.
+    clipped = compressor.name.startswith(("contractive", "ef21(contractive", "quant"))
+    for power, found in zip(powers[1:3], seen[1:3], strict=True):
+        expected = np.clip(seen[0] * 2.0**power, -largest, largest)
+        if clipped and power > 0:
+            continue
+        scale = np.abs(expected).max(axis=1, keepdims=True)
+        assert (np.abs(found - expected) <= 2e-2 * scale).all()
+
+
 @promising(lambda contract: not contract.aligned)
 def test_who_is_not_aligned_says_so_for_a_reason(row):
     """Two workers with other values keep other elements."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdist import _checks, _tree
 from jaxdist.compression import _compressor
-from jaxdist.compression.numerics import _matrix, _sampling
+from jaxdist.compression.numerics import _matrix, _sampling, _scaling
 
 _LARGEST = 512  # elements: the matrix is a constant of the program
 
@@ -33,9 +33,7 @@ def in_frequencies(
         rows = _tree.to_blocks(leaf, blocks).astype(jnp.float32)
         length, padded = _transform_lengths(rows.shape[1], limit)
         runs = jnp.pad(rows, ((0, 0), (0, padded - rows.shape[1])))
-        coefficients = jnp.matmul(
-            runs.reshape(-1, length), cosine_basis(length).T, precision="highest"
-        )
+        coefficients = _transform_rows(runs.reshape(-1, length), cosine_basis(length).T)
         flat = _sampling.narrowed_values(coefficients.reshape(-1), leaf.dtype)
         return inner.encode(flat, state, keys, blocks)
 
@@ -45,9 +43,7 @@ def in_frequencies(
         length, padded = _transform_lengths(size, limit)
         flat = jax.ShapeDtypeStruct((blocks * padded,), jnp.float32)
         coefficients = inner.decode(payload, flat, keys)
-        runs = jnp.matmul(
-            coefficients.reshape(-1, length), cosine_basis(length), precision="highest"
-        )
+        runs = _transform_rows(coefficients.reshape(-1, length), cosine_basis(length))
         return _tree.from_blocks(runs.reshape(blocks, padded)[:, :size], like)
 
     def variance(size):
@@ -81,13 +77,7 @@ def in_square_frequencies(
         missing = (rows * height, columns * width) - np.array(matrix.shape)
         padded = jnp.pad(matrix, [(0, int(count)) for count in missing])
         tiles = padded.reshape(rows, height, columns, width)
-        coefficients = jnp.einsum(
-            "ia,racb,jb->rcij",
-            cosine_basis(height),
-            tiles,
-            cosine_basis(width),
-            precision="highest",
-        )
+        coefficients = _transform_tiles("ia,racb,jb->rcij", height, tiles, width)
         flat = _sampling.narrowed_values(coefficients.reshape(-1), leaf.dtype)
         return inner.encode(flat, state, keys, blocks)
 
@@ -96,13 +86,7 @@ def in_square_frequencies(
         shape = (rows, columns, height, width)
         flat = jax.ShapeDtypeStruct((math.prod(shape),), jnp.float32)
         coefficients = inner.decode(payload, flat, keys).reshape(shape)
-        tiles = jnp.einsum(
-            "ia,rcij,jb->racb",
-            cosine_basis(height),
-            coefficients,
-            cosine_basis(width),
-            precision="highest",
-        )
+        tiles = _transform_tiles("ia,rcij,jb->racb", height, coefficients, width)
         padded = tiles.reshape(rows * height, columns * width)
         height, width = _matrix.matrix_shape(like.shape)
         return padded[:height, :width].reshape(like.shape).astype(like.dtype)
@@ -115,6 +99,26 @@ def in_square_frequencies(
         splittable=False,  # a block of a matrix is none
     )
     return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)
+
+
+def _transform_rows(rows: jax.Array, basis: np.ndarray) -> jax.Array:
+    """Multiply ``[n, length]`` by a basis; sums neither overflow nor vanish."""
+    unit = _scaling.power_unit(rows, axis=-1)
+    found = jnp.matmul(_scaling.in_units(rows, unit), basis, precision="highest")
+    return _scaling.scaled_by(found, unit[:, None])
+
+
+def _transform_tiles(axes: str, height: int, tiles: jax.Array, width: int) -> jax.Array:
+    """Transform tiles along both sides; sums neither overflow nor vanish."""
+    unit = _scaling.power_unit(tiles)
+    found = jnp.einsum(
+        axes,
+        cosine_basis(height),
+        _scaling.in_units(tiles, unit),
+        cosine_basis(width),
+        precision="highest",
+    )
+    return _scaling.scaled_by(found, unit)
 
 
 def _tile_shapes(shape: tuple[int, ...], limit: int) -> list[tuple[int, int]]:

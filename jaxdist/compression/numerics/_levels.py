@@ -12,7 +12,7 @@ def to_levels(rows, block_size, levels, norm_of, key):
     """Round ``[blocks, size]`` at random to codes in [0, 2 levels], and their norms."""
     chunks = _tree.to_chunks(rows, block_size)
     norms = norm_of(chunks)
-    scaled = _scaling.in_units(chunks, norms) * levels
+    scaled = _scaling.shares_of(chunks, norms) * levels
     rounded = _stochastic.to_integers(scaled, key)
     # A norm that was rounded down would lead beyond the last level; NaN must not fall
     # outside the codes either, or it could spoil the neighbours in its byte.
@@ -24,7 +24,8 @@ def from_levels(codes, norms, block_size, levels):
     """Return the values ``[blocks, size]`` that the codes stand for."""
     signed = _tree.to_chunks(codes, block_size).astype(jnp.float32) - levels
     # The norm over the levels could be too small for float32, or round up.
-    return _tree.from_chunks(signed / levels * norms[..., None], codes.shape[1])
+    values = _scaling.from_shares(signed / levels, norms)
+    return _tree.from_chunks(values, codes.shape[1])
 
 
 def max_variance(size: int, levels: int) -> float:

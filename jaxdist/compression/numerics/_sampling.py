@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks, _tree
 from jaxdist.compression import _compressor
-from jaxdist.compression.numerics import _sparse
+from jaxdist.compression.numerics import _scaling, _sparse
 
 LARGEST_BLOCK = 2**16  # elements: the sums of more do not fit into 32 bits
 _WIDTH = 16  # elements that are summed first, to find the run of an element
@@ -103,7 +103,11 @@ def sampled_compressor(
         return max(variance, Sampler.of(size, density, block_size).variance())
 
     contract = _compressor.Contract(
-        unbiased=True, variance=bound, stochastic=True, aligned=False
+        unbiased=True,
+        variance=bound,
+        stochastic=True,
+        aligned=False,
+        keeps_zeros=True,
     )
     return _compressor.Compressor(
         lambda leaf: (),
@@ -122,8 +126,8 @@ def relative_magnitudes(chunks: jax.Array) -> jax.Array:
     """
     finite = jnp.isfinite(chunks)
     size = jnp.where(finite, jnp.abs(chunks), 0).astype(jnp.float32)
-    largest = jnp.max(size, axis=-1, keepdims=True)
-    return jnp.where(finite, size / jnp.where(largest > 0, largest, 1.0), 1.0)
+    largest = jnp.max(size, axis=-1)
+    return jnp.where(finite, _scaling.shares_of(size, largest), 1.0)
 
 
 def water_level(sizes: jax.Array, budget: jax.Array | float) -> jax.Array:
@@ -244,7 +248,8 @@ def draw_elements(
     chance = jnp.where(found, _sparse.gather_elements(units, safe), whole)
     factor = whole.astype(jnp.float32) / chance.astype(jnp.float32)
     values = _sparse.gather_elements(chunks, safe)
-    scaled = narrowed_values(values.astype(jnp.float32) * factor, chunks.dtype)
+    scaled = _scaling.scaled_by(values.astype(jnp.float32), factor)
+    scaled = narrowed_values(scaled, chunks.dtype)
     return jnp.where(found, scaled, jnp.zeros_like(scaled)), safe
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdist import _tree
 from jaxdist.compression import _compressor
-from jaxdist.compression.numerics import _matrix, _sampling
+from jaxdist.compression.numerics import _matrix, _sampling, _scaling
 
 
 def spectral_compressor(name: str, density: float) -> _compressor.Compressor:
@@ -27,13 +27,12 @@ def spectral_compressor(name: str, density: float) -> _compressor.Compressor:
         # In units of the largest element no square overflows or vanishes.
         matrix = _matrix.as_matrix(leaf, jnp.float32)
         largest = _tree.largest_magnitude(matrix, axis=None)
-        unit = jnp.where(largest > 0, largest, 1.0)
         # LAPACK may never return from a matrix with NaN, so it gets none.
         finite = jnp.isfinite(largest)
-        safe = jnp.where(finite, matrix / unit, 0)
+        safe = jnp.where(finite, _scaling.shares_of(matrix, largest), 0)
         left, values, right = jnp.linalg.svd(safe, full_matrices=False)
         drawn, indices = _draw_values(keys.own, values, rank)
-        weighted = left[:, indices] * (drawn * unit)[None]
+        weighted = _scaling.scaled_by(left[:, indices] * drawn[None], largest)
         weighted = jnp.where(finite, weighted, jnp.nan)
         pair = (_sampling.narrowed_values(weighted, leaf.dtype), right[indices])
         return tuple(factor[None].astype(leaf.dtype) for factor in pair), state
@@ -43,7 +42,10 @@ def spectral_compressor(name: str, density: float) -> _compressor.Compressor:
         if not _payload_rank(like.shape, density):
             return payload[0].astype(like.dtype)
         left, right = (factor[0].astype(jnp.float32) for factor in payload)
-        product = jnp.matmul(left, right, precision="highest")
+        unit = _scaling.power_unit(left)
+        shares = _scaling.in_units(left, unit)
+        product = jnp.matmul(shares, right, precision="highest")
+        product = _scaling.scaled_by(product, unit)
         return product.reshape(like.shape).astype(like.dtype)
 
     contract = _compressor.Contract(
