@@ -25,16 +25,18 @@ def integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        hint = ""
-        if not isinstance(value, float | str):
-            hint = (
-                " It shapes the program, so it cannot be traced; under"
-                f" optax.inject_hyperparams name it in `static_args={name!r}`."
-            )
+        hint = "" if isinstance(value, float | str) else _static_hint(name)
         raise ValueError(f"`{name}` must be {allowed}, got {value!r}.{hint}") from None
     if isinstance(value, bool) or not low <= number <= high:
         raise ValueError(f"`{name}` must be {allowed}, got {value!r}.")
     return number
+
+
+def _static_hint(name: str) -> str:
+    return (
+        " It shapes the program, so it cannot be traced; under"
+        f" optax.inject_hyperparams name it in `static_args={name!r}`."
+    )
 
 
 def real(
@@ -45,15 +47,26 @@ def real(
     *,
     above: bool = False,
     below: bool = False,
-) -> None:
-    """Raise unless ``low <= value <= high``.
+    static: bool = False,
+) -> Any:
+    """Return the number, or raise unless ``low <= value <= high``.
 
-    ``above`` leaves out ``low`` itself, ``below`` leaves out ``high``.
+    A scalar of NumPy or JAX becomes a Python number, which any program can hold. A
+    traced value passes as it is: its range is only known when the program runs.
 
-    A traced value passes: its range is only known when the program runs.
+    Args:
+      name: Of the argument.
+      value: What came.
+      low: The least that is allowed.
+      high: The most that is allowed.
+      above: Leave out ``low`` itself.
+      below: Leave out ``high`` itself.
+      static: It shapes the program, and must not be traced.
     """
     if _is_traced(value):
-        return
+        if static:
+            raise ValueError(f"`{name}` must be a number.{_static_hint(name)}")
+        return value
     left = "(" if above else "["
     right = ")" if below or high == math.inf else "]"
     try:
@@ -67,14 +80,16 @@ def real(
         raise ValueError(
             f"`{name}` must lie in {left}{low}, {high}{right}, got {value!r}."
         )
+    return value if type(value) in (int, float) else number
 
 
-def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
-    """Raise unless the value is one of those allowed."""
+def one_of(name: str, value: Any, allowed: Iterable[Any]) -> Any:
+    """Return the one of those allowed that the value equals, or raise."""
     options = tuple(allowed)
     if value not in options:
         listed = ", ".join(repr(option) for option in options)
         raise ValueError(f"`{name}` must be one of {listed}, got {value!r}.")
+    return options[options.index(value)]
 
 
 def axis_name(value: Any, name: str = "axis_name") -> None:

@@ -65,6 +65,17 @@ def split_flat(joined: jax.Array, sizes: Iterable[int]) -> list[jax.Array]:
     return jnp.split(joined, ends[:-1])
 
 
+def check_floats(argument: str, tree: Any) -> None:
+    """Raise for leaves that are no floating-point numbers, real or complex."""
+    for name, leaf in zip(*flatten_named(tree)[:2], strict=True):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            raise TypeError(
+                f"`{argument}` must be floating-point, but leaf {name!r} is "
+                f"{jnp.result_type(leaf)}. Leave it out with optax.masked or "
+                "optax.partition."
+            )
+
+
 def add_finite(total: jax.Array, change: jax.Array) -> jax.Array:
     """Add the finite part of a change: a NaN would stay in the total."""
     return total + jnp.where(jnp.isfinite(change), change, 0)

@@ -81,6 +81,7 @@ class Aggregation:
 
 def init_state(bound: Aggregation, params: Any) -> AggregateState:
     """Return the state before the first step."""
+    _tree.check_floats("params", params)
 
     def init_stage(compressor, downlink, params):
         whole = jax.tree.structure(params)
@@ -343,13 +344,9 @@ def _init_estimates(plan_leaves, compressors, params, axis_name):
 
 def check_updates(updates: Any, axis_name: _collectives.AxisName) -> None:
     """Raise for leaves that are no gradients, or that were aggregated before."""
+    _tree.check_floats("updates", updates)
     names, leaves, _ = _tree.flatten_named(updates)
     for name, leaf in zip(names, leaves, strict=True):
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            raise TypeError(
-                f"`updates` must be floating-point, but leaf {name!r} is {leaf.dtype}. "
-                "Leave it out with optax.masked or optax.partition."
-            )
         if not _collectives.is_varying(leaf, axis_name):
             raise _checks.LayoutError(
                 f"`updates` are already equal on all workers of {axis_name!r} (leaf "

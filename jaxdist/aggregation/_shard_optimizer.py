@@ -82,7 +82,7 @@ def shard_optimizer(
     """
     _checks.instance("inner", inner, optax.GradientTransformation, "optax.adam(1e-3)")
     if max_norm is not None:
-        _checks.real("max_norm", max_norm, 0.0, above=True)
+        max_norm = _checks.real("max_norm", max_norm, 0.0, above=True)
     inner = optax.with_extra_args_support(inner)
     bound = _aggregate.bind_aggregation(axis_name, rule, compressor, "scatter", key=key)
     optimizer = _part_optimizer.PartOptimizer(inner, max_norm)

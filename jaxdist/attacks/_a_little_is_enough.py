@@ -48,7 +48,7 @@ def a_little_is_enough(num_deviations: float | None = None) -> _attack.Attack:
     """
     given = num_deviations
     if given is not None:
-        _checks.real("num_deviations", given, -math.inf)
+        given = _checks.real("num_deviations", given, -math.inf)
     name = "a_little_is_enough" + ("()" if given is None else f"({given})")
 
     def check(num_workers, num_byzantine):

@@ -50,7 +50,7 @@ def coordinate_shift(
       <https://arxiv.org/abs/1802.07927>`_, 2018, Section 3.
     """
     if scale is not None:
-        _checks.real("scale", scale, -math.inf)
+        scale = _checks.real("scale", scale, -math.inf)
     if coordinate is not None:
         coordinate = _checks.integer("coordinate", coordinate, 0)
     arguments = "" if scale is None else f"{scale}, "

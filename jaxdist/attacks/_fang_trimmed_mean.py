@@ -57,7 +57,7 @@ def fang_trimmed_mean(
     """
     _checks.one_of("knowledge", knowledge, _FARTHEST)
     outer = _FARTHEST[knowledge] if reach is None else reach
-    _checks.real("reach", outer, 1.0 if knowledge == "full" else _NEAREST)
+    outer = _checks.real("reach", outer, 1.0 if knowledge == "full" else _NEAREST)
 
     def craft(seen, key):
         if knowledge == "full":

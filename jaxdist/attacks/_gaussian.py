@@ -33,7 +33,7 @@ def gaussian(scale: float = 200.0) -> _attack.Attack:
       Blanchard et al., `Machine Learning with Adversaries: Byzantine Tolerant Gradient
       Descent <https://arxiv.org/abs/1703.02757>`_, 2017, whose scale is the default.
     """
-    _checks.real("scale", scale, 0.0, above=True)
+    scale = _checks.real("scale", scale, 0.0, above=True)
 
     def corrupt(updates, key):
         leaves, treedef = jax.tree.flatten(updates)

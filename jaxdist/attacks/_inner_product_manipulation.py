@@ -35,7 +35,7 @@ def inner_product_manipulation(scale: float = 0.1) -> _attack.Attack:
       Manipulation <https://arxiv.org/abs/1903.03936>`_, 2019. The largest scale that
       still works depends on the rule: see :func:`optimal_inner_product_manipulation`.
     """
-    _checks.real("scale", scale, 0.0, above=True)
+    scale = _checks.real("scale", scale, 0.0, above=True)
 
     def craft(seen, key):
         del key

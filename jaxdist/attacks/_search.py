@@ -25,7 +25,7 @@ def optimal_attack(name, rule, direction, limit, num_magnitudes, num_refinements
     _checks.instance(
         "rule", rule, _rule.AggregationRule, "jaxdist.rules.trimmed_mean(2)"
     )
-    _checks.real("limit", limit, 0.0, above=True)
+    limit = _checks.real("limit", limit, 0.0, above=True)
     num_magnitudes = _checks.integer("num_magnitudes", num_magnitudes, 2)
     num_refinements = _checks.integer("num_refinements", num_refinements, 0)
 

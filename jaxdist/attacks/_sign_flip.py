@@ -46,7 +46,7 @@ def sign_flip(
       Li et al., `RSA: Byzantine-Robust Stochastic Aggregation Methods for Distributed
       Learning from Heterogeneous Datasets <https://arxiv.org/abs/1811.03761>`_, 2019.
     """
-    _checks.real("scale", scale, 0.0, above=True)
+    scale = _checks.real("scale", scale, 0.0, above=True)
     _checks.one_of("of", of, ("own", "mean", "sum"))
     if of == "own":
         return _attack.Attack(_opposite_rows(scale), f"sign_flip({scale})")

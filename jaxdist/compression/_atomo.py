@@ -69,7 +69,7 @@ def atomo(
       <https://arxiv.org/abs/1806.04090>`_, 2018, Algorithm 1. There atoms are drawn
       independently, and their number varies.
     """
-    _checks.real("density", density, 0.0, 1.0, above=True)
+    density = _checks.real("density", density, 0.0, 1.0, above=True, static=True)
     _checks.one_of("basis", basis, ("entry", "dct", "svd"))
 
     def level(sizes, sampler):

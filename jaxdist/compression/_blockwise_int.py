@@ -49,7 +49,7 @@ def blockwise_int(
       <https://arxiv.org/abs/2110.02861>`_, 2022. Equal steps here instead of dynamic
       exponents. :func:`qsgd` with the norm ``"max"`` is the unbiased counterpart.
     """
-    _checks.one_of("bits", bits, (8, 4))
+    bits = _checks.one_of("bits", bits, (8, 4))
     if block_size is not None:
         block_size = _checks.integer("block_size", block_size, 1)
     levels = 2 ** (bits - 1) - 1

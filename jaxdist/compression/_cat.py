@@ -13,6 +13,12 @@ from jaxdist.compression import _compressor
 from jaxdist.compression.numerics import _sampling, _selection, _sparse
 
 
+def _hold_numbers(cost, **numbers):
+    """Hold plain numbers in a cost that is frozen: it must be hashable."""
+    for name, number in numbers.items():
+        object.__setattr__(cost, name, number)
+
+
 @dataclasses.dataclass(frozen=True)
 class AffineCost:
     """A price for each byte and one for each message.
@@ -27,8 +33,11 @@ class AffineCost:
 
     def __post_init__(self):
         """Check the prices."""
-        _checks.real("per_byte", self.per_byte, 0.0)
-        _checks.real("per_message", self.per_message, 0.0)
+        _hold_numbers(
+            self,
+            per_byte=_checks.real("per_byte", self.per_byte, 0.0, static=True),
+            per_message=_checks.real("per_message", self.per_message, 0.0, static=True),
+        )
 
     def __call__(self, bits: jax.Array) -> jax.Array:
         """Return the cost of messages of so many bits."""
@@ -51,9 +60,12 @@ class PacketCost:
 
     def __post_init__(self):
         """Check the bytes."""
-        _checks.integer("payload", self.payload, 1)
-        _checks.integer("header", self.header, 0)
-        _checks.real("per_message", self.per_message, 0.0)
+        _hold_numbers(
+            self,
+            payload=_checks.integer("payload", self.payload, 1),
+            header=_checks.integer("header", self.header, 0),
+            per_message=_checks.real("per_message", self.per_message, 0.0, static=True),
+        )
 
     def __call__(self, bits: jax.Array) -> jax.Array:
         """Return the cost of messages of so many bits."""
@@ -137,7 +149,9 @@ def cat(
             f"jaxdist.compression.PacketCost(payload=512), got {cost!r}."
         )
     _checks.one_of("mode", mode, ("top_k", "sign", "stochastic"))
-    _checks.real("max_density", max_density, 0.0, 1.0, above=True)
+    max_density = _checks.real(
+        "max_density", max_density, 0.0, 1.0, above=True, static=True
+    )
     largest = _sampling.LARGEST_BLOCK if mode == "stochastic" else math.inf
     if block_size is not None or mode == "stochastic":
         block_size = _checks.integer("block_size", block_size, 1, largest)

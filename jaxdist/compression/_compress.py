@@ -62,6 +62,7 @@ def compress(
         return _stages.init_stages(stages, init_stage, params)
 
     def init_stage(compressor, params):
+        _per_leaf.check_dtypes(compressor, "params", params)
         params, _, policy_of = _joint.join_leaves(compressor, params)
         compressor = policy_of(compressor)
 
@@ -89,6 +90,7 @@ def compress(
 
 def _compress_once(compressor, updates, state):
     """Compress every leaf with its compressor, and decode it again."""
+    _per_leaf.check_dtypes(compressor, "updates", updates)
     updates, unbundle, policy_of = _joint.join_leaves(compressor, updates)
     names, leaves, treedef = _tree.flatten_named(updates)
     step = _random.step_key(state.key, state.count)
@@ -96,8 +98,6 @@ def _compress_once(compressor, updates, state):
         _per_leaf.select_compressor(policy_of(compressor), name, leaf)
         for name, leaf in zip(names, leaves, strict=True)
     ]
-    for chosen, name, leaf in zip(compressors, names, leaves, strict=True):
-        _per_leaf.check_real(chosen, name, leaf)
     states = _per_leaf.find_states(compressors, names, leaves, state.compressor_state)
     likes = [
         _tree.like_leaf(leaf, _tree.accumulator_dtype(leaf.dtype))

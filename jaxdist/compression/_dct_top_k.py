@@ -62,7 +62,7 @@ def dct_top_k(
       whose sides divide theirs, and transformed along both: that is ``dimensions=2``,
       which pads instead where none divide.
     """
-    _checks.one_of("dimensions", dimensions, (1, 2))
+    dimensions = _checks.one_of("dimensions", dimensions, (1, 2))
     inner = _top_k.top_k(density, block_size)
     name = f"dct_{inner.name[:-1]}, transform_size={transform_size})"
     if dimensions == 2:

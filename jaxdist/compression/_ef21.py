@@ -72,7 +72,7 @@ def ef21(
     _per_leaf.check_compressor("compressor", compressor)
     _feedback.check_single("ef21", compressor)
     if momentum is not None:
-        _checks.real("momentum", momentum, 0.0, 1.0, below=True)
+        momentum = _checks.real("momentum", momentum, 0.0, 1.0, below=True)
     _feedback.check_contraction(compressor, _feedback.LARGE)
 
     def init(leaf):

@@ -72,7 +72,7 @@ def error_feedback(
     """
     _per_leaf.check_compressor("compressor", compressor)
     _feedback.check_single("error_feedback", compressor)
-    _checks.real("decay", decay, 0.0, 1.0)
+    decay = _checks.real("decay", decay, 0.0, 1.0)
     _checks.one_of("residual_dtype", residual_dtype, _stored_residual.DTYPES)
     _feedback.check_contraction(compressor, _feedback.LARGE)
 

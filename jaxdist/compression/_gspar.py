@@ -82,7 +82,7 @@ def gspar(
 
 def _for_density(density, max_density, block_size):
     """Return the compressor for a density."""
-    _checks.real("density", density, 0.0, 1.0, above=True)
+    density = _checks.real("density", density, 0.0, 1.0, above=True, static=True)
     if max_density is not None:
         raise ValueError(
             "`max_density` must be None when `density` is given, which is the room "
@@ -102,9 +102,9 @@ def _for_density(density, max_density, block_size):
 
 def _for_variance(variance, max_density, block_size):
     """Return the compressor for a variance."""
-    _checks.real("variance", variance, 0.0, above=True)
+    variance = _checks.real("variance", variance, 0.0, above=True, static=True)
     room = 1.0 / (1.0 + variance) if max_density is None else max_density
-    _checks.real("max_density", room, 0.0, 1.0, above=True)
+    room = _checks.real("max_density", room, 0.0, 1.0, above=True, static=True)
 
     def level(sizes, sampler):
         # The paper's, raised by what its float32 sums may be wrong by.

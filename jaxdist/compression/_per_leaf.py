@@ -71,15 +71,35 @@ def select_compressor(
     return compressor
 
 
-def check_real(compressor: _compressor.Compressor, name: str, leaf: Any) -> None:
-    """Raise when the imaginary part of a leaf would be lost."""
-    is_complex = jnp.issubdtype(leaf.dtype, jnp.complexfloating)
-    if is_complex and compressor is not DENSE:
+def check_dtype(
+    compressor: _compressor.Compressor, argument: str, name: str, leaf: Any
+) -> None:
+    """Raise where a leaf is no real number; dense, any leaf travels as it is."""
+    if compressor is DENSE:
+        return
+    dtype = jnp.result_type(leaf)
+    if not jnp.issubdtype(dtype, jnp.inexact):
         raise TypeError(
-            f"`updates` leaf {name!r} is {leaf.dtype}, of which {compressor.name} "
+            f"`{argument}` must be floating-point for {compressor.name}, but leaf "
+            f"{name!r} is {dtype}. Leave it out with optax.masked or optax.partition, "
+            "or let it travel as it is: identity()."
+        )
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(
+            f"`{argument}` leaf {name!r} is {dtype}, of which {compressor.name} "
             "would drop the imaginary part. Split it into real and imaginary parts, or "
             "let it travel as it is: identity()."
         )
+
+
+def check_dtypes(
+    compressor: _compressor.Compressor | _compressor.LeafPolicy,
+    argument: str,
+    tree: Any,
+) -> None:
+    """Raise where a leaf of a tree is no real number that its compressor could take."""
+    for name, leaf in zip(*_tree.flatten_named(tree)[:2], strict=True):
+        check_dtype(select_compressor(compressor, name, leaf), argument, name, leaf)
 
 
 def init_states(

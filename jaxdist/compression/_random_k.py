@@ -55,8 +55,8 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
       Optimization <https://arxiv.org/abs/1710.09854>`_, 2018, uniform sampling.
       Stratified here: the same first two moments, and no sort of :math:`d` numbers.
     """
-    _checks.real("density", density, 0.0, 1.0, above=True)
-    _checks.one_of("shared", shared, (True, False))
+    density = _checks.real("density", density, 0.0, 1.0, above=True, static=True)
+    shared = _checks.one_of("shared", shared, (True, False))
 
     def draw(keys, size):
         return _draw_indices(keys.common if shared else keys.own, size, density)

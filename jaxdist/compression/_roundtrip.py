@@ -48,7 +48,7 @@ def roundtrip(
         raise ValueError(f"`key` must be given: {compressor.name} draws at random.")
     leaf = jnp.asarray(leaf)
     compressor = _per_leaf.select_compressor(compressor, "", leaf)
-    _per_leaf.check_real(compressor, "", leaf)
+    _per_leaf.check_dtype(compressor, "leaf", "", leaf)
     keys = _random.keys_of(_random.as_key(0 if key is None else key), 0)
     state = compressor.init(leaf) if state is None else state
     payload, state = compressor.encode(leaf, state, keys, blocks)

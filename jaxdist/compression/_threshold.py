@@ -87,11 +87,13 @@ def threshold(
             f"got {value!r} and {density!r}."
         )
     if density is None:
-        _checks.real("value", value, 0.0, above=True)
+        value = _checks.real("value", value, 0.0, above=True)
     else:
-        _checks.real("density", density, 0.0, 1.0, above=True)
-    _checks.real("max_density", max_density, 0.0, 1.0, above=True)
-    _checks.real("sampled", sampled, 0.0, 1.0, above=True)
+        density = _checks.real("density", density, 0.0, 1.0, above=True, static=True)
+    max_density = _checks.real(
+        "max_density", max_density, 0.0, 1.0, above=True, static=True
+    )
+    sampled = _checks.real("sampled", sampled, 0.0, 1.0, above=True, static=True)
     if block_size is not None:
         block_size = _checks.integer("block_size", block_size, 1)
 

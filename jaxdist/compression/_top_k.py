@@ -42,7 +42,7 @@ def top_k(density: float, block_size: int | None = None) -> _compressor.Compress
       <https://arxiv.org/abs/1809.10505>`_, 2018. There k is counted over the whole
       gradient; here over each leaf or block.
     """
-    _checks.real("density", density, 0.0, 1.0, above=True)
+    density = _checks.real("density", density, 0.0, 1.0, above=True, static=True)
     if block_size is not None:
         block_size = _checks.integer("block_size", block_size, 1)
 

@@ -66,7 +66,7 @@ def pull_to_leader(
       running mean to follow the authors' code.
     """
     _checks.axis_name(axis_name)
-    _checks.real("strength", strength, 0.0, 1.0)
+    strength = _checks.real("strength", strength, 0.0, 1.0)
     period = _checks.integer("period", period, 1)
 
     def init(params):

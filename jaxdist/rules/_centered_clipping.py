@@ -49,8 +49,8 @@ def centered_clipping(radius: float, iterations: int = 1) -> _rule.AggregationRu
       Karimireddy et al., `Learning from History for Byzantine Robust Optimization
       <https://arxiv.org/abs/2012.10333>`_, 2021, Algorithm 2.
     """
-    _checks.real("radius", radius, 0, above=True)
-    _checks.integer("iterations", iterations, 1)
+    radius = _checks.real("radius", radius, 0, above=True)
+    iterations = _checks.integer("iterations", iterations, 1)
 
     def mix_once(radii, key, memory):
         del key

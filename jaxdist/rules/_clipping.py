@@ -44,7 +44,7 @@ def clipping(radius: float, then: _rule.AggregationRule) -> _rule.AggregationRul
       Allouah et al., `Adaptive Gradient Clipping for Robust Federated Learning
       <https://arxiv.org/abs/2405.14432>`_, 2025, Section 3, as the static way.
     """
-    _checks.real("radius", radius, 0, above=True)
+    radius = _checks.real("radius", radius, 0, above=True)
     _checks.instance(
         "then", then, _rule.AggregationRule, "jaxdist.rules.trimmed_mean(1)"
     )

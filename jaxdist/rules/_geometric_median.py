@@ -75,8 +75,8 @@ def geometric_median(
       <https://arxiv.org/abs/1912.13445>`_, 2022, Algorithm 2, whose :math:`\nu` is an
       absolute number.
     """
-    _checks.real("tolerance", tolerance, 0, 1, above=True, below=True)
-    _checks.integer("max_iterations", max_iterations, 1)
+    tolerance = _checks.real("tolerance", tolerance, 0, 1, above=True, below=True)
+    max_iterations = _checks.integer("max_iterations", max_iterations, 1)
 
     def mix(geometry, key, memory):
         del key

@@ -89,7 +89,7 @@ def _mean_of_rows(rows):
 
 def _checked_shares(weights, max_share):
     """Return the weights divided by their sum, or raise."""
-    _checks.real("max_share", max_share, 0, 1, above=True)
+    max_share = _checks.real("max_share", max_share, 0, 1, above=True, static=True)
     shares = []
     for i, weight in enumerate(weights):
         _checks.real(f"weights[{i}]", weight, 0)

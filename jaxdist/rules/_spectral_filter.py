@@ -74,7 +74,7 @@ def spectral_filter(
       ``saddle_point`` every worker is predicted by the weighted mean.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-    _checks.real("deviation", deviation, 0, above=True)
+    deviation = _checks.real("deviation", deviation, 0, above=True)
 
     def mix(geometry, key, memory):
         del key

@@ -92,7 +92,7 @@ def _trimmed_count(num_byzantine, fraction):
     if fraction is None:
         count = _checks.integer("num_byzantine", num_byzantine, 0)
         return f"trimmed_mean({count})", _rule.constant_count(count)
-    _checks.real("fraction", fraction, 0, 0.5, below=True)
+    fraction = _checks.real("fraction", fraction, 0, 0.5, below=True, static=True)
     share = float(fraction)
 
     def rounded_up(num_workers):

@@ -54,8 +54,8 @@ def zeno(
       to first order, as in `Zeno++ <https://arxiv.org/abs/1903.07020>`_.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
-    _checks.real("learning_rate", learning_rate, 0, above=True)
-    _checks.real("penalty", penalty, 0)
+    learning_rate = _checks.real("learning_rate", learning_rate, 0, above=True)
+    penalty = _checks.real("penalty", penalty, 0)
 
     def mix(geometry, key, memory):
         del key

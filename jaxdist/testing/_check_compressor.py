@@ -174,7 +174,7 @@ def check_compressor(
         num_draws=num_draws,
         seed=seed,
     )
-    _checks.real("false_alarm", false_alarm, 1e-9, 0.5)
+    false_alarm = _checks.real("false_alarm", false_alarm, 1e-9, 0.5, static=True)
     details = dict(_exact_details(setting, names))
     details |= _statistical_details(setting, names, false_alarm)
     rows = [

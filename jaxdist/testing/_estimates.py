@@ -210,8 +210,10 @@ def _draw_errors(
     """Check the arguments; yield groups of errors of one leaf, over its norm."""
     _per_leaf.check_compressor("compressor", compressor)
     blocks = _checks.integer("blocks", blocks, 1)
-    _checks.integer("num_draws", num_draws, 2 * _GROUPS)
-    _checks.real("confidence", confidence, 0.5, math.nextafter(1, 0))
+    num_draws = _checks.integer("num_draws", num_draws, 2 * _GROUPS)
+    confidence = _checks.real(
+        "confidence", confidence, 0.5, math.nextafter(1, 0), static=True
+    )
     leaf = jnp.asarray(leaf)
     exact = _run.exact_array(leaf)
     if not np.isfinite(exact).all() or not exact.any():

@@ -32,7 +32,7 @@ def own_weight(weight: Weight, axis_name: _collectives.AxisName) -> jax.Array:
             "`weight` must be one number for each worker, a scalar of at least 0, got "
             f"shape {jnp.shape(weight)}."
         )
-    _checks.real("weight", weight, 0.0)
+    weight = _checks.real("weight", weight, 0.0)
     return _checks.usable_weight(jnp.asarray(weight, jnp.float32))
 
 
