@@ -42,6 +42,7 @@ from jaxdist.compression._terngrad import terngrad as terngrad
 from jaxdist.compression._threshold import ThresholdState as ThresholdState
 from jaxdist.compression._threshold import threshold as threshold
 from jaxdist.compression._top_k import top_k as top_k
+from jaxdist.compression.numerics._matrix import MatrixAxes as MatrixAxes
 
 
 def __dir__() -> list[str]:

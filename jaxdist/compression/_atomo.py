@@ -4,7 +4,7 @@ from typing import Literal
 
 from jaxdist import _checks
 from jaxdist.compression import _compressor
-from jaxdist.compression.numerics import _cosine, _sampling, _spectral
+from jaxdist.compression.numerics import _cosine, _matrix, _sampling, _spectral
 
 _TRANSFORM = 64  # elements of a cosine transform
 
@@ -13,6 +13,8 @@ def atomo(
     density: float,
     block_size: int = 4096,
     basis: Literal["entry", "dct", "svd"] = "entry",
+    *,
+    axes: _matrix.MatrixAxes | None = None,
 ) -> _compressor.Compressor:
     r"""Keep atoms with the probabilities of least variance, scaled up.
 
@@ -32,9 +34,11 @@ def atomo(
       block_size: Most elements that share :math:`\lambda`, at most 65 536. A leaf is
         cut into equal blocks of at most this size; not of use for ``"svd"``.
       basis: ``"entry"``, the elements; ``"dct"``, cosine transforms of runs of 64; or
-        ``"svd"``, the singular triples of a leaf as a matrix whose columns are its
-        last axis. As many triples travel as take ``density`` times the bytes of the
-        leaf, at least one. Leaves that would not shrink travel as they are.
+        ``"svd"``, the singular triples of a leaf as a matrix. As many triples travel
+        as take ``density`` times the bytes of the leaf, at least one. Leaves that would
+        not shrink travel as they are.
+      axes: For ``"svd"``, which axes are rows, columns, or hold matrices of their own,
+        as in :func:`power_sgd`.
 
     Returns:
       An unbiased compressor without state, with :math:`\omega = d/k - 1` in each block
@@ -47,8 +51,10 @@ def atomo(
       scatter.
 
     Raises:
+      TypeError: If ``axes`` are none.
       ValueError: If ``density`` is outside (0, 1], ``block_size`` outside
-        [1, 65 536] or ``basis`` is none of the three.
+        [1, 65 536], ``basis`` is none of the three, or ``axes`` are given for another
+        than ``"svd"``; when applied, if a leaf has no such axes.
 
     Communication:
       Payload of :math:`k` elements in the dtype of the leaf and :math:`k` indices
@@ -71,6 +77,9 @@ def atomo(
     """
     density = _checks.real("density", density, 0.0, 1.0, above=True, static=True)
     _checks.one_of("basis", basis, ("entry", "dct", "svd"))
+    _matrix.check_axes("axes", axes)
+    if axes is not None and basis != "svd":
+        raise ValueError(f"`axes` must be None for the basis {basis!r}, got {axes}.")
 
     def level(sizes, sampler):
         return _sampling.water_level(sizes, sampler.budget)
@@ -78,7 +87,9 @@ def atomo(
     suffix = "" if basis == "entry" else f", {basis!r}"
     name = f"atomo({density}, {block_size}{suffix})"
     if basis == "svd":
-        return _spectral.spectral_compressor(f"atomo({density}, {basis!r})", density)
+        shown = "" if axes is None else f", axes={axes}"
+        name = f"atomo({density}, {basis!r}{shown})"
+        return _spectral.spectral_compressor(name, density, axes)
     entries = _sampling.sampled_compressor(name, density, block_size, level)
     if basis == "dct":
         return _cosine.in_frequencies(entries, _TRANSFORM, name)

@@ -1,6 +1,6 @@
 """PowerSGD: a low-rank approximation that all workers refine together."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,25 +13,31 @@ from jaxdist.compression.numerics import _matrix, _sampling, _scaling
 class PowerSgdState(NamedTuple):
     """State of :func:`power_sgd`."""
 
-    right: jax.Array  # [m, max_rank], float32 or wider; zeros are drawn again
+    right: jax.Array  # [*batch, m, max_rank], float32 or wider; zeros are drawn again
 
 
-def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compressor:
+def power_sgd(
+    rank: int, *, max_rank: int | None = None, axes: _matrix.MatrixAxes | None = None
+) -> _compressor.Compressor:
     r"""Approximate a matrix by one step of subspace iteration, warm-started.
 
     .. math:: P = \mathrm{orth}\Big(\frac{1}{W}\sum_i M_i Q\Big), \qquad
        Q' = \frac{1}{W}\sum_i M_i^\top P, \qquad C(M) = P Q'^\top
 
-    :math:`Q'` starts the next step. A leaf is a matrix whose columns are its last axis
-    and whose rows are all others; leaves that would not shrink, or with fewer than two
-    axes, travel as they are. Columns of :math:`Q` that are zero (at the start, or
-    after a gradient of too low a rank) are drawn again, the same on all workers;
-    columns of :math:`P` that depend on others become zero. Nothing is divided by zero.
+    :math:`Q'` starts the next step. A leaf of more than two axes is one matrix, cut
+    where its factors have the fewest elements, or many: see ``axes``. Leaves that would
+    not shrink, or with fewer than two axes, travel as they are. Columns of :math:`Q`
+    that are zero (at the start, or after a gradient of too low a rank) are drawn again,
+    the same on all workers; columns of :math:`P` that depend on others become zero.
+    Nothing is divided by zero.
 
     Args:
       rank: :math:`r \ge 1`, the number of columns of P and Q.
       max_rank: Columns that the state holds, for a schedule that goes through several
         ranks with one state; ``rank`` when None.
+      axes: Which axes are rows, columns, or hold matrices of their own, such as
+        ``MatrixAxes(batch=0)`` for layers that are scanned. Patterns of :func:`by_leaf`
+        give each leaf its own.
 
     Returns:
       A compressor with a dialogue. Under :func:`jaxdist.rules.mean` the route psum
@@ -39,14 +45,16 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
       does not depend on the number of workers when all hold the same matrix. On the
       route gather each worker sends factors of its own matrix, so that robust rules can
       use it. With :math:`Q` drawn, :math:`\delta \ge 1/d` in expectation. NaN or
-      infinity makes the leaf non-finite, and the next step draws a new
+      infinity makes its matrix non-finite, and the next step draws a new
       :math:`Q`.
 
     Raises:
-      ValueError: If ``rank`` is below 1, or ``max_rank`` below ``rank``.
+      TypeError: If ``axes`` are none.
+      ValueError: If ``rank`` is below 1, or ``max_rank`` below ``rank``; when applied,
+        if a leaf has no such axes.
 
     Communication:
-      Payload of :math:`r(n+m)` elements in the dtype of the leaf for a leaf of
+      Payload of :math:`r(n+m)` elements in the dtype of the leaf for each matrix of
       :math:`n \times m`; all :math:`nm` where that is less.
 
     Example:
@@ -61,39 +69,53 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
     """
     rank = _checks.integer("rank", rank, 1)
     columns = rank if max_rank is None else _checks.integer("max_rank", max_rank, rank)
+    _matrix.check_axes("axes", axes)
+
+    def stack_of(leaf):
+        """Return how the leaf is cut into matrices, or None where it would not pay."""
+        stack = _matrix.stack_of(leaf.shape, axes)
+        return stack if stack.shrinks(rank) else None
 
     def init(leaf):
-        if not _matrix.low_rank_shrinks(leaf.shape, rank):
+        stack = stack_of(leaf)
+        if stack is None:
             return ()
-        width = leaf.shape[-1]
+        shape = (*stack.batch_shape, stack.matrix_shape[1], columns)
         dtype = _tree.accumulator_dtype(leaf.dtype)
-        zeros = jnp.zeros_like(leaf, shape=(width, columns), dtype=dtype)
-        return PowerSgdState(zeros)
+        return PowerSgdState(jnp.zeros_like(leaf, shape=shape, dtype=dtype))
 
     def ask_left(leaf, state, keys, means):
         del means
-        if not _matrix.low_rank_shrinks(leaf.shape, rank):
+        stack = stack_of(leaf)
+        if stack is None:
             return leaf[None]
-        right = _start_columns(state.right[:, :rank], keys.common)
-        return _times_columns(_matrix.as_matrix(leaf, right.dtype), right, leaf.dtype)
+        known = _known_columns(state)[..., :rank]
+        right = _start_columns(known, keys.common)
+        left = _times_columns(stack.split(leaf, right.dtype), right)
+        return _sampling.narrowed_values(left, leaf.dtype)[None]
 
     def ask_right(leaf, state, keys, means):
         del keys
-        if not _matrix.low_rank_shrinks(leaf.shape, rank):
+        stack = stack_of(leaf)
+        if stack is None:
             return ()
         left = _orthonormal_columns(means[0][0].astype(state.right.dtype))
-        return _times_columns(_matrix.as_matrix(leaf, left.dtype).T, left, leaf.dtype)
+        matrices = stack.split(leaf, left.dtype).swapaxes(1, 2)
+        right = _times_columns(matrices, left)
+        return _sampling.narrowed_values(right, leaf.dtype)[None]
 
     def finish(leaf, state, keys, means):
-        if not _matrix.low_rank_shrinks(leaf.shape, rank):
+        stack = stack_of(leaf)
+        if stack is None:
             return means[0][0], state
         left = _orthonormal_columns(means[0][0].astype(state.right.dtype))
         right = means[1][0].astype(left.dtype)
-        product = _product_of(left, right).reshape(leaf.shape)
-        finite = jnp.isfinite(right).all(axis=0)
-        kept = jnp.where(finite[None], right, 0)
-        kept = jax.lax.dynamic_update_slice(state.right, kept, (0, 0))
-        return product, PowerSgdState(kept)
+        finite = jnp.isfinite(right).all(axis=1, keepdims=True)
+        kept = jnp.where(finite, right, 0)
+        known = _known_columns(state)
+        kept = jax.lax.dynamic_update_slice(known, kept, (0, 0, 0))
+        product = stack.join(_product_of(left, right))
+        return product, PowerSgdState(kept.reshape(state.right.shape))
 
     def encode(leaf, state, keys, blocks):
         del blocks  # is 1: the leaf cannot be split
@@ -105,17 +127,19 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
     def decode(payload, like, keys):
         del keys
         left, right = payload
-        if not _matrix.low_rank_shrinks(like.shape, rank):
+        stack = stack_of(like)
+        if stack is None:
             return left[0].astype(like.dtype)
         dtype = _tree.accumulator_dtype(like.dtype)
         left = _orthonormal_columns(left[0].astype(dtype))
         product = _product_of(left, right[0].astype(dtype))
-        return product.reshape(like.shape).astype(like.dtype)
+        return stack.join(product).astype(like.dtype)
 
     contract = _compressor.Contract(
         variance=lambda size: 1.0 - 1.0 / size, splittable=False, stochastic=True
     )
     suffix = "" if max_rank is None else f", max_rank={max_rank}"
+    suffix += "" if axes is None else f", axes={axes}"
     return _compressor.Compressor(
         init,
         encode,
@@ -128,31 +152,41 @@ def power_sgd(rank: int, *, max_rank: int | None = None) -> _compressor.Compress
     )
 
 
-def _times_columns(matrix: jax.Array, columns: jax.Array, dtype: Any) -> jax.Array:
-    """Return ``[1, ...]``, the product; sums neither overflow nor vanish."""
+def _known_columns(state: PowerSgdState) -> jax.Array:
+    """Return what is known of Q, ``[b, m, max_rank]``."""
+    return state.right.reshape(-1, *state.right.shape[-2:])
+
+
+@jax.vmap
+def _times_columns(matrix: jax.Array, columns: jax.Array) -> jax.Array:
+    """Return the products of all; sums neither overflow nor vanish."""
     unit = _scaling.power_unit(matrix)
-    product = _scaling.scaled_by(_scaling.in_units(matrix, unit) @ columns, unit)
-    return _sampling.narrowed_values(product, dtype)[None]
+    product = _scaling.in_units(matrix, unit) @ columns
+    return _scaling.scaled_by(product, unit)
 
 
+@jax.vmap
 def _product_of(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Return ``left @ right.T``, of which no sum overflows."""
+    """Return ``left @ right.T`` of all, of which no sum overflows."""
     unit = _scaling.power_unit(right)
-    return _scaling.scaled_by(left @ _scaling.in_units(right, unit).T, unit)
+    product = left @ _scaling.in_units(right, unit).T
+    return _scaling.scaled_by(product, unit)
 
 
 def _start_columns(right: jax.Array, key: jax.Array) -> jax.Array:
     """Return Q of this step: what is known of it, and the rest drawn."""
     drawn = jax.random.normal(key, right.shape, right.dtype)
-    largest = _tree.largest_magnitude(right, axis=0)
-    usable = largest > 0
+    columns = right.swapaxes(1, 2)  # [b, rank, m]
+    largest = _tree.largest_magnitude(columns)
     # Only its span matters: in units of its largest element M Q cannot overflow.
-    unit = _scaling.in_units(right.T, largest).T
-    return jnp.where(usable[None], unit, drawn)
+    unit = _scaling.in_units(columns, largest)
+    usable = jnp.where((largest > 0)[..., None], unit, drawn.swapaxes(1, 2))
+    return usable.swapaxes(1, 2)
 
 
+@jax.vmap
 def _orthonormal_columns(matrix: jax.Array) -> jax.Array:
-    """Orthonormalise the columns; those that depend on earlier ones become zero.
+    """Orthonormalise the columns of all; those that depend on earlier ones become zero.
 
     Gram-Schmidt, twice for every column: once is not orthogonal enough in float32.
     """

@@ -1,5 +1,6 @@
 """ATOMO: the least variance for its number of elements."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -60,3 +61,25 @@ def test_block_size_has_a_range(block_size):
 def test_density_has_a_range(density):
     with pytest.raises(ValueError, match=r"`density` must lie in \(0.0, 1.0\], got"):
         jd.compression.atomo(density)
+
+
+def test_singular_triples_of_stacked_layers():
+    """Of matrices of rank 1 the only triple is drawn, of each of them."""
+    rng = np.random.default_rng(0)
+    rows, columns = rng.standard_normal((2, 8, 12))
+    layers = jnp.asarray(np.einsum("bi,bj->bij", rows, columns), jnp.float32)
+    axes = jd.compression.MatrixAxes(batch=0)
+    compressor = jd.compression.atomo(0.1, basis="svd", axes=axes)
+    assert jd.payload_nbytes(compressor, layers) == 8 * (12 + 12) * 4
+    moved = jnp.moveaxis(layers, 0, 1)
+    sides = jd.compression.MatrixAxes(rows=0, columns=2)
+    other = jd.compression.atomo(0.1, basis="svd", axes=sides)
+    for chosen, leaf in ((compressor, layers), (other, moved)):
+        seen, _ = jax.jit(lambda x, c=chosen: jd.roundtrip(c, x, jax.random.key(0)))(
+            leaf
+        )
+        np.testing.assert_allclose(seen, leaf, atol=1e-4)
+    spoilt, _ = jd.roundtrip(compressor, layers.at[2, 0, 0].set(jnp.inf), 0)
+    assert not np.isfinite(spoilt[2]).any() and np.isfinite(spoilt[3:]).all()
+    with pytest.raises(ValueError, match="`axes` must be None for the basis 'dct'"):
+        jd.compression.atomo(0.1, basis="dct", axes=axes)

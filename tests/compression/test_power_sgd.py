@@ -203,3 +203,44 @@ def test_all_leaves_share_two_messages():
 def test_ranks_have_a_range(rank, max_rank):
     with pytest.raises(ValueError, match="rank` must be"):
         jd.compression.power_sgd(rank, max_rank=max_rank)
+
+
+STACKED = jd.compression.MatrixAxes(batch=0)
+
+
+def test_layers_that_are_scanned_are_matrices_of_their_own():
+    """They come back as they would alone, and one that is NaN spoils no other."""
+    rng = np.random.default_rng(0)
+    rows, columns = rng.standard_normal((2, 8, 2, 32))
+    layers = jnp.asarray(np.einsum("bri,brj->bij", rows, columns), jnp.float32)
+    compressor = jd.compression.power_sgd(2, axes=STACKED)
+    assert jd.payload_nbytes(compressor, layers) == 8 * 2 * (32 + 32) * 4
+    assert compressor.init(layers).right.shape == (8, 32, 2)
+    step = jax.jit(lambda x: jd.roundtrip(compressor, x, 0))
+    seen, state = step(layers)
+    np.testing.assert_allclose(seen, layers, atol=1e-4)
+    seen, state = step(layers.at[3, 5, 5].set(jnp.nan))
+    assert not np.isfinite(seen[3]).any()
+    np.testing.assert_allclose(seen[4:], layers[4:], atol=1e-4)
+    assert np.isfinite(state.right).all() and not np.any(state.right[3])
+
+
+def test_all_workers_find_the_means_of_all_layers():
+    layers = jax.random.normal(jax.random.key(0), (4, 3, 9, 8))
+    means = {}
+    for route in ("psum", "gather"):
+        policy = jd.compression.by_leaf(
+            jd.compression.identity(),
+            {"layers/*": jd.compression.power_sgd(8, axes=STACKED)},
+            min_size=0,
+        )
+        tx = jd.aggregate("data", compressor=policy, route=route)
+
+        def step(leaf, tx=tx):
+            updates = {"layers": {"kernel": leaf}}
+            return tx.update(updates, tx.init(updates))[0]
+
+        means[route] = jax.jit(jax.vmap(step, axis_name="data"))(layers)
+    for mean in means.values():
+        kernel = mean["layers"]["kernel"][0]
+        np.testing.assert_allclose(kernel, layers.mean(axis=0), atol=1e-4)

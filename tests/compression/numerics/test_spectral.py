@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from jaxdist.compression.numerics import _spectral
+from jaxdist.compression.numerics import _matrix, _spectral
 from tests import statistics
 
 RNG = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def test_the_bound_is_that_of_the_worst_shape():
     """144 = 12 x 12 sends one triple of 12 at a density of 0.2."""
     bound = jd.compression.atomo(0.2, basis="svd").contract.variance(144)
     assert bound == pytest.approx(11, rel=1e-3)
-    assert _spectral._payload_rank((12, 12), 0.2) == 1
+    assert _spectral._payload_rank(_matrix.stack_of((12, 12), None), 0.2) == 1
 
 
 def test_unknown_bases_are_refused():
