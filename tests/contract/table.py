@@ -127,6 +127,12 @@ COMPRESSORS = [
         jd.compression.power_sgd(2), 400, shared_randomness=True, shape=(9, 8)
     ),
     CompressorRow(
+        jd.compression.power_sgd(2, axes=jd.compression.MatrixAxes(batch=0)),
+        400,
+        shared_randomness=True,
+        shape=(2, 9, 8),
+    ),
+    CompressorRow(
         jd.compression.measured(
             jd.compression.error_feedback(jd.compression.top_k(0.1))
         ),
