@@ -62,7 +62,7 @@ def power_unit(values: jax.Array, axis: int | None = None) -> jax.Array:
     return jnp.where(unit > 0, unit, 1.0).astype(values.dtype)
 
 
-def scaled_by(values: jax.Array, unit: jax.Array) -> jax.Array:
+def scaled_by(values: jax.Array, unit: jax.Array | float) -> jax.Array:
     """Return ``values * unit``; what would overflow becomes the largest number."""
     product = values * unit
     limit = jnp.finfo(product.dtype).max
