@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import jaxdist as jd
+from jaxdist import _random
 from tests import harness
 from tests.contract import oracles
 
@@ -159,7 +160,7 @@ def apply(rule, stacked):
 
 def _places(num_workers):
     """Return the permutation that a rule draws before all others."""
-    key = jax.random.fold_in(jax.random.key(0), 0)
+    key = _random.named_key(jax.random.key(0), "before")
     return np.asarray(jax.random.permutation(key, num_workers))
 
 
