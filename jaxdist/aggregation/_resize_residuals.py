@@ -5,8 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import core
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AxisType
 
 from jaxdist import _checks, _tree
 from jaxdist.aggregation import (
@@ -79,22 +80,20 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
         is_aggregate = isinstance(node, _aggregation.AggregateState)
         return is_aggregate or _worker_state.is_per_worker(node)
 
-    state = jax.tree.map(_without_axis_types, state)
+    state = jax.tree.map(without_axis_types, state)
     return jax.tree.map(resize, state, is_leaf=is_leaf)
 
 
-def _without_axis_types(leaf):
-    """Return an array whose mesh lets the compiler choose how results are sharded.
+def without_axis_types(leaf: Any) -> Any:
+    """Return an array that no mesh with explicit axes holds, by way of this host.
 
     With explicit axes every shape on the way would have to be divided by the mesh.
     """
     if isinstance(leaf, core.Tracer) or not isinstance(leaf, jax.Array):
         return leaf
-    if not isinstance(leaf.sharding, NamedSharding):
-        return leaf
-    mesh = leaf.sharding.mesh
-    free = Mesh(mesh.devices, mesh.axis_names)
-    return jax.device_put(leaf, NamedSharding(free, leaf.sharding.spec))
+    mesh = getattr(leaf.sharding, "mesh", None)
+    is_explicit = mesh is not None and AxisType.Explicit in mesh.axis_types
+    return jnp.asarray(np.asarray(leaf)) if is_explicit else leaf
 
 
 def _resize_aggregate(state, old, new, sizes, shapes):

@@ -68,6 +68,7 @@ def resize_training(
         new = mesh.shape[axis_name]
     else:
         new = _checks.integer("workers", workers, 1)
+    state = jax.tree.map(_resize_residuals.without_axis_types, state)
     params, model_state = state.params, state.model_state
     if per_worker_params:
         params, model_state = jax.tree.map(_mean_of_rows, (params, model_state))
@@ -82,7 +83,7 @@ def resize_training(
         )
     resized = _local_step.TrainState(params, opt_state, model_state, state.key)
     specs = _local_step.TrainState(own, opt_specs, own, PartitionSpec())
-    return resized if mesh is None else _place(resized, specs, mesh)
+    return _on_one_device(resized) if mesh is None else _place(resized, specs, mesh)
 
 
 def _number_of_workers(opt_state: Any, otherwise: int) -> int:
@@ -98,6 +99,12 @@ def _mean_of_rows(rows: jax.Array) -> jax.Array:
     if jnp.issubdtype(rows.dtype, jnp.inexact):
         return jnp.mean(rows, axis=0).astype(rows.dtype)
     return jnp.max(rows, axis=0)
+
+
+def _on_one_device(state: _local_step.TrainState) -> _local_step.TrainState:
+    """Put every leaf where :func:`simulate` has its workers."""
+    (device,) = jnp.zeros(()).devices()
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, device), state)
 
 
 def _place(
