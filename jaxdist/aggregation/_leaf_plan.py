@@ -175,11 +175,12 @@ def check_alignment(
     """Raise when the rule would compare coordinates that others did not keep."""
     if needs_aligned and not compressor.contract.aligned:
         raise ValueError(
-            f"`rule` {rule_name} compares coordinate by coordinate, but with "
-            f"{compressor.name} the workers keep different coordinates: almost all "
-            "rows are zero in each, and so would be the result. Use a compressor that "
-            "keeps the same ones everywhere (scaled_sign, qsgd, random_k, cast), or a "
-            "rule that takes any (mean, krum)."
+            f"`rule` {rule_name} compares coordinate by coordinate, but "
+            f"{compressor.name} does not promise `Contract(aligned=True)`: where "
+            "workers keep different coordinates, almost all rows are zero in each, and "
+            "so would be the result. Use a compressor that keeps the same ones "
+            "everywhere (scaled_sign, qsgd, random_k, cast), or a rule that takes any "
+            "(mean, krum)."
         )
 
 

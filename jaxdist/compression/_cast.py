@@ -63,6 +63,7 @@ def cast(dtype: Any) -> _compressor.Compressor:
     contract = _compressor.Contract(
         variance=lambda size: squared_error,
         linear=target.itemsize > 1,
+        aligned=True,
         keeps_zeros=float(target.type(0)) == 0,  # float8_e8m0fnu has no zero
     )
     return _compressor.Compressor(

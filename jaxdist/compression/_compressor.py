@@ -52,7 +52,8 @@ class Contract:
       stochastic: The result depends on the keys.
       aligned: All workers keep the same coordinates, and most elements survive, so
         that coordinate-wise rules compare like with like. A quantizer so coarse that it
-        rounds most elements to zero gives a median of zero, just as top-k does.
+        rounds most elements to zero gives a median of zero, just as top-k does. Those
+        rules refuse what does not promise it.
       projection: Some coordinates of :math:`x`, padded with zeros, in an orthonormal
         basis are sent as they are, and nothing else, so that :math:`C(x)` and
         :math:`x - C(x)` are orthogonal where nothing is padded. The error of a
@@ -67,7 +68,7 @@ class Contract:
     linear: bool = False
     splittable: bool = True
     stochastic: bool = False
-    aligned: bool = True
+    aligned: bool = False
     projection: bool = False
     keeps_zeros: bool = False
 

@@ -122,10 +122,10 @@ def eden(
         rows = _scaling.scaled_by(rotated, scales[..., None])
         return _tree.from_blocks(_tree.from_chunks(rows, size), like)
 
-    contract = _compressor.Contract(stochastic=True)
+    contract = _compressor.Contract(stochastic=True, aligned=True)
     if scale == "least_squares":
         contract = _compressor.Contract(
-            variance=lambda size: _worst_error(bits), stochastic=True
+            variance=lambda size: _worst_error(bits), stochastic=True, aligned=True
         )
     suffix = "" if scale == "least_squares" else f", {scale!r}"
     name = f"eden({bits}, {block_size}{suffix})"

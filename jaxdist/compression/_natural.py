@@ -73,7 +73,11 @@ def natural() -> _compressor.Compressor:
         return _tree.from_blocks(jnp.where(negative, -values, values), like)
 
     contract = _compressor.Contract(
-        unbiased=True, variance=lambda size: 1 / 8, stochastic=True, keeps_zeros=True
+        unbiased=True,
+        variance=lambda size: 1 / 8,
+        stochastic=True,
+        aligned=True,
+        keeps_zeros=True,
     )
     return _compressor.Compressor(
         lambda leaf: (), encode, decode, contract, "natural()"

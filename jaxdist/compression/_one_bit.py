@@ -70,9 +70,8 @@ def one_bit(block_size: int | None = None) -> _compressor.Compressor:
         return 1.0 - 1.0 / _tree.chunk_shape(size, block_size)[1]
 
     name = "one_bit()" if block_size is None else f"one_bit({block_size})"
-    return _compressor.Compressor(
-        lambda leaf: (), encode, decode, _compressor.Contract(variance=variance), name
-    )
+    contract = _compressor.Contract(variance=variance, aligned=True)
+    return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)
 
 
 def _sign_means(chunks: jax.Array, counts: jax.Array) -> jax.Array:

@@ -30,7 +30,11 @@ DENSE = _compressor.Compressor(
     encode=_encode_dense,
     decode=_decode_dense,
     contract=_compressor.Contract(
-        unbiased=True, variance=lambda size: 0.0, linear=True, keeps_zeros=True
+        unbiased=True,
+        variance=lambda size: 0.0,
+        linear=True,
+        aligned=True,
+        keeps_zeros=True,
     ),
     name="identity()",
 )

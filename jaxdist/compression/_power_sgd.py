@@ -136,7 +136,10 @@ def power_sgd(
         return stack.join(product).astype(like.dtype)
 
     contract = _compressor.Contract(
-        variance=lambda size: 1.0 - 1.0 / size, splittable=False, stochastic=True
+        variance=lambda size: 1.0 - 1.0 / size,
+        splittable=False,
+        stochastic=True,
+        aligned=True,
     )
     suffix = "" if max_rank is None else f", max_rank={max_rank}"
     suffix += "" if axes is None else f", axes={axes}"

@@ -89,9 +89,8 @@ def scaled_sign(
     shown = [] if block_size is None else [f"{block_size}"]
     shown += [] if scale == "l1" else [f"scale={scale!r}"]
     name = f"scaled_sign({', '.join(shown)})"
-    return _compressor.Compressor(
-        lambda leaf: (), encode, decode, _compressor.Contract(variance=variance), name
-    )
+    contract = _compressor.Contract(variance=variance, aligned=True)
+    return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)
 
 
 def _mean_magnitudes(chunks, counts):

@@ -4,14 +4,21 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from jaxdist import _checks
+import jax
+import jax.numpy as jnp
+
+from jaxdist import _checks, _tree
 from jaxdist.compression import _compressor, _per_leaf
 from jaxdist.testing import (
     _agreement,
     _independence,
+    _long_leaves,
     _mean_test,
+    _memory,
+    _narrow_dtypes,
     _payload,
     _programs,
+    _projection,
     _run,
     _shapes,
     _unbiasedness,
@@ -32,6 +39,8 @@ _EXACT: dict[str, Callable[[_run.Setting], str]] = {
     "not_finite": _values.not_finite,
     "linearity": _agreement.linearity,
     "alignment": _agreement.alignment,
+    "memory": _memory.memory,
+    "projection": _projection.projection,
 }
 
 
@@ -50,6 +59,28 @@ _STATISTICAL: dict[str, _Statistics] = {
     "independence": _Statistics(
         _independence.product_means, _independence.alarm_sentence
     ),
+    "long_leaves": _Statistics(_long_leaves.error_means, _long_leaves.alarm_sentence),
+    "narrow_dtypes": _Statistics(
+        _narrow_dtypes.error_means, _narrow_dtypes.alarm_sentence
+    ),
+}
+
+_VECTOR, _MATRIX = (61,), (9, 8)
+
+_PROMISES = {
+    name: f" It is promised by `{field}`; take that back, or mend the compressor."
+    for name, field in {
+        "blocks": "Contract(splittable=True)",
+        "accumulate": "Compressor(accumulate=...)",
+        "linearity": "Contract(linear=True)",
+        "alignment": "Contract(aligned=True)",
+        "projection": "Contract(projection=True)",
+        "variance": "Contract(variance=...)",
+        "unbiasedness": "Contract(unbiased=True)",
+        "independence": "Contract(stochastic=True)",
+        "long_leaves": "Contract(unbiased=..., variance=...)",
+        "narrow_dtypes": "Contract(unbiased=..., variance=...)",
+    }.items()
 }
 
 PROPERTIES = (*_EXACT, *_STATISTICAL)
@@ -88,7 +119,7 @@ def check_compressor(
     compressor: _compressor.Compressor,
     *,
     properties: Iterable[str] = PROPERTIES,
-    shape: tuple[int, ...] = (61,),
+    shape: tuple[int, ...] | None = None,
     nbytes: Mapping[int, int] | None = None,
     variance: float | Callable[[int], float] | None = None,
     contraction: float | Callable[[int], float] | None = None,
@@ -101,10 +132,13 @@ def check_compressor(
 
     Properties without randomness are tried on fixed leaves: ordinary, heavy-tailed,
     flat, sparse, one-hot, zero, denormal, from 1e-30 to 1e30, and with NaN or infinity.
-    Three more are tested with statistics over random leaves and keys: ``unbiasedness``
-    (the mean error of each element, of the negative, the zero, the largest elements
-    and others, and along several directions), ``variance`` (which is the contraction
-    too) and ``independence``. With S the sum and V the sum of squares of a statistic
+    ``memory`` asks what is sent of what was dropped before, and whether what says
+    nothing forgets. The others are tested with statistics over random leaves and keys:
+    ``unbiasedness`` (the mean error of each element, of the negative, the zero, the
+    largest elements and others, and along several directions), ``variance`` (which is
+    the contraction too), both also on leaves of thousands of elements in 64 blocks
+    (``long_leaves``) and of bfloat16 and float16 (``narrow_dtypes``), and
+    ``independence``. With S the sum and V the sum of squares of a statistic
     over n draws, the alarm is
 
     .. math:: |S| > \tfrac{11}{6\sqrt 2} \sqrt{2LV}, \qquad
@@ -120,7 +154,9 @@ def check_compressor(
       compressor: The compressor, ours or your own.
       properties: Which of :data:`PROPERTIES` to check; what the contract does not
         promise passes.
-      shape: Shape of the leaves of most properties, of at least 8 elements.
+      shape: Shape of the leaves of most properties, of at least 8 elements. None is a
+        vector of 61; or a matrix, for what compresses matrices and sends vectors as
+        they are.
       nbytes: Maps numbers of float32 elements to the bytes that the payload must have.
       variance: Bound :math:`\omega` on the squared error, instead of the contract's: a
         number, or a function of the number of elements in a block.
@@ -138,7 +174,8 @@ def check_compressor(
       What was checked, to print.
 
     Raises:
-      AssertionError: If a promise is broken: which one, on which input, by how much.
+      AssertionError: If promises are broken: which, on which input, by how much, and
+        the field that makes each.
       ValueError: If an argument is out of range.
       TypeError: If ``compressor`` is none.
 
@@ -175,8 +212,10 @@ def check_compressor(
         seed=seed,
     )
     false_alarm = _checks.real("false_alarm", false_alarm, 1e-9, 0.5, static=True)
-    details = dict(_exact_details(setting, names))
-    details |= _statistical_details(setting, names, false_alarm)
+    found = _exact_findings(setting, names)
+    found |= _statistical_findings(setting, names, false_alarm)
+    raise_broken(compressor.name, found, _PROMISES)
+    details = {name: str(found[name]) for name in names if name in found}
     rows = [
         PropertyReport(name, name in details, details.get(name, "not promised"))
         for name in names
@@ -206,7 +245,7 @@ def promised_properties(
 def _checked_setting(
     compressor: _compressor.Compressor,
     *,
-    shape: tuple[int, ...] = (61,),
+    shape: tuple[int, ...] | None = None,
     nbytes: Mapping[int, int] | None = None,
     variance: float | Callable[[int], float] | None = None,
     contraction: float | Callable[[int], float] | None = None,
@@ -220,7 +259,7 @@ def _checked_setting(
     num_draws = _checks.integer("num_draws", num_draws, 1000)
     return _run.Setting(
         compressor,
-        _checked_shape(shape),
+        _usual_shape(compressor) if shape is None else _checked_shape(shape),
         num_draws if contract.stochastic else 1000,
         _checks.integer("seed", seed, 0),
         variance=_bound_sentence(contract, variance, contraction),
@@ -233,6 +272,19 @@ def _checked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return a shape that is large enough for the inputs to differ."""
     _checks.integer("shape", math.prod(shape), 8)
     return tuple(shape)
+
+
+def _usual_shape(compressor: _compressor.Compressor) -> tuple[int, ...]:
+    """Return a shape that the compressor makes smaller: of a vector, or of a matrix."""
+    try:
+        shrinks = {
+            shape: _per_leaf.payload_nbytes(compressor, like) < _tree.leaf_nbytes(like)
+            for shape in (_VECTOR, _MATRIX)
+            for like in [jax.ShapeDtypeStruct(shape, jnp.float32)]
+        }
+    except Exception:
+        return _VECTOR  # whose error the properties report
+    return _MATRIX if shrinks[_MATRIX] and not shrinks[_VECTOR] else _VECTOR
 
 
 def _bound_sentence(
@@ -264,60 +316,107 @@ def _as_function(
 def _is_promised(setting: _run.Setting, name: str) -> bool:
     """Whether the contract promises it."""
     contract = setting.compressor.contract
+    bound, long_bound = (x.variance(x.size) for x in (setting, setting.long))
     promised = {
         "blocks": contract.splittable,
         "accumulate": setting.compressor.accumulate is not None,
         "linearity": contract.linear,
         "alignment": contract.aligned,
-        "variance": math.isfinite(setting.variance(setting.size)),
+        "variance": math.isfinite(bound),
         "unbiasedness": contract.unbiased,
         "independence": contract.stochastic and setting.independent,
+        "projection": contract.projection,
+        "long_leaves": contract.unbiased or math.isfinite(long_bound),
+        "narrow_dtypes": contract.unbiased or math.isfinite(bound),
     }
     return promised.get(name, True)
 
 
-def _exact_details(
-    setting: _run.Setting, chosen: list[str]
-) -> Iterator[tuple[str, str]]:
-    """Yield what the properties without statistics were tried on."""
-    for name in chosen:
-        if name in _EXACT and _is_promised(setting, name):
-            try:
-                yield name, _EXACT[name](setting)
-            except AssertionError as error:
-                raise _broken_message(setting, name, str(error)) from error.__cause__
+Findings = dict[str, str | Exception]
 
 
-def _statistical_details(
+def _exact_findings(setting: _run.Setting, chosen: list[str]) -> Findings:
+    """Return what the properties without statistics were tried on, or their errors."""
+    return {
+        name: try_property(_EXACT[name], setting)
+        for name in chosen
+        if name in _EXACT and _is_promised(setting, name)
+    }
+
+
+def try_property(check: Callable[[Any], Any], setting: Any) -> Any:
+    """Return what a property was tried on, or the error that it found.
+
+    What is broken elsewhere may break a property with another error than its own.
+    """
+    try:
+        return check(setting)
+    except Exception as error:
+        return error
+
+
+def raise_broken(
+    name: str, found: Mapping[str, Any], promises: Mapping[str, str]
+) -> None:
+    """Raise all that is broken as one error, with what promised it.
+
+    Args:
+      name: Of the compressor or rule.
+      found: Of each property an error, or what it was tried on.
+      promises: Of each property, the field that makes the promise.
+    """
+    broken = {x: error for x, error in found.items() if isinstance(error, Exception)}
+    if not broken:
+        return
+    sentences = []
+    for property_name, error in broken.items():
+        said = str(error)
+        if not isinstance(error, AssertionError):
+            said = f"it raised {type(error).__name__}: {said}"
+        promise = promises.get(property_name, "")
+        sentences.append(f"{name} breaks {property_name!r}: {said.rstrip()}{promise}")
+    if len(sentences) > 1:
+        sentences.insert(0, f"{name} breaks {len(broken)} promises.")
+    error = next(iter(broken.values()))
+    cause = error.__cause__ if isinstance(error, AssertionError) else error
+    raise AssertionError("\n".join(sentences)) from cause
+
+
+def _statistical_findings(
     setting: _run.Setting, chosen: list[str], false_alarm: float
-) -> dict[str, str]:
+) -> Findings:
     """Take all statistics first: their number decides the bound of each."""
-    means = {}
-    for name in chosen:
-        if name in _STATISTICAL and _is_promised(setting, name):
-            try:
-                means[name] = list(_STATISTICAL[name].means(setting))
-            except AssertionError as error:
-                raise _broken_message(setting, name, str(error)) from error.__cause__
-    taken = [group for groups in means.values() for group in groups]
-    log = _mean_test.alarm_level(false_alarm, sum(len(group.labels) for group in taken))
-    details = {}
-    for name, groups in means.items():
-        verdicts = [_mean_test.worst_verdict(group, log) for group in groups]
-        worst = max(verdicts, key=lambda verdict: verdict.ratio)
-        if worst.ratio > 1:
-            raise _broken_message(
-                setting,
-                name,
-                _STATISTICAL[name].sentence(worst)
-                + _assurance_sentence(worst, log, false_alarm),
-            )
-        count = sum(len(group.labels) for group in groups)
-        details[name] = (
-            f"{count} statistics over {worst.means.num_draws} draws each, the worst at "
-            f"{max(0.0, worst.ratio):.2f} of its bound"
+    means = {
+        name: try_property(
+            lambda setting, name=name: list(_STATISTICAL[name].means(setting)), setting
         )
-    return details
+        for name in chosen
+        if name in _STATISTICAL and _is_promised(setting, name)
+    }
+    taken = [group for x in means.values() if isinstance(x, list) for group in x]
+    log = _mean_test.alarm_level(false_alarm, sum(len(group.labels) for group in taken))
+    return {
+        name: _judge_means(name, groups, log, false_alarm)
+        if isinstance(groups, list)
+        else groups
+        for name, groups in means.items()
+    }
+
+
+def _judge_means(
+    name: str, groups: list[_mean_test.Means], log: float, false_alarm: float
+) -> str | AssertionError:
+    """Return how close the statistics of a property come to their bounds."""
+    verdicts = [_mean_test.worst_verdict(group, log) for group in groups]
+    worst = max(verdicts, key=lambda verdict: verdict.ratio)
+    if worst.ratio > 1:
+        sentence = _STATISTICAL[name].sentence(worst)
+        return AssertionError(sentence + _assurance_sentence(worst, log, false_alarm))
+    count = sum(len(group.labels) for group in groups)
+    return (
+        f"{count} statistics over {worst.means.num_draws} draws each, the worst at "
+        f"{max(0.0, worst.ratio):.2f} of its bound"
+    )
 
 
 def _assurance_sentence(
@@ -330,8 +429,3 @@ def _assurance_sentence(
         f"at most {false_alarm:g}, unless what makes up for this error happens in less "
         f"than one of {rarest:.0f} draws (then raise `num_draws`)."
     )
-
-
-def _broken_message(setting: _run.Setting, name: str, sentence: str) -> AssertionError:
-    """Return the error of a broken promise."""
-    return AssertionError(f"{setting.compressor.name} breaks {name!r}: {sentence}")

@@ -100,8 +100,17 @@ def pool_classes(kind: str) -> _Weights:
     return _BY_SIGN if kind in _inputs.MOSTLY_ZERO else _BY_SIGN | _BY_SIZE_AND_PLACE
 
 
+def _has_runs(size: int) -> bool:
+    """Whether errors are also pooled over each of many runs of a leaf."""
+    return size >= 16 * _run.LONG_BLOCKS
+
+
 def class_labels(size: int, kind: str) -> list[str]:
     """Return what the statistics of a kind of leaf are taken of."""
+    if _has_runs(size):
+        runs = range(1, _run.LONG_BLOCKS + 1)
+        places = [f"along run {i} of {_run.LONG_BLOCKS}" for i in runs]
+        return [*pool_classes(kind), *places]
     alone = kind in _inputs.PER_ELEMENT
     names = [f"of element {i}" for i in range(size)] if alone else []
     return [*pool_classes(kind), *names, *[f"{name}, outward" for name in names]]
@@ -148,12 +157,22 @@ def _errors_alone(drawn: Errors) -> tuple[np.ndarray, ...]:
     return np.concatenate(totals), np.concatenate([squares, squares]), ones
 
 
+def _errors_by_run(drawn: Errors) -> tuple[np.ndarray, ...]:
+    """Return the same along each of many runs of the leaf."""
+    leaves, errors = drawn
+    products = _run.block_rows(leaves * errors, _run.LONG_BLOCKS).sum(axis=-1)
+    magnitudes = _run.block_rows(np.abs(leaves), _run.LONG_BLOCKS).sum(axis=(0, 2))
+    return products.sum(axis=0), np.sum(products**2, axis=0), magnitudes
+
+
 def _sums_of(drawn: Errors, kind: str, blocks: int, *, bias: bool) -> Sums:
     """Sum up one chunk; the statistics of the errors only where bias is asked for."""
     groups = [(np.zeros(0),) * 3]
     if bias:
         groups.append(_pool_errors(pool_classes(kind), drawn))
-    if bias and kind in _inputs.PER_ELEMENT:
+    if bias and _has_runs(drawn.leaves.shape[1]):
+        groups.append(_errors_by_run(drawn))
+    elif bias and kind in _inputs.PER_ELEMENT:
         groups.append(_errors_alone(drawn))
     totals, squares, weights = (np.concatenate(x) for x in zip(*groups, strict=True))
     ratios = _error_ratios(drawn, blocks)
@@ -182,7 +201,8 @@ def _error_ratios(drawn: Errors, blocks: int) -> np.ndarray:
 @functools.lru_cache(maxsize=128)
 def error_sums(setting: _run.Setting, kind: str, blocks: int) -> Sums:
     """Draw leaves of a kind and keys, each used once, and sum up the errors."""
-    bias = setting.compressor.contract.unbiased and kind in _inputs.SMOOTH
+    has_density = kind in _inputs.SMOOTH or kind in _inputs.LONG
+    bias = setting.compressor.contract.unbiased and has_density
     step, parts = setting.keys(1, place_of(kind)), []
     with _run.on_inputs(_run.describe_leaf(kind, setting.like(), blocks)):
         for leaves, chunk in draw_chunks(setting, kind, setting.num_draws):

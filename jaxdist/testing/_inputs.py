@@ -1,5 +1,6 @@
 """The leaves on which promises are tight or fragile."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -32,6 +33,12 @@ def _constant_leaf(rng: _Generator, shape: tuple[int, int]) -> np.ndarray:
     return np.ones(shape) * _flat_leaf(rng, (shape[0], 1))
 
 
+def _last_leaf(rng: _Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Draw leaves of which only the last elements are not zero: those are cut off."""
+    is_last = np.arange(shape[1]) >= shape[1] - math.ceil(shape[1] / 64)
+    return is_last * _flat_leaf(rng, shape)
+
+
 def _huge_range(rng: _Generator, shape: tuple[int, int]) -> np.ndarray:
     return rng.choice([-1.0, 1.0], shape) * 10.0 ** rng.uniform(-30, 30, shape)
 
@@ -49,18 +56,20 @@ SMOOTH: dict[str, Callable[[_Generator, tuple[int, int]], np.ndarray]] = {
     "tiny": lambda rng, shape: 1e-30 * _normal_leaf(rng, shape),
 }
 PER_ELEMENT = ("flat",)  # each element errs often enough to be tested alone
-MOSTLY_ZERO = ("sparse", "one-hot")
+MOSTLY_ZERO = ("sparse", "one-hot", "last")
 
 FINITE = {
     **SMOOTH,
     "constant": _constant_leaf,
     "huge-range": _huge_range,
 }
+LONG = ("normal", "last")
 
 EXTREME = {
     **FINITE,
     "denormal": lambda rng, shape: 1e-40 * _normal_leaf(rng, shape),
     "partly denormal": lambda rng, shape: 10.0 ** rng.uniform(-44, 0, shape),
+    "last": _last_leaf,
 }
 
 

@@ -8,6 +8,9 @@ from jaxdist import _tree, _wire
 from jaxdist.compression import _compressor, _per_leaf
 from jaxdist.testing import _run
 
+_SPOILT = 512  # bytes that are inverted, about
+_OF_EACH = 4  # at least so many of each array
+_MOST_IDLE = 0.75  # of the bytes: a message has room that an ordinary leaf leaves empty
 _TOLERANCE = 1e-5  # of float32, in units of the largest element
 
 
@@ -19,13 +22,14 @@ def payload(setting: _run.Setting) -> str:
     what = _run.describe_leaf("normal", leaf)
     with _run.on_inputs(what):
         made = _run.first_encoding(setting.compressor, leaf, setting.keys())
-        arrived = _travelled_arrays(setting, made.payload)
+        arrived = _decode_spoilt(setting, made.payload)
     _require_close(
-        arrived,
+        arrived[0],
         made.seen,
         f"on {what} a receiver who has the bytes of the payload decodes something else "
         "than the sender",
     )
+    idle = _require_used(made.payload, arrived, what)
     for size, expected in setting.nbytes.items():
         like = jax.ShapeDtypeStruct((size,), jnp.float32)
         with _run.on_inputs(_run.describe_leaf("normal", like)):
@@ -35,7 +39,8 @@ def payload(setting: _run.Setting) -> str:
             f"the payload of {size} float32 has {actual} bytes, not {expected}.",
         )
     nbytes = _per_leaf.payload_nbytes(setting.compressor, leaf)
-    return f"{nbytes} bytes for {leaf.size} elements"
+    room = f", {idle} of them empty room" if idle else ""
+    return f"{nbytes} bytes for {leaf.size} elements{room}"
 
 
 def _require_bytes(setting: _run.Setting, blocks: int) -> None:
@@ -60,17 +65,63 @@ def _require_bytes(setting: _run.Setting, blocks: int) -> None:
     )
 
 
-def _travelled_arrays(setting: _run.Setting, sent: _compressor.Payload) -> jax.Array:
-    """Decode the payload in another program, from its bytes."""
+def _decode_spoilt(setting: _run.Setting, sent: _compressor.Payload) -> jax.Array:
+    """Decode the payload in another program, from its bytes.
+
+    Returns:
+      ``[1 + n, *shape]``: of the bytes as they are, then with one of them inverted.
+    """
     arrays, treedef = jax.tree.flatten(sent)
-    arrived = treedef.unflatten(
-        _wire.unpack_message(_wire.pack_message(arrays), arrays)
+    message = _wire.pack_message(arrays)
+    places = _spoilt_places([_wire.row_nbytes(array) for array in arrays])
+
+    def decode(place, message, keys):
+        flips = jnp.where(jnp.arange(message.shape[1]) == place, 255, 0)
+        arrived = _wire.unpack_message(message ^ flips[None].astype(jnp.uint8), arrays)
+        return setting.compressor.decode(
+            treedef.unflatten(arrived), setting.like(), keys
+        )
+
+    decode_all = _run.compiled_quickly(jax.vmap(decode, in_axes=(0, None, None)))
+    # No place is -1: nothing is inverted there.
+    places = np.concatenate([np.array([-1], np.int32), places])
+    return decode_all(places, message, setting.keys())
+
+
+def _spoilt_places(sizes: list[int]) -> np.ndarray:
+    """Return the bytes to invert: all, or so many that are spread over all arrays."""
+    ends = np.cumsum(sizes)
+    spread = [np.linspace(0, ends[-1] - 1, _SPOILT)]
+    # Of a short array between long ones too.
+    for size, end in zip(sizes, ends, strict=True):
+        spread.append(np.linspace(end - size, end - 1, min(size, _OF_EACH)))
+    return np.unique(np.concatenate(spread).round().astype(np.int32))
+
+
+def _require_used(
+    sent: _compressor.Payload, arrived: jax.Array, what: str
+) -> int:
+    """Return how many bytes change nothing, or raise if an array or most do not."""
+    paths, arrays = zip(*jax.tree.leaves_with_path(sent), strict=True)
+    sizes = [_wire.row_nbytes(array) for array in arrays]
+    exact, places = _run.exact_array(arrived), _spoilt_places(sizes)
+    changes = ~_same_rows(exact[1:], exact[:1])
+    ends = np.cumsum(sizes)
+    for path, array, size, end in zip(paths, arrays, sizes, ends, strict=True):
+        inside = changes[(places >= end - size) & (places < end)]
+        _run.require_true(
+            inside.any() or not size,
+            f"on {what} the payload{jax.tree_util.keystr(path)}, "
+            f"{array.dtype}{list(array.shape)}, changes nothing of what is decoded: "
+            f"{size} bytes travel for nothing.",
+        )
+    idle = round(float(np.mean(~changes)) * sum(sizes))
+    _run.require_true(
+        idle < _MOST_IDLE * sum(sizes),
+        f"on {what} {idle} of the {sum(sizes)} bytes of the payload change nothing of "
+        "what is decoded: they travel for nothing.",
     )
-
-    def decode(payload, keys):
-        return setting.compressor.decode(payload, setting.like(), keys)
-
-    return _run.compiled_quickly(decode)(arrived, setting.keys())
+    return idle
 
 
 def blocks(setting: _run.Setting) -> str:
@@ -141,3 +192,9 @@ def _require_close(made, wanted, sentence: str) -> None:
     _run.require_true(
         difference <= limit, f"{sentence}: they differ by up to {difference:.3g}."
     )
+
+
+def _same_rows(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return which rows ``[n, ...]`` are the same as another; NaN is the same."""
+    same = (rows == other) | (np.isnan(rows) & np.isnan(other))
+    return same.reshape(len(rows), -1).all(axis=1)

@@ -16,6 +16,8 @@ from jaxdist.compression import _compressor
 from jaxdist.testing import _inputs
 
 BLOCKS = 4  # into how many blocks a leaf is cut where the compressor splits
+LONG_BLOCKS = 64  # and a long leaf
+_LONG = 1920  # elements, which every usual block and transform divides
 _ELEMENTS = 2**16  # that are encoded at once: what numpy then does stays in cache
 
 
@@ -41,6 +43,21 @@ class Setting:
     def blocks(self) -> tuple[int, ...]:
         """Into how many blocks the leaves are cut, one after the other."""
         return (1, BLOCKS) if self.compressor.contract.splittable else (1,)
+
+    @property
+    def long(self) -> "Setting":
+        """The same with long leaves, of which few draws are enough."""
+        rest = math.prod(self.shape[1:])
+        # Of a matrix 96 rows or a multiple, which usual transforms divide too.
+        first = _LONG if rest == 1 else 96 * math.ceil(_LONG / rest / 96)
+        draws = self.num_draws // 20 if self.compressor.contract.stochastic else 64
+        return dataclasses.replace(
+            self.of_shape((first, *self.shape[1:])), num_draws=draws
+        )
+
+    def of_shape(self, shape: tuple[int, ...]) -> "Setting":
+        """Return the same with leaves of another shape."""
+        return dataclasses.replace(self, shape=shape)
 
     def rng(self, *stream: int) -> np.random.Generator:
         """Return the generator of one purpose."""
@@ -137,6 +154,20 @@ def first_encoding(
 
 
 @functools.lru_cache(maxsize=32)
+def compile_steps(compressor: _compressor.Compressor) -> Callable[..., Any]:
+    """Return what is seen, and the states, of as many steps as leaves, compiled."""
+
+    def step(state, inputs):
+        leaf, key = inputs
+        _, seen, state = round_trip(compressor, leaf, state, key)
+        return state, (seen, state)
+
+    return compiled_quickly(
+        lambda start, leaves, keys: jax.lax.scan(step, start, (leaves, keys))[1]
+    )
+
+
+@functools.lru_cache(maxsize=32)
 def _batched_keys(
     compressor: _compressor.Compressor, blocks: int
 ) -> Callable[..., jax.Array]:
@@ -148,6 +179,19 @@ def _batched_keys(
     return jax.jit(jax.vmap(seen))
 
 
+@functools.lru_cache(maxsize=32)
+def _batched_narrow(compressor: _compressor.Compressor) -> Callable[..., jax.Array]:
+    """Return ``[n, 2, ...]``: what is decoded to float32, and to the leaf's dtype."""
+
+    def seen(leaf, keys):
+        payload, _ = compressor.encode(leaf, compressor.init(leaf), keys, 1)
+        likes = (_tree.like_leaf(leaf, jnp.float32), _tree.like_leaf(leaf))
+        decoded = [compressor.decode(payload, like, keys) for like in likes]
+        return jnp.stack([array.astype(jnp.float32) for array in decoded])
+
+    return compiled_quickly(jax.vmap(seen))
+
+
 def batch_size(size: int) -> int:
     """Return how many leaves of this many elements are encoded at once."""
     return min(1024, max(16, _ELEMENTS // size))
@@ -156,11 +200,20 @@ def batch_size(size: int) -> int:
 def seen_leaves(
     compressor: _compressor.Compressor, leaves: Any, keys: _random.Keys, blocks: int = 1
 ) -> np.ndarray:
-    """Return what is seen of ``leaves [n, ...]``, each with its own keys.
+    """Return what is seen of ``leaves [n, ...]``, each with its own keys."""
+    return _in_batches(_batched_keys(compressor, blocks), leaves, keys)
 
-    All batches have the same length, so that they share one program.
-    """
-    encode, num = _batched_keys(compressor, blocks), len(leaves)
+
+def seen_narrow(
+    compressor: _compressor.Compressor, leaves: Any, keys: _random.Keys
+) -> np.ndarray:
+    """Return ``[n, 2, ...]``: narrow leaves decoded to float32, and to their dtype."""
+    return _in_batches(_batched_narrow(compressor), leaves, keys)
+
+
+def _in_batches(encode: Callable[..., jax.Array], leaves: Any, keys: _random.Keys):
+    """Encode ``leaves [n, ...]``; batches of one length share one program."""
+    num = len(leaves)
     length = batch_size(leaves[0].size)
     if num == length:
         return np.asarray(encode(leaves, keys))

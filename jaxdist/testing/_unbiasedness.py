@@ -9,7 +9,7 @@ from jaxdist.testing import _draws, _inputs, _mean_test, _run
 _EPSILON = float(np.finfo(np.float32).eps)
 
 
-def _of_kind(setting: _run.Setting, kind: str, blocks: int) -> _mean_test.Means:
+def of_kind(setting: _run.Setting, kind: str, blocks: int) -> _mean_test.Means:
     """Return the statistics of one kind of leaf."""
     drawn = _draws.error_sums(setting, kind, blocks)
     labels = _draws.class_labels(setting.size, kind)
@@ -31,7 +31,7 @@ def error_means(setting: _run.Setting) -> Iterator[_mean_test.Means]:
     """Yield what must have the mean zero."""
     for blocks in setting.blocks:
         for kind in _inputs.SMOOTH:
-            yield _of_kind(setting, kind, blocks)
+            yield of_kind(setting, kind, blocks)
 
 
 def alarm_sentence(verdict: _mean_test.Verdict) -> str:

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdist.testing import _inputs, _run
+from jaxdist.testing import _inputs, _run, _shapes
 
-_KEYS = 8
+_NARROW_KEYS = 8
 
 
 def zeros(setting: _run.Setting) -> str:
@@ -19,28 +19,28 @@ def zeros(setting: _run.Setting) -> str:
         _run.require_true(not seen.any(), f"on {what} not all that arrives is zero.")
         if setting.compressor.contract.keeps_zeros:
             _require_zeros_kept(setting, blocks)
-    narrow = jnp.zeros(setting.shape, jnp.bfloat16)
-    what = _run.describe_leaf("zero", narrow)
-    with _run.on_inputs(what):
-        seen = _run.first_encoding(
-            setting.compressor, narrow, setting.keys(), variant=True
-        ).seen
-    arrives = _run.exact_array(seen).any()
-    _run.require_true(not arrives, f"on {what} not all that arrives is zero.")
-    return f"{_KEYS} keys"
+    for dtype in _shapes.NARROW:
+        what = _run.describe_leaf("zero", setting.like(dtype))
+        leaves = np.zeros((_NARROW_KEYS, *setting.shape), dtype)
+        keys = _run.many_steps(setting.keys(), _NARROW_KEYS)
+        with _run.on_inputs(what):
+            seen = _run.seen_narrow(setting.compressor, leaves, keys)
+        _run.require_true(not seen.any(), f"on {what} not all that arrives is zero.")
+    return f"{_num_keys(setting)} keys"
 
 
 def _require_zeros_kept(setting: _run.Setting, blocks: int) -> None:
     """Raise unless the elements of a sparse leaf that are zero arrive as zero."""
-    leaf = setting.leaf("sparse")
-    what = _run.describe_leaf("sparse", leaf, blocks)
+    num = _num_keys(setting)
+    leaves = np.asarray(setting.leaves("sparse", num))
+    what = _run.describe_leaf("sparse", setting.like(), blocks)
     with _run.on_inputs(what):
-        seen = _of_several_keys(setting, leaf, blocks)
-    zero = np.asarray(leaf).reshape(1, -1) == 0
+        keys = _run.many_steps(setting.keys(), num)
+        seen = _run.seen_leaves(setting.compressor, leaves, keys, blocks)
     _run.require_true(
-        not seen[np.broadcast_to(zero, seen.shape)].any(),
-        f"on {what} not all elements that are zero arrive as zero, but the contract "
-        "says `keeps_zeros`.",
+        not seen[leaves == 0].any(),
+        f"on {what} not all elements that are zero arrive as zero, which "
+        "`Contract(keeps_zeros=True)` promises.",
     )
 
 
@@ -86,6 +86,12 @@ def not_finite(setting: _run.Setting) -> str:
 
 def _of_several_keys(setting: _run.Setting, leaf: jax.Array, blocks: int) -> np.ndarray:
     """Return ``[keys, size]``, what arrives of one leaf."""
-    leaves = np.repeat(np.asarray(leaf)[None], _KEYS, axis=0)
-    keys = _run.many_steps(setting.keys(), _KEYS)
-    return _run.seen_leaves(setting.compressor, leaves, keys, blocks).reshape(_KEYS, -1)
+    num = _num_keys(setting)
+    leaves = np.repeat(np.asarray(leaf)[None], num, axis=0)
+    keys = _run.many_steps(setting.keys(), num)
+    return _run.seen_leaves(setting.compressor, leaves, keys, blocks).reshape(num, -1)
+
+
+def _num_keys(setting: _run.Setting) -> int:
+    """Return how many keys are tried: as many as are encoded at once anyway."""
+    return _run.batch_size(setting.size)

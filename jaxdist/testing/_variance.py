@@ -11,34 +11,66 @@ from jaxdist.testing import _draws, _inputs, _mean_test, _run
 _ROUNDING = 1e-5  # of float32, in units of the norm
 
 
-def _with_rounding(bound: float) -> float:
+def with_rounding(bound: float, rounding: float = _ROUNDING) -> float:
     """Return the bound for an error to which rounding may add its own."""
-    return (math.sqrt(max(0.0, bound)) + _ROUNDING) ** 2
+    return (math.sqrt(max(0.0, bound)) + rounding) ** 2
 
 
-def _of_kind(setting: _run.Setting, kind: str, blocks: int) -> _mean_test.Means:
+def of_kind(setting: _run.Setting, kind: str, blocks: int) -> _mean_test.Means:
     """Return the squared errors of one kind of leaf, less their bound."""
-    size = _tree.block_size(setting.size, blocks)
-    bound, limit = setting.variance(size), _with_rounding(setting.variance(size))
-    what = _run.describe_leaf(kind, setting.like(), blocks)
+    bound = setting.variance(_tree.block_size(setting.size, blocks))
     drawn = _draws.error_sums(setting, kind, blocks)
+    return excess_of(
+        drawn.error,
+        drawn.error_squares,
+        drawn.largest,
+        drawn.num_draws,
+        bound=bound,
+        limit=with_rounding(bound),
+        stochastic=setting.compressor.contract.stochastic,
+        what=_run.describe_leaf(kind, setting.like(), blocks),
+    )
+
+
+def excess_of(
+    totals: np.ndarray,
+    squares: np.ndarray,
+    largest: float,
+    num_draws: int,
+    *,
+    bound: float,
+    limit: float,
+    stochastic: bool,
+    what: str,
+) -> _mean_test.Means:
+    """Return squared errors less their bound, or raise what needs no statistics.
+
+    Args:
+      totals: ``[blocks]``, of the squared errors of the draws.
+      squares: ``[blocks]``, of their squares.
+      largest: Squared error of all.
+      num_draws: How many.
+      bound: On their mean.
+      limit: The bound, to which rounding is added.
+      stochastic: Whether the compressor is random, so that a single one may exceed it.
+      what: The inputs.
+    """
     _run.require_true(
-        drawn.largest < math.inf,
+        largest < math.inf,
         f"on {what} the error is not finite, or a block of zeros does not stay zero.",
     )
     _run.require_true(
-        setting.compressor.contract.stochastic or drawn.largest <= limit,
-        f"on {what} the squared error is {drawn.largest:.6g} times the square of the "
+        stochastic or largest <= limit,
+        f"on {what} the squared error is {largest:.6g} times the square of the "
         f"block, above its bound {bound:.6g} (contraction {1 - bound:.6g}), for the "
-        f"worst of {drawn.num_draws} leaves; the contract says that it is not random.",
+        f"worst of {num_draws} leaves; the contract says that it is not random.",
     )
-    squares = drawn.error_squares - 2 * limit * drawn.error + drawn.num_draws * limit**2
     return _mean_test.Means(
-        [f"of block {j}" for j in range(blocks)],
-        drawn.error - drawn.num_draws * limit,
-        squares,
-        np.zeros(blocks),
-        drawn.num_draws,
+        [f"of block {j}" for j in range(len(totals))],
+        totals - num_draws * limit,
+        squares - 2 * limit * totals + num_draws * limit**2,
+        np.zeros(len(totals)),
+        num_draws,
         what,
         one_sided=True,
         offset=bound,
@@ -49,7 +81,7 @@ def excess_means(setting: _run.Setting) -> Iterator[_mean_test.Means]:
     """Yield what must have a mean of at most zero."""
     for blocks in setting.blocks:
         for kind in _inputs.FINITE:
-            yield _of_kind(setting, kind, blocks)
+            yield of_kind(setting, kind, blocks)
 
 
 def alarm_sentence(verdict: _mean_test.Verdict) -> str:

@@ -64,6 +64,7 @@ def spectral_compressor(
         variance=functools.partial(_worst_variance, density, axes is not None),
         splittable=False,
         stochastic=True,
+        aligned=True,
     )
     return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)
 
