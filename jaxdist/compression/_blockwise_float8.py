@@ -88,7 +88,5 @@ def blockwise_float8(
         return min(1.0, relative**2 + others * absolute**2)
 
     name = f"blockwise_float8({target.name}, {block_size})"
-    contract = _compressor.Contract(
-        variance=variance, aligned=True, keeps_zeros=True
-    )
+    contract = _compressor.Contract(variance=variance, aligned=True, keeps_zeros=True)
     return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)

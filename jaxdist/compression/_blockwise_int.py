@@ -80,7 +80,5 @@ def blockwise_int(
         return a / (1 + a)
 
     name = f"blockwise_int({bits}, {block_size})"
-    contract = _compressor.Contract(
-        variance=variance, aligned=True, keeps_zeros=True
-    )
+    contract = _compressor.Contract(variance=variance, aligned=True, keeps_zeros=True)
     return _compressor.Compressor(lambda leaf: (), encode, decode, contract, name)

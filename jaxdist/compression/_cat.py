@@ -230,6 +230,7 @@ def _sorted_descending(chunks, count):
     indices = _selection.largest_elements(chunks, count)
     sizes = _sparse.gather_elements(_sampling.relative_magnitudes(chunks), indices)
     order = jnp.argsort(sizes, axis=-1, descending=True, stable=True)
+    order = order.astype(indices.dtype)  # 64 bits where numbers have them
     return _sparse.gather_elements(indices, order), _sparse.gather_elements(
         sizes, order
     )
@@ -312,6 +313,6 @@ def _from_signs(payload, max_density, total, block_size):
     count = _tree.kept_count(max_density, length)
     positive = jnp.unpackbits(signs, axis=-1, count=chunks * count)
     positive = positive.reshape(blocks, chunks, count) == 1
-    used = jnp.arange(count).reshape(1, 1, -1) < number[..., None]
+    used = jnp.arange(count, dtype=number.dtype).reshape(1, 1, -1) < number[..., None]
     values = jnp.where(positive, scales[..., None], -scales[..., None])
     return jnp.where(used, values, 0.0), packed

@@ -420,7 +420,8 @@ def apply_rule(
         sight = _measure_parts(parts, sum_of_parts, weight, rule.sees)
         finite = sight.finite[:num_workers]
         all_finite = jnp.all(sight.finite | ~sight.present)
-        mixture, memory = rule.mix(sight, key, memory)
+        mixed = rule.mix(sight, key, memory)
+        mixture, memory = _checked_mixture(rule, mixed, sight.finite.shape[0])
         results = {
             k: rule.apply(part, mixture, all_finite, weight)
             for k, part in parts.items()
@@ -488,13 +489,49 @@ def _reduce_columns(
 def _reduction(rule, weight):
     """Return ``rows [m, s] -> [s]`` of the rule, for rows of these weights."""
     if weight is None:
-        return rule.reduce
+        return _checked_reduction(rule, "reduce", rule.reduce)
     if rule.reduce_weighted is None:
         raise ValueError(
             f"`weight` was given, but the rule {rule.name} has no `reduce_weighted` "
             "that leaves out rows of weight 0."
         )
-    return lambda rows: rule.reduce_weighted(rows, weight.astype(rows.dtype))
+
+    def reduce(rows):
+        return rule.reduce_weighted(rows, weight.astype(rows.dtype))
+
+    return _checked_reduction(rule, "reduce_weighted", reduce)
+
+
+def _checked_reduction(rule, name, reduce):
+    """Return the function; it raises unless it makes one row of several."""
+
+    def checked(rows):
+        row = reduce(rows)
+        if jnp.shape(row) != rows.shape[1:]:
+            raise ValueError(
+                f"`{name}` of the rule {rule.name} must make one row [s] = "
+                f"{rows.shape[1:]} of rows [m, s] = {rows.shape}, got the shape "
+                f"{jnp.shape(row)}."
+            )
+        return row
+
+    return checked
+
+
+def _checked_mixture(rule, found, num_rows):
+    """Return the mixture and the memory, or raise when they are none."""
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise ValueError(
+            f"`mix` of the rule {rule.name} must return (mixture, memory), got "
+            f"{found!r}."
+        )
+    shape = jnp.shape(found[0])
+    if len(shape) not in (1, 2) or shape[-1] != num_rows:
+        raise ValueError(
+            f"`mix` of the rule {rule.name} must return weights [m, W] or [W] of W = "
+            f"{num_rows} rows (an anchor counts as one), got the shape {shape}."
+        )
+    return found
 
 
 def _reduced_rows(

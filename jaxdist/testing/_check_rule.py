@@ -1,7 +1,6 @@
 """Check rule: every promise of an aggregation rule, tried."""
 
 import functools
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -42,6 +41,24 @@ _TRIED: dict[str, Callable[[_rule_properties.RuleSetting], str]] = {
     "not_finite": _rule_properties.not_finite,
     "resilience": _rule_properties.resilience,
     "kappa": _rule_properties.kappa,
+    "other_numbers": _rule_properties.other_numbers,
+}
+
+_PROMISES = {
+    name: f" It is promised by `RuleContract({field})`; take that back, or mend the "
+    "rule."
+    for name, field in {
+        "permutation": "symmetric=True",
+        "translation": "translation_equivariant=True",
+        "scale": "scale_equivariant=True",
+        "unanimity": "translation_equivariant=True",
+        "absence": "knows_absent=True",
+        "hull": "in_hull=True",
+        "bounded": "num_byzantine=...",
+        "not_finite": "num_byzantine=...",
+        "resilience": "kappa=...",
+        "kappa": "kappa=...",
+    }.items()
 }
 
 RULE_PROPERTIES = tuple(_TRIED)
@@ -77,8 +94,9 @@ def check_rule(
     worker of weight 0 is not there; an oracle in float64, also where all share a large
     mean; the route scatter compared with stacked gradients; that attackers, near, far,
     not finite or with any attack of the list, move the result little; that neither
-    those, nor attacks that are optimized against this rule, nor an adversarial search
-    (:func:`estimate_kappa`) exceed :math:`\kappa`.
+    those, nor attacks that are optimized against this rule, nor far ones where all
+    share a large mean, nor an adversarial search (:func:`estimate_kappa`) exceed
+    :math:`\kappa`; and the first of these once more with another number of workers.
 
     Args:
       rule: The rule, ours or your own.
@@ -96,7 +114,8 @@ def check_rule(
       What was checked, to print.
 
     Raises:
-      AssertionError: If a promise is broken: which one, where, by how much.
+      AssertionError: If promises are broken: which, where, by how much, and the field
+        that makes each.
       ValueError: If an argument is out of range, or W too small for the rule.
       TypeError: If ``rule`` is none.
 
@@ -126,7 +145,19 @@ def check_rule(
         _optimal_attacks(rule) if attacks is None else (),
     )
     names = _check_compressor.chosen_properties(properties, RULE_PROPERTIES)
-    return RuleReport(rule.name, tuple(_rule_report(setting, name) for name in names))
+    found = {
+        name: _check_compressor.try_property(_TRIED[name], setting)
+        for name in names
+        if _rule_properties.is_promised(setting, name)
+    }
+    _check_compressor.raise_broken(rule.name, found, _PROMISES)
+    rows = [
+        _check_compressor.PropertyReport(
+            name, name in found, found.get(name, "not promised")
+        )
+        for name in names
+    ]
+    return RuleReport(rule.name, tuple(rows))
 
 
 def _possible_attacks(
@@ -174,41 +205,3 @@ def _optimal_attacks(rule: _rule.AggregationRule) -> tuple[_attack.Attack, ...]:
             _optimal_a_little_is_enough.optimal_a_little_is_enough,
         )
     )
-
-
-def _rule_report(
-    setting: _rule_properties.RuleSetting, name: str
-) -> _check_compressor.PropertyReport:
-    """Try one property, where it is promised."""
-    if not _is_promised(setting, name):
-        return _check_compressor.PropertyReport(name, False, "not promised")
-    try:
-        detail = _TRIED[name](setting)
-    except AssertionError as error:
-        message = f"{setting.rule.name} breaks {name!r}: {error}"
-        raise AssertionError(message) from error.__cause__
-    return _check_compressor.PropertyReport(name, True, detail)
-
-
-def _is_promised(setting: _rule_properties.RuleSetting, name: str) -> bool:
-    """Whether the contract promises it."""
-    contract = setting.rule.contract
-    robust = contract.num_byzantine is not None
-    constant = contract.robustness(setting.num_workers, setting.num_byzantine)
-    promised = {
-        "permutation": contract.symmetric,
-        "translation": contract.translation_equivariant,
-        "scale": contract.scale_equivariant,
-        "unanimity": contract.translation_equivariant and setting.anchor is None,
-        # Who draws, or has weights of its own, does otherwise with fewer workers.
-        "absence": contract.knows_absent
-        and contract.symmetric
-        and (robust or setting.works_with(setting.num_workers - 1)),
-        "float64": setting.oracle is not None,
-        "hull": contract.in_hull,
-        "bounded": robust,
-        "not_finite": robust,
-        "resilience": robust and math.isfinite(constant),
-        "kappa": robust and math.isfinite(constant) and setting.anchor is None,
-    }
-    return promised.get(name, True)

@@ -83,7 +83,7 @@ def estimate_kappa(
     num_honest = num_workers - f
 
     def ratio(rows):
-        return _error_ratio(rule, rows, num_honest)
+        return error_ratio(rule, rows, num_honest)
 
     def search(key):
         start, climb = jax.random.split(key)
@@ -96,7 +96,7 @@ def estimate_kappa(
     return KappaEstimate(float(ratios[worst]), rows[worst])
 
 
-def _error_ratio(rule, rows, num_honest):
+def error_ratio(rule, rows, num_honest):
     """Return the squared error compared with the spread of the honest."""
     honest = rows[:num_honest]
     mean = jnp.mean(honest, axis=0)

@@ -76,8 +76,9 @@ def _decode_spoilt(setting: _run.Setting, sent: _compressor.Payload) -> jax.Arra
     places = _spoilt_places([_wire.row_nbytes(array) for array in arrays])
 
     def decode(place, message, keys):
-        flips = jnp.where(jnp.arange(message.shape[1]) == place, 255, 0)
-        arrived = _wire.unpack_message(message ^ flips[None].astype(jnp.uint8), arrays)
+        flips = jnp.arange(message.shape[1], dtype=place.dtype) == place
+        inverted = jnp.where(flips[None], ~message, message)
+        arrived = _wire.unpack_message(inverted, arrays)
         return setting.compressor.decode(
             treedef.unflatten(arrived), setting.like(), keys
         )
@@ -98,9 +99,7 @@ def _spoilt_places(sizes: list[int]) -> np.ndarray:
     return np.unique(np.concatenate(spread).round().astype(np.int32))
 
 
-def _require_used(
-    sent: _compressor.Payload, arrived: jax.Array, what: str
-) -> int:
+def _require_used(sent: _compressor.Payload, arrived: jax.Array, what: str) -> int:
     """Return how many bytes change nothing, or raise if an array or most do not."""
     paths, arrays = zip(*jax.tree.leaves_with_path(sent), strict=True)
     sizes = [_wire.row_nbytes(array) for array in arrays]

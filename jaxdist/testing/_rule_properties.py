@@ -1,6 +1,7 @@
 """What `check_rule` tries; each says what it found, or raises what is wrong."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -232,18 +233,42 @@ def resilience(setting: RuleSetting) -> str:
     """Under every attack the error is within the constant that is proved."""
     f, worst = setting.num_byzantine, (0.0, "no attack")
     attacks = setting.attacks + setting.optimal_attacks
-    honest = setting.rows()[: setting.num_workers - f]
-    mean = jnp.mean(honest, axis=0)
-    spread = jnp.mean(jnp.sum((honest - mean[None]) ** 2, axis=1))
-    for attack in attacks:
-        error = jnp.sum((setting.apply(_send_rows(setting, attack)) - mean) ** 2)
-        worst = max(worst, (float(error / spread), attack.name))
+    sent = [(_send_rows(setting, attack), attack.name) for attack in attacks]
+    # An anchor stands near the honest mean, and not near another one.
+    far = _opposite_rows(setting) if setting.anchor is None else ()
+    for rows, name in (*sent, *far):
+        ratio = _estimate_kappa.error_ratio(
+            setting.apply, rows, setting.num_workers - f
+        )
+        worst = max(worst, (float(ratio), name))
     bound = setting.rule.contract.robustness(setting.num_workers, f)
     if not worst[0] <= bound * (1 + 1e-4) + 1e-6:
         raise AssertionError(
             f"under {worst[1]} kappa is {worst[0]:g}, more than the {bound:g} proved."
         )
     return f"{len(attacks)} attacks, the worst {worst[1]}: {worst[0]:.3g}"
+
+
+_DEVIATIONS = (10.0, 30.0)  # that the honest mean is long
+_FAR = (1e2, 1e4, 1e6)  # times that mean
+
+
+def _opposite_rows(setting: RuleSetting):
+    """Yield rows that share a large mean, and attackers far on the other side of it.
+
+    What clips first makes the same of them all, however far they are.
+    """
+    rows = setting.rows() - 0.5
+    is_byzantine = jnp.arange(setting.num_workers) >= (
+        setting.num_workers - setting.num_byzantine
+    )
+    direction = setting.rows(3)[:1]
+    direction = direction / jnp.linalg.norm(direction)
+    for length in _DEVIATIONS:
+        mean = length * np.sqrt(setting.size) * direction
+        for far in _FAR:
+            name = f"{far:g} times the opposite of a mean of {length:g} deviations"
+            yield jnp.where(is_byzantine[:, None], -far * mean, mean + rows), name
 
 
 def kappa(setting: RuleSetting) -> str:
@@ -259,6 +284,56 @@ def kappa(setting: RuleSetting) -> str:
             f"{bound:g} proved."
         )
     return f"at least {found.kappa:.3g} of the {bound:.3g} proved"
+
+
+def is_promised(setting: RuleSetting, name: str) -> bool:
+    """Whether the contract promises it."""
+    contract = setting.rule.contract
+    robust = contract.num_byzantine is not None
+    constant = contract.robustness(setting.num_workers, setting.num_byzantine)
+    promised = {
+        "permutation": contract.symmetric,
+        "translation": contract.translation_equivariant,
+        "scale": contract.scale_equivariant,
+        "unanimity": contract.translation_equivariant and setting.anchor is None,
+        # Who draws, or has weights of its own, does otherwise with fewer workers.
+        "absence": contract.knows_absent
+        and contract.symmetric
+        and (robust or setting.works_with(setting.num_workers - 1)),
+        "float64": setting.oracle is not None,
+        "hull": contract.in_hull,
+        "bounded": robust,
+        "not_finite": robust,
+        "resilience": robust and math.isfinite(constant),
+        "kappa": robust and math.isfinite(constant) and setting.anchor is None,
+    }
+    return promised.get(name, True)
+
+
+_OTHER_NUMBERS = (70, 12, 10, 8, 7, 5, 3, 2)  # even, and more than 64, if possible
+
+
+def other_numbers(setting: RuleSetting) -> str:
+    """What holds for W workers holds for another number of them."""
+    for number in _OTHER_NUMBERS:
+        if number != setting.num_workers and setting.works_with(number):
+            break
+    else:
+        return "no other number of workers is possible"
+    other = setting._replace(num_workers=number, attacks=(), optimal_attacks=())
+    tried = {
+        "permutation": permutation,
+        "translation": translation,
+        "unanimity": unanimity,
+        "bounded": bounded,
+    }
+    for name, check in tried.items():
+        if is_promised(other, name):
+            try:
+                check(other)
+            except AssertionError as error:
+                raise AssertionError(f"of {number} workers: {error}") from error
+    return f"{number} workers"
 
 
 def _send_rows(setting: RuleSetting, attack: _attack.Attack) -> jax.Array:

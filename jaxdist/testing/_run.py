@@ -242,20 +242,26 @@ def many_workers(keys: _random.Keys, num: int) -> _random.Keys:
     return jax.vmap(lambda index: _random.keys_of(keys.common, index))(workers)
 
 
+class BrokenPromise(AssertionError):
+    """What the kit found, and not what the compressor raised."""
+
+
 @contextlib.contextmanager
 def on_inputs(inputs: str) -> Iterator[None]:
     """Name the input on which the compressor raised."""
     try:
         yield
+    except BrokenPromise:
+        raise
     except Exception as error:
         kind = type(error).__name__
-        raise AssertionError(f"on {inputs} it raised {kind}: {error}") from error
+        raise BrokenPromise(f"on {inputs} it raised {kind}: {error}") from error
 
 
 def require_true(condition: Any, sentence: str) -> None:
     """Raise the sentence unless the condition holds."""
     if not condition:
-        raise AssertionError(sentence)
+        raise BrokenPromise(sentence)
 
 
 def describe_leaf(kind: str, leaf: Any, blocks: int = 1) -> str:

@@ -102,6 +102,77 @@ def test_a_rule_that_judges_only_its_part_is_found():
         testing.check_rule(rule, properties="sharded")
 
 
+OTHER_NUMBERS = {
+    "nine are hard-coded": lambda rows: jnp.sum(rows, axis=0) / 9,
+    "sixty-four are enough": lambda rows: jnp.mean(rows[:64], axis=0),
+    "the middle of an odd number": lambda rows: (
+        jnp.sort(rows, axis=0)[rows.shape[0] // 2]
+        * (1 - 0.01 * (rows.shape[0] % 2 - 1))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_NUMBERS)
+def test_what_holds_for_nine_workers_only_is_found(name):
+    rule = jd.AggregationRule("mine", OTHER_NUMBERS[name], contract=RuleContract())
+    testing.check_rule(rule, properties=["permutation", "unanimity", "translation"])
+    with pytest.raises(AssertionError, match="'other_numbers': of 70 workers: the"):
+        testing.check_rule(rule, properties="other_numbers")
+
+
+def test_a_constant_that_clipping_loses_far_away_is_found():
+    """The attackers choose the mean that is taken off first and added again."""
+
+    def trimmed(rows):
+        return jnp.mean(jnp.sort(rows, axis=0)[2:-2], axis=0)
+
+    def centred(rows):
+        centre = jnp.mean(rows, axis=0)
+        return trimmed(rows - centre[None]) + centre
+
+    def promising(reduce):
+        return coordinate_wise(reduce, kappa=lambda num_workers, f: 0.3)
+
+    testing.check_rule(promising(trimmed), properties="resilience", attacks=())
+    with pytest.raises(AssertionError, match=r"opposite of a mean of .* deviations"):
+        testing.check_rule(promising(centred), properties="resilience", attacks=())
+
+
+def test_all_that_is_broken_is_reported_with_what_promises_it():
+    with pytest.raises(AssertionError) as caught:
+        testing.check_rule(
+            DEFECTS["unanimity"], properties=["scale", "unanimity", "permutation"]
+        )
+    said = str(caught.value).splitlines()
+    assert said[0] == "mine breaks 2 promises."
+    assert "'scale'" in said[1] and "scale_equivariant=True" in said[1]
+    assert "'unanimity'" in said[2] and "translation_equivariant=True" in said[2]
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        (
+            coordinate_wise(lambda rows: rows),
+            r"`reduce` of the rule mine must make one row \[s\] = \(\d+,\) of rows",
+        ),
+        (
+            jd.AggregationRule("mine", mix=lambda g, k, m: (jnp.ones((1, 3)), m)),
+            r"`mix` of the rule mine must return weights \[m, W\] or .* shape \(1, 3\)",
+        ),
+        (
+            jd.AggregationRule("mine", mix=lambda g, k, m: jnp.ones((1, 9))),
+            r"`mix` of the rule mine must return \(mixture, memory\)",
+        ),
+    ],
+)
+def test_wrong_shapes_have_a_sentence(rule, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        rule(jnp.ones((9, 8)))
+    with pytest.raises(AssertionError, match=sentence):
+        testing.check_rule(rule, properties="shape_and_dtype")
+
+
 def test_what_is_not_promised_passes():
     rule = jd.AggregationRule(
         "mine",
@@ -112,7 +183,7 @@ def test_what_is_not_promised_passes():
     )
     report = testing.check_rule(rule)
     promised = [row.property for row in report.properties if row.promised]
-    assert promised == ["shape_and_dtype", "sharded"]
+    assert promised == ["shape_and_dtype", "sharded", "other_numbers"]
     assert "not promised" in str(report)
 
 
