@@ -1,5 +1,6 @@
 """Minimum diameter: the mean of the W - f workers that lie closest together."""
 
+import dataclasses
 import functools
 
 import jax.numpy as jnp
@@ -25,7 +26,8 @@ def minimum_diameter(num_byzantine: int) -> _rule.AggregationRule:
 
     Returns:
       A rule equivariant to translation, scaling and rotation. The error is at most
-      :math:`2f/(W-f)` of the honest diameter, so :math:`\kappa \le 8f^2/(W-f)`.
+      :math:`2f/(W-f)` of the honest diameter, so :math:`\kappa \le 8f^2/(W-f)`. It
+      is not symmetric: many subsets may have the same farthest pair.
 
     Raises:
       ValueError: If ``num_byzantine`` is negative; when applied, if it is too large
@@ -52,7 +54,9 @@ def minimum_diameter(num_byzantine: int) -> _rule.AggregationRule:
     def kappa(num_workers, f):
         return 8 * f**2 / (num_workers - f)
 
-    return _best_subset.best_subset(f"minimum_diameter({f})", f, best, kappa)
+    rule = _best_subset.best_subset(f"minimum_diameter({f})", f, best, kappa)
+    contract = dataclasses.replace(rule.contract, symmetric=False)
+    return dataclasses.replace(rule, contract=contract)
 
 
 def _farthest_pairs(geometry, num_byzantine):

@@ -1,7 +1,7 @@
 """Check compressor: every promise of a contract, tried."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -68,7 +68,7 @@ _STATISTICAL: dict[str, _Statistics] = {
 _VECTOR, _MATRIX = (61,), (9, 8)
 
 _PROMISES = {
-    name: f" It is promised by `{field}`; take that back, or mend the compressor."
+    name: f" `{field}` promises this."
     for name, field in {
         "blocks": "Contract(splittable=True)",
         "accumulate": "Compressor(accumulate=...)",
@@ -165,7 +165,8 @@ def check_compressor(
       shared_randomness: Whether workers may draw the same random numbers although the
         compressor is not linear; one that is may anyway.
       num_draws: Leaves, each with its own keys, per kind of leaf; at least 1000. Half
-        the bias is detected with four times as many.
+        the bias is detected with four times as many. Of long leaves and of narrow ones
+        a tenth is drawn, for which the kurtosis may be a tenth.
       false_alarm: Probability in [1e-9, 0.5] that a compressor that keeps its promises
         fails this call, over all its statistics.
       seed: Of leaves and keys.

@@ -45,8 +45,7 @@ _TRIED: dict[str, Callable[[_rule_properties.RuleSetting], str]] = {
 }
 
 _PROMISES = {
-    name: f" It is promised by `RuleContract({field})`; take that back, or mend the "
-    "rule."
+    name: f" `RuleContract({field})` promises this."
     for name, field in {
         "permutation": "symmetric=True",
         "translation": "translation_equivariant=True",
@@ -85,6 +84,7 @@ def check_rule(
     size: int = 61,
     oracle: Callable[[np.ndarray], Any] | None = None,
     attacks: Iterable[_attack.Attack] | None = None,
+    more_workers: int = 70,
     seed: int = 0,
 ) -> RuleReport:
     r"""Raise unless an aggregation rule keeps every promise of its contract.
@@ -108,6 +108,8 @@ def check_rule(
       attacks: For ``bounded`` and ``resilience``; one of each kind that so many
         attackers can carry out when None, and for ``resilience`` also both optimal
         attacks on this rule.
+      more_workers: W for ``other_numbers``: even and beyond 64 by default, where other
+        mistakes show. Where the rule cannot work with so many, fewer are taken.
       seed: Of the rows.
 
     Returns:
@@ -143,6 +145,7 @@ def check_rule(
         oracle,
         _possible_attacks(rule, num_workers) if attacks is None else tuple(attacks),
         _optimal_attacks(rule) if attacks is None else (),
+        _checks.integer("more_workers", more_workers, 1),
     )
     names = _check_compressor.chosen_properties(properties, RULE_PROPERTIES)
     found = {

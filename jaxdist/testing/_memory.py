@@ -1,10 +1,10 @@
-"""Memory: what was not sent is sent later, once, and nobody else remembers.
+r"""Memory: what was not sent is sent later, once, and nobody else remembers.
 
 After a first leaf :math:`x`, of which :math:`C(x)` arrives, a memory owes
-:math:`m = x - C(x)`. The next leaf is compressed with :math:`c\\,m` added: :math:`c = 1`
-for error feedback, less where it forgets, more where what is owed has a momentum. So
-the leaf :math:`-c\\,m` is answered with zeros, which shows :math:`c` whatever the
-compressor inside.
+:math:`m = x - C(x)`. The next leaf is compressed with :math:`c\,m` added. Feedback
+has :math:`c = 1`, less where it forgets, more where what is owed has a momentum. So the
+leaf :math:`-c\,m` is answered with zeros, which shows :math:`c` whatever the compressor
+inside.
 """
 
 import jax

@@ -22,7 +22,8 @@ from jaxdist.testing import (
 )
 
 _MOST = 1024  # leaves of each dtype
-_ELEMENTS = 2**21  # of all of them together
+_FEWEST = 256  # of them, where more would take too much memory
+_ELEMENTS = 2**21
 _ROUNDINGS = 2.0  # of the dtype, which each element may be off
 _CLASSES = (_draws.ALONG, "of all elements, outward", "of the largest element, outward")
 
@@ -48,7 +49,7 @@ def error_means(setting: _run.Setting) -> Iterator[_mean_test.Means]:
 
 def _draw_leaves(setting: _run.Setting, dtype: Any):
     """Return narrow leaves ``[n, ...]``, and the keys of as many steps."""
-    num = min(setting.num_draws, _MOST, max(1, _ELEMENTS // setting.size))
+    num = min(setting.num_draws, _MOST, max(_FEWEST, _ELEMENTS // setting.size))
     rng = setting.rng(3, _shapes.NARROW.index(dtype))
     drawn = _inputs.draw_leaf("normal", rng, num, setting.shape)
     return drawn.astype(dtype), _run.many_steps(setting.keys(3), num)

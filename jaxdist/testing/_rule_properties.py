@@ -27,6 +27,7 @@ class RuleSetting(NamedTuple):
     oracle: Callable[[np.ndarray], Any] | None
     attacks: tuple[_attack.Attack, ...]
     optimal_attacks: tuple[_attack.Attack, ...] = ()  # on this rule
+    more_workers: int = 70  # for another try
 
     @property
     def num_byzantine(self) -> int:
@@ -310,12 +311,12 @@ def is_promised(setting: RuleSetting, name: str) -> bool:
     return promised.get(name, True)
 
 
-_OTHER_NUMBERS = (70, 12, 10, 8, 7, 5, 3, 2)  # even, and more than 64, if possible
+_FEWER = (12, 10, 8, 7, 5, 3, 2)  # where the rule cannot work with more
 
 
 def other_numbers(setting: RuleSetting) -> str:
     """What holds for W workers holds for another number of them."""
-    for number in _OTHER_NUMBERS:
+    for number in (setting.more_workers, *_FEWER):
         if number != setting.num_workers and setting.works_with(number):
             break
     else:

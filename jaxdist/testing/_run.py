@@ -46,11 +46,11 @@ class Setting:
 
     @property
     def long(self) -> "Setting":
-        """The same with long leaves, of which few draws are enough."""
+        """The same with long leaves, of which a tenth of the draws is enough."""
         rest = math.prod(self.shape[1:])
         # Of a matrix 96 rows or a multiple, which usual transforms divide too.
         first = _LONG if rest == 1 else 96 * math.ceil(_LONG / rest / 96)
-        draws = self.num_draws // 20 if self.compressor.contract.stochastic else 64
+        draws = self.num_draws // 10 if self.compressor.contract.stochastic else 64
         return dataclasses.replace(
             self.of_shape((first, *self.shape[1:])), num_draws=draws
         )

@@ -148,6 +148,7 @@ class RuleRow(NamedTuple):
     rule: jd.AggregationRule
     oracle: Callable[[np.ndarray], np.ndarray]
     atol: float = 1e-6  # what is nearly degenerate or orthogonal needs more
+    more_workers: int = 70  # with which the kit tries it too
 
 
 def apply(rule, stacked):
@@ -178,7 +179,7 @@ RULES = [
     RuleRow(jd.rules.bulyan(1), oracles.bulyan(1)),
     RuleRow(jd.rules.minimum_diameter(2), oracles.minimum_diameter(2)),
     RuleRow(jd.rules.minimum_variance(2), oracles.minimum_variance(2)),
-    RuleRow(jd.rules.smea(2), oracles.smea(2)),
+    RuleRow(jd.rules.smea(2), oracles.smea(2), more_workers=12),  # of many subsets
     RuleRow(jd.rules.geometric_median(), oracles.geometric_median),
     RuleRow(
         jd.rules.centered_clipping(4.0, 3), oracles.centered_clipping(4.0, 3), atol=3e-5

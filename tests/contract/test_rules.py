@@ -67,9 +67,9 @@ def test_the_ends_of_the_range_equal_the_middle(row):
 TRIED = [name for name in testing.RULE_PROPERTIES if name != "float64"]
 
 
-@RULES
-def test_keeps_its_contract(rule):
-    testing.check_rule(rule, properties=TRIED)
+@ROWS
+def test_keeps_its_contract(row):
+    testing.check_rule(row.rule, properties=TRIED, more_workers=row.more_workers)
 
 
 @RULES
