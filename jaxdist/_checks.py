@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from jax import core
 
 
@@ -70,7 +72,9 @@ def real(
     left = "(" if above else "["
     right = ")" if below or high == math.inf else "]"
     try:
-        number = float(value)
+        # Python reads numbers from texts and from arrays that happen to hold one.
+        is_number = not isinstance(value, str | bytes) and not np.ndim(value)
+        number = float(value) if is_number else math.nan
     except (TypeError, ValueError):
         number = math.nan
     inside = (low < number if above else low <= number) and (
@@ -84,18 +88,76 @@ def real(
 
 
 def one_of(name: str, value: Any, allowed: Iterable[Any]) -> Any:
-    """Return the one of those allowed that the value equals, or raise."""
+    """Return the one of those allowed that the value is, of its type too, or raise."""
     options = tuple(allowed)
-    if value not in options:
-        listed = ", ".join(repr(option) for option in options)
-        raise ValueError(f"`{name}` must be one of {listed}, got {value!r}.")
-    return options[options.index(value)]
+    for option in options:
+        if _is_option(value, option):
+            return option
+    listed = ", ".join(repr(option) for option in options)
+    raise ValueError(f"`{name}` must be one of {listed}, got {value!r}.")
+
+
+def _is_option(value: Any, option: Any) -> bool:
+    """Whether a value is an option: 4.0 is not 4, True not 1, an array neither."""
+    if isinstance(option, str | None):
+        return type(value) is type(option) and value == option
+    try:
+        return not isinstance(value, bool) and operator.index(value) == option
+    except TypeError:
+        return False
+
+
+def flag(name: str, value: Any) -> None:
+    """Raise unless the value is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"`{name}` must be True or False, got {value!r}.")
+
+
+def function(name: str, value: Any, example: str) -> None:
+    """Raise unless the value can be called; the example shows how."""
+    if not callable(value):
+        raise TypeError(f"`{name}` must be a function {example}, got {value!r}.")
+
+
+def optimizer(name: str, value: Any) -> None:
+    """Raise unless the value is a transformation of optax."""
+    instance(name, value, optax.GradientTransformation, "optax.sgd(0.1)")
+
+
+def mesh(value: Any) -> None:
+    """Raise unless the value is a mesh, or the abstract one of a trace."""
+    if not isinstance(value, jax.sharding.Mesh | jax.sharding.AbstractMesh):
+        raise TypeError(
+            f"`mesh` must be a mesh such as jax.make_mesh((8,), ('data',)), got "
+            f"{value!r}."
+        )
+
+
+def floating_dtype(name: str, value: Any) -> np.dtype:
+    """Return the dtype, or raise when it is none or not of floating numbers."""
+    try:
+        dtype = None if value is None else jnp.dtype(value)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"`{name}` must be a floating dtype such as jnp.bfloat16, got {value!r}."
+        )
+    return dtype
+
+
+def array(name: str, value: Any) -> jax.Array:
+    """Return the array, or raise when it is none."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` must be an array, got {value!r}.") from None
 
 
 def axis_name(value: Any, name: str = "axis_name") -> None:
     """Raise unless the value names one mapped axis or several."""
     names = value if isinstance(value, tuple) else (value,)
-    are_strings = all(isinstance(axis, str) for axis in names)
+    are_strings = all(isinstance(axis, str) and axis for axis in names)
     if not names or not are_strings or len(set(names)) != len(names):
         raise ValueError(
             f"`{name}` must be a string or a tuple of different strings, got {value!r}."

@@ -40,6 +40,7 @@ def as_key(key: int | jax.Array) -> jax.Array:
     A receiver decodes all senders under `vmap`, and must draw what each drew alone. The
     implementation "rbg", usual on TPUs, draws otherwise there.
     """
+    check_key(key)
     if isinstance(key, int) or not (_is_typed(key) or key.ndim):
         return jax.random.key(key, impl=_IMPLEMENTATION)
     data = jax.random.key_data(key) if _is_typed(key) else jnp.asarray(key)
@@ -47,6 +48,24 @@ def as_key(key: int | jax.Array) -> jax.Array:
     for word in data[2:]:  # of implementations with longer keys
         pinned = jax.random.fold_in(pinned, word)
     return pinned
+
+
+def check_key(key: Any, name: str = "key") -> None:
+    """Raise unless the value is a seed, or one key."""
+    if _is_typed(key):
+        is_key = key.ndim == 0
+    elif isinstance(key, int):
+        is_key = not isinstance(key, bool)
+    else:
+        # A seed may be a number of NumPy or JAX; a raw key is a row of words.
+        dtype, ndim = getattr(key, "dtype", None), getattr(key, "ndim", None)
+        is_seed = ndim == 0 and jnp.issubdtype(dtype, jnp.integer)
+        is_key = is_seed or (ndim == 1 and dtype == jnp.uint32)
+    if not is_key:
+        raise ValueError(
+            f"`{name}` must be an integer seed or a single key such as "
+            f"jax.random.key(0), got {key!r}."
+        )
 
 
 def _is_typed(key):
@@ -99,6 +118,7 @@ def key_data(key: int | jax.Array) -> jax.Array:
 
     A seed becomes a key of JAX's default implementation.
     """
+    check_key(key)
     is_seed = isinstance(key, int) or (not _is_typed(key) and not jnp.ndim(key))
     key = jax.random.key(key) if is_seed else key
     return jax.random.key_data(key) if _is_typed(key) else jnp.asarray(key)

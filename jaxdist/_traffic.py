@@ -56,6 +56,8 @@ _sender = contextvars.ContextVar("sender", default=None)
 _contents: contextvars.ContextVar[tuple[Content, ...]]
 _contents = contextvars.ContextVar("contents", default=())
 _share = contextvars.ContextVar("share", default=1.0)
+_silent: contextvars.ContextVar[str | None]
+_silent = contextvars.ContextVar("silent", default=None)
 
 
 @contextlib.contextmanager
@@ -108,8 +110,19 @@ def every(period: int) -> contextlib.AbstractContextManager[None]:
     return _assigned(_share, _share.get() / period)
 
 
+def silence(name: str) -> contextlib.AbstractContextManager[None]:
+    """Let nothing travel inside of a transformation whose workers are each alone."""
+    return _assigned(_silent, name)
+
+
 def note(route: str, nbytes: float) -> None:
     """Note what one worker sends in a collective, if a report is being traced."""
+    if _silent.get() is not None:
+        raise ValueError(
+            f"`inner` of {_silent.get()} must not communicate: what all workers "
+            "receive alike would be kept by each as its own. Chain it behind: "
+            "optax.chain(jaxdist.per_worker(...), jaxdist.aggregate(...))."
+        )
     log = _log.get()
     if log is None:
         return

@@ -149,9 +149,10 @@ def bind_aggregation(
     """Check the arguments of :func:`aggregate`, and bind them once."""
     rule = _mean.mean() if rule is None else rule
     compressor = _per_leaf.DENSE if compressor is None else compressor
+    _checks.flag("weighted", weighted)
+    _checks.flag("metrics", metrics)
     _check_arguments(axis_name, rule, compressor, route, downlink)
-    if model_axis_name is not None:
-        _checks.axis_name(model_axis_name, "model_axis_name")
+    _check_model_axis(axis_name, model_axis_name)
     bound = _aggregation.Aggregation(
         axis_name,
         model_axis_name,
@@ -195,6 +196,21 @@ def _check_arguments(axis_name, rule, compressor, route, downlink):
         raise ValueError(
             f"`downlink` compresses the way back of the route 'scatter'; the route "
             f"{route!r} has none. Use `route='scatter'` or no downlink."
+        )
+
+
+def _check_model_axis(axis_name, model_axis_name):
+    """Raise unless the axis of a sharded model is another than that of the workers."""
+    if model_axis_name is None:
+        return
+    _checks.axis_name(model_axis_name, "model_axis_name")
+    both = set(_collectives.names_of(axis_name)) & set(
+        _collectives.names_of(model_axis_name)
+    )
+    if both:
+        raise ValueError(
+            f"`model_axis_name` must name other axes than `axis_name`, over which the "
+            f"workers are spread, got {model_axis_name!r} for {axis_name!r}."
         )
 
 

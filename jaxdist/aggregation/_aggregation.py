@@ -85,6 +85,8 @@ def init_state(bound: Aggregation, params: Any) -> AggregateState:
 
     def init_stage(compressor, downlink, params):
         whole = jax.tree.structure(params)
+        for policy in (compressor, downlink):
+            _per_leaf.check_patterns(policy, params)
         params, _, policy_of = _joint.join_leaves(compressor, params)
         if bound.optimizer is not None and jax.tree.structure(params) != whole:
             raise ValueError(

@@ -94,7 +94,11 @@ def communication_report(
       >>> print(report.total_nbytes, round(report.ratio, 1))
       4200.0 16.7
     """
-    if not isinstance(num_workers, Mapping):
+    _checks.optimizer("tx", tx)
+    if isinstance(num_workers, Mapping):
+        for name, size in num_workers.items():
+            _checks.integer(f"num_workers[{name!r}]", size, 1)
+    else:
         num_workers = _checks.integer("num_workers", num_workers, 1)
     step = _checks.integer("step", step, 0)
     tx = optax.with_extra_args_support(tx)

@@ -80,7 +80,7 @@ def shard_optimizer(
       Models <https://arxiv.org/abs/1910.02054>`_, 2019, stage 1, :math:`P_{os}`.
       Updates are gathered instead of parameters.
     """
-    _checks.instance("inner", inner, optax.GradientTransformation, "optax.adam(1e-3)")
+    _checks.optimizer("inner", inner)
     if max_norm is not None:
         max_norm = _checks.real("max_norm", max_norm, 0.0, above=True)
     inner = optax.with_extra_args_support(inner)

@@ -51,7 +51,7 @@ def label_flip(
       classes are mirrored in Allen-Zhu et al., `Byzantine-Resilient Non-Convex
       Stochastic Gradient Descent <https://arxiv.org/abs/2012.14368>`_, 2020.
     """
-    labels = jnp.asarray(labels)
+    labels = _checks.array("labels", labels)
     num_classes = _checks.integer("num_classes", num_classes, 2)
     num_workers = _checks.integer("num_workers", num_workers, 1)
     num_byzantine = _checks.integer("num_byzantine", num_byzantine, 0, num_workers)

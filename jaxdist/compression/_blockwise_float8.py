@@ -53,7 +53,7 @@ def blockwise_float8(
       <https://arxiv.org/abs/2209.05433>`_, 2022, Sections 3 and 4. One scale per block
       instead of one per tensor.
     """
-    target = jnp.dtype(dtype)
+    target = _checks.floating_dtype("dtype", dtype)
     _checks.one_of("dtype", target.name, _DTYPES)
     if block_size is not None:
         block_size = _checks.integer("block_size", block_size, 1)

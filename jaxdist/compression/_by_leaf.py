@@ -29,7 +29,8 @@ def by_leaf(
       compressor: For every leaf for which no other argument decides.
       patterns: Maps shell patterns (``*``, ``?``, ``[...]``) over paths such as
         ``"params/Conv_0/kernel"`` to compressors; the first that matches decides,
-        whatever the rank and size. ``*`` matches ``/`` too.
+        whatever the rank and size. ``*`` matches ``/`` too. A pattern must match a
+        leaf, if only one that another transformation handles.
       min_ndim: Leaves with fewer axes travel as they are.
       min_size: Leaves with fewer elements travel as they are.
       joint: Compress all leaves that get ``compressor`` as one vector, in the order
@@ -41,7 +42,8 @@ def by_leaf(
       inside: ``by_leaf(error_feedback(top_k(0.01)))``.
 
     Raises:
-      ValueError: If ``min_ndim`` or ``min_size`` is negative.
+      ValueError: If ``min_ndim`` or ``min_size`` is negative; when a state is made, if
+        a pattern matches no leaf.
       TypeError: If a compressor is none.
 
     Communication:
@@ -58,9 +60,16 @@ def by_leaf(
       >>> print(seen["bias"])
       [0. 1. 2.]
     """
-    patterns = dict(patterns or {})
     _per_leaf.check_compressor("compressor", compressor)
+    if not isinstance(patterns, Mapping | None):
+        raise TypeError(
+            "`patterns` must map shell patterns to compressors, such as {'embed/*': "
+            f"top_k(0.01)}}, got {patterns!r}."
+        )
+    patterns = dict(patterns or {})
+    _checks.flag("joint", joint)
     for pattern, chosen in patterns.items():
+        _checks.instance("patterns", pattern, str, "'embed/*'")
         _per_leaf.check_compressor(f"patterns[{pattern!r}]", chosen)
     min_ndim = _checks.integer("min_ndim", min_ndim, 0)
     min_size = _checks.integer("min_size", min_size, 0)
@@ -74,9 +83,11 @@ def by_leaf(
         return compressor
 
     if not joint:
-        return _compressor.LeafPolicy(select, f"by_leaf({compressor.name})")
+        return _compressor.LeafPolicy(
+            select, f"by_leaf({compressor.name})", patterns=tuple(patterns)
+        )
     # A copy, so that what a pattern chooses is never taken for one that joins.
     compressor = compressor._replace()
     return _compressor.LeafPolicy(
-        select, f"by_leaf({compressor.name}, joint=True)", compressor
+        select, f"by_leaf({compressor.name}, joint=True)", compressor, tuple(patterns)
     )

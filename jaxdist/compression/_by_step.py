@@ -60,6 +60,11 @@ def by_step(
       Lin et al., `Deep Gradient Compression <https://arxiv.org/abs/1712.01887>`_,
       2018, Section 3.3, for warm-up.
     """
+    if not isinstance(compressors, Mapping):
+        raise TypeError(
+            "`compressors` must map first steps to compressors, such as {0: "
+            f"identity(), 100: top_k(0.01)}}, got {compressors!r}."
+        )
     for start, compressor in compressors.items():
         _checks.integer("compressors", start, 0)
         _per_leaf.check_compressor(f"compressors[{start}]", compressor, policies=True)

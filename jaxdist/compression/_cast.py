@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxdist import _tree
+from jaxdist import _checks, _tree
 from jaxdist.compression import _compressor
 
 
@@ -39,9 +39,7 @@ def cast(dtype: Any) -> _compressor.Compressor:
       >>> print(sent)
       [1.]
     """
-    target = jnp.dtype(dtype)
-    if not jnp.issubdtype(target, jnp.floating):
-        raise ValueError(f"`dtype` must be a floating dtype, got {target}.")
+    target = _checks.floating_dtype("dtype", dtype)
     info = jnp.finfo(target)
 
     def encode(leaf, state, keys, blocks):

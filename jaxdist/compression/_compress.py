@@ -62,6 +62,7 @@ def compress(
         return _stages.init_stages(stages, init_stage, params)
 
     def init_stage(compressor, params):
+        _per_leaf.check_patterns(compressor, params)
         _per_leaf.check_dtypes(compressor, "params", params)
         params, _, policy_of = _joint.join_leaves(compressor, params)
         compressor = policy_of(compressor)

@@ -165,11 +165,13 @@ class LeafPolicy(NamedTuple):
       select: ``(path, leaf) -> compressor`` with the path as ``"layer/kernel"``.
       name: How reports and errors call it.
       joint: Compressor whose leaves are compressed as a single vector, or None.
+      patterns: Shell patterns of paths, each of which must match a leaf.
     """
 
     select: Callable[[str, Any], Compressor]
     name: str = "custom policy"
     joint: Compressor | None = None
+    patterns: tuple[str, ...] = ()
 
     def __repr__(self):
         return self.name

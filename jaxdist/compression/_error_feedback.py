@@ -74,6 +74,8 @@ def error_feedback(
     _feedback.check_single("error_feedback", compressor)
     decay = _checks.real("decay", decay, 0.0, 1.0)
     _checks.one_of("residual_dtype", residual_dtype, _stored_residual.DTYPES)
+    if learning_rate is not None:
+        _checks.function("learning_rate", learning_rate, "of the step, a schedule")
     _feedback.check_contraction(compressor, _feedback.LARGE)
 
     memory = _Memory(decay, residual_dtype, learning_rate)

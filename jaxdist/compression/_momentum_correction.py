@@ -62,6 +62,7 @@ def momentum_correction(
     _per_leaf.check_compressor("compressor", compressor)
     _feedback.check_single("momentum_correction", compressor)
     momentum = _checks.real("momentum", momentum, 0.0, 1.0, below=True)
+    _checks.flag("masking", masking)
     _feedback.check_contraction(compressor, _feedback.LARGE)
 
     def init(leaf):

@@ -1,5 +1,6 @@
 """Compressors on trees: which leaf gets which, what state it has, what travels."""
 
+import fnmatch
 import functools
 import math
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxdist import _random, _tree
 from jaxdist.compression import _compressor
@@ -24,6 +26,8 @@ def _decode_dense(payload, like, keys):
     del keys
     return _tree.from_blocks(payload, like)
 
+
+_SHOWN = 8  # names of leaves in an error
 
 DENSE = _compressor.Compressor(
     init=lambda leaf: (),
@@ -104,6 +108,32 @@ def check_dtypes(
     """Raise where a leaf of a tree is no real number that its compressor could take."""
     for name, leaf in zip(*_tree.flatten_named(tree)[:2], strict=True):
         check_dtype(select_compressor(compressor, name, leaf), argument, name, leaf)
+
+
+def check_patterns(compressor: Any, params: Any) -> None:
+    """Raise when a pattern of a policy matches no leaf, not even one left out here.
+
+    Args:
+      compressor: Compressor or policy.
+      params: As the transformation gets them. What others handle (``optax.masked``,
+        ``optax.partition``) has a hole in its place, which keeps its name.
+    """
+    if not isinstance(compressor, _compressor.LeafPolicy) or not compressor.patterns:
+        return
+
+    def is_hole(node):
+        return node is None or isinstance(node, optax.MaskedNode)
+
+    paths = jax.tree.leaves_with_path(params, is_leaf=is_hole)
+    names = [_tree.path_name(path) for path, _ in paths]
+    for pattern in compressor.patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            shown = ", ".join(map(repr, names[:_SHOWN]))
+            raise ValueError(
+                f"`patterns` {pattern!r} matches no leaf. A pattern is one of a shell "
+                f"(*, ?, [...]) for the whole path; the leaves are {shown}"
+                f"{', ...' if len(names) > _SHOWN else ''}."
+            )
 
 
 def init_states(

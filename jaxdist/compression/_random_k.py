@@ -56,7 +56,7 @@ def random_k(density: float, shared: bool = True) -> _compressor.Compressor:
       Stratified here: the same first two moments, and no sort of :math:`d` numbers.
     """
     density = _checks.real("density", density, 0.0, 1.0, above=True, static=True)
-    shared = _checks.one_of("shared", shared, (True, False))
+    _checks.flag("shared", shared)
 
     def draw(keys, size):
         return _draw_indices(keys.common if shared else keys.own, size, density)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxdist import _checks, _random, _tree
 from jaxdist.compression import _compressor, _per_leaf
@@ -31,7 +30,7 @@ def roundtrip(
 
     Raises:
       ValueError: If a stochastic compressor gets no key.
-      TypeError: If ``compressor`` is none.
+      TypeError: If ``compressor`` is none, or ``leaf`` no array.
 
     Communication:
       None.
@@ -46,7 +45,7 @@ def roundtrip(
     blocks = _checks.integer("blocks", blocks, 1)
     if key is None and compressor.contract.stochastic:
         raise ValueError(f"`key` must be given: {compressor.name} draws at random.")
-    leaf = jnp.asarray(leaf)
+    leaf = _checks.array("leaf", leaf)
     compressor = _per_leaf.select_compressor(compressor, "", leaf)
     _per_leaf.check_dtype(compressor, "leaf", "", leaf)
     keys = _random.keys_of(_random.as_key(0 if key is None else key), 0)
@@ -69,12 +68,16 @@ def payload_nbytes(
       The bytes of the payload over all blocks, from shapes alone; nothing is computed.
 
     Raises:
-      TypeError: If ``compressor`` is none.
+      ValueError: If ``blocks`` is below 1.
+      TypeError: If ``compressor`` is none, or ``leaf`` no array.
 
     Example:
       >>> jaxdist.payload_nbytes(jaxdist.compression.scaled_sign(), jnp.zeros(1000))
       129
     """
     _per_leaf.check_compressor("compressor", compressor)
+    if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+        leaf = _checks.array("leaf", leaf)
+    blocks = _checks.integer("blocks", blocks, 1)
     compressor = _per_leaf.select_compressor(compressor, "", leaf)
     return _per_leaf.payload_nbytes(compressor, leaf, blocks)

@@ -7,7 +7,7 @@ import jax
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxdist import _collectives
+from jaxdist import _checks, _collectives
 from jaxdist.layout import _state_specs
 
 
@@ -42,6 +42,7 @@ def init(
       >>> print(state.inner_state.trace.shape)
       (1, 3)
     """
+    _checks.optimizer("tx", tx)
     check_mesh(mesh, axis_name)
     specs = _state_specs.state_specs(tx, params, axis_name, mesh)
     return make_on_mesh(tx.init, (params,), specs, mesh, axis_name)
@@ -66,7 +67,9 @@ def make_on_mesh(
 
 
 def check_mesh(mesh: Mesh, axis_name: _collectives.AxisName) -> None:
-    """Raise when the mesh has no such axis."""
+    """Raise when the mesh is none, or has no such axis."""
+    _checks.mesh(mesh)
+    _checks.axis_name(axis_name)
     for name in _collectives.names_of(axis_name):
         if name not in mesh.axis_names:
             raise ValueError(

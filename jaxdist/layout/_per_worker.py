@@ -7,7 +7,7 @@ becomes independent between workers without a change of optax.
 import jax
 import optax
 
-from jaxdist import _checks, _collectives, _random
+from jaxdist import _checks, _collectives, _random, _traffic
 from jaxdist.workers import _worker_state
 
 
@@ -31,7 +31,9 @@ def per_worker(
 
     Raises:
       ValueError: If ``axis_name`` is no name; in ``init``, if ``inner`` holds
-        ``optax.MultiSteps``, whose zeros what follows would take for gradients.
+        ``optax.MultiSteps``, whose zeros what follows would take for gradients; in
+        ``update``, if ``inner`` communicates.
+      TypeError: If ``inner`` is no transformation.
 
     Communication:
       None.
@@ -51,6 +53,7 @@ def per_worker(
       <https://arxiv.org/abs/2012.10333>`_, 2021, for momentum at the workers.
     """
     _checks.axis_name(axis_name)
+    _checks.optimizer("inner", inner)
     inner = optax.with_extra_args_support(inner)
     origin = f"per_worker over {axis_name}"
 
@@ -66,7 +69,8 @@ def per_worker(
             return _random.own_key(_random.named_key(key, origin), index)
 
         own = _random.map_keys(fold, _worker_state.detach_axis(state))
-        updates, own = inner.update(updates, own, params, **extra_args)
+        with _traffic.silence(origin):
+            updates, own = inner.update(updates, own, params, **extra_args)
         return updates, _worker_state.attach_axis(own, axis_name)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -54,7 +54,10 @@ def state_specs(
       >>> print(specs[0].inner_state.trace)
       P('data',)
     """
+    _checks.optimizer("tx", tx)
     _checks.axis_name(axis_name)
+    if mesh is not None:
+        _checks.mesh(mesh)
     names = _collectives.names_of(axis_name)
     if mesh is not None and len(names) > 1:
         return _specs_by_type(tx, params, names, mesh)

@@ -1,5 +1,6 @@
 """Value and grad: this worker's own gradient, however the workers are mapped."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,9 +48,13 @@ def value_and_grad(
       >>> print(losses, gradients)
       [2. 6.] [1. 3.]
     """
+    _checks.function("fun", fun, "of the parameters that returns a scalar")
     _checks.axis_name(axis_name)
+    _checks.flag("has_aux", has_aux)
+    positions = argnums if isinstance(argnums, tuple | list) else (argnums,)
+    for position in positions:
+        _checks.integer("argnums", position, -math.inf)
     differentiate = jax.value_and_grad(fun, argnums, has_aux=has_aux, **kwargs)
-    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     def wrapped(*args, **named):
         own = list(args)

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxdist import _collectives, _random, _tree
+from jaxdist import _checks, _collectives, _random, _tree
 from jaxdist.layout import _init, _state_specs
 from jaxdist.recipes import _gradient, _local_step, _model_state, _trial
 
@@ -80,7 +80,9 @@ def data_parallel(
       >>> print(state.params, metrics["loss"])
       2.0 5.0
     """
+    _checks.optimizer("tx", tx)
     _init.check_mesh(mesh, axis_name)
+    _checks.flag("per_worker_params", per_worker_params)
     training = _Training(
         _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches),
         tx,

@@ -38,8 +38,9 @@ def checked_loss(
     loss_fn: Callable[..., Any], has_aux: bool, has_state: bool, micro_batches: int
 ) -> Loss:
     """Return the loss with its options, or raise."""
-    if not callable(loss_fn):
-        raise TypeError(f"`loss_fn` must be a function, got {loss_fn!r}.")
+    _checks.function("loss_fn", loss_fn, "(params, batch) -> loss")
+    _checks.flag("has_aux", has_aux)
+    _checks.flag("has_state", has_state)
     micro_batches = _checks.integer("micro_batches", micro_batches, 1)
     return Loss(loss_fn, bool(has_aux), bool(has_state), micro_batches)
 

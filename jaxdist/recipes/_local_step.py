@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import optax
 
-from jaxdist import _collectives, _random
+from jaxdist import _checks, _collectives, _random
 from jaxdist.recipes import _frozen, _gradient, _model_state
 from jaxdist.workers import _weight
 
@@ -91,6 +91,9 @@ def local_step(
       >>> print(state.params, metrics["loss"])
       [2. 2.] [5. 5.]
     """
+    _checks.optimizer("tx", tx)
+    _checks.axis_name(axis_name)
+    _checks.flag("per_worker_params", per_worker_params)
     loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
 
     def step(state, batch, weight=None):

@@ -3,7 +3,7 @@
 import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax.numpy as jnp
 
@@ -91,6 +91,10 @@ def _checked_shares(weights, max_share):
     """Return the weights divided by their sum, or raise."""
     max_share = _checks.real("max_share", max_share, 0, 1, above=True, static=True)
     shares = []
+    if isinstance(weights, str) or not isinstance(weights, Iterable):
+        raise TypeError(
+            f"`weights` must hold one number for each worker, got {weights!r}."
+        )
     for i, weight in enumerate(weights):
         _checks.real(f"weights[{i}]", weight, 0)
         shares.append(float(weight))

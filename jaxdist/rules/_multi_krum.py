@@ -56,6 +56,7 @@ def multi_krum(
       iterated in Section 6.
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
+    _checks.flag("iterated", iterated)
     if num_selected is not None:
         num_selected = _checks.integer("num_selected", num_selected, 1)
     score = _neighbours.neighbour_scores(f, neighbours, squared)

@@ -75,6 +75,8 @@ def spectral_filter(
     """
     f = _checks.integer("num_byzantine", num_byzantine, 0)
     deviation = _checks.real("deviation", deviation, 0, above=True)
+    _checks.flag("tight", tight)
+    _checks.flag("saddle_point", saddle_point)
 
     def mix(geometry, key, memory):
         del key

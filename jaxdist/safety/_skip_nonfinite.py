@@ -50,6 +50,7 @@ def skip_nonfinite(
 
     Raises:
       ValueError: If ``axis_name`` is no name.
+      TypeError: If ``inner`` is no transformation.
 
     Communication:
       That of ``inner``, and an all-reduce of 4 bytes.
@@ -62,6 +63,7 @@ def skip_nonfinite(
       [0. 0.] [1 1]
     """
     _checks.axis_name(axis_name)
+    _checks.optimizer("inner", inner)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):

@@ -73,6 +73,7 @@ def delay_updates(
     _checks.one_of("warm_up", warm_up, ("zeros", "oldest"))
     longest = len(probabilities) - 1
     is_fixed = probabilities[longest] == 1
+    _random.check_key(key)
     stream = () if is_fixed else _random.stream_of(key, "delay_updates")
     if longest == 0:
         return optax.with_extra_args_support(optax.identity())
@@ -121,7 +122,10 @@ def _delay_probabilities(delay: int | Sequence[float]) -> tuple[float, ...]:
     """Return the probability of each delay from 0 to the longest possible."""
     if not isinstance(delay, Sequence):
         return (0.0,) * _checks.integer("delay", delay, 0) + (1.0,)
-    probabilities = tuple(float(p) for p in delay)
+    try:
+        probabilities = tuple(float(p) for p in delay)
+    except (TypeError, ValueError):
+        probabilities = ()
     if not all(p >= 0 for p in probabilities) or not math.isclose(
         sum(probabilities), 1.0, abs_tol=1e-6
     ):

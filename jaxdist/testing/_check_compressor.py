@@ -226,17 +226,26 @@ def check_compressor(
 
 def chosen_properties(properties: Iterable[str], allowed: tuple[str, ...]) -> list[str]:
     """Return the properties in the order in which they are checked."""
-    asked = [properties] if isinstance(properties, str) else list(properties)
+    asked = listed("properties", properties)
     for name in asked:
         _checks.one_of("properties", name, allowed)
     return [name for name in allowed if name in asked]
+
+
+def listed(name: str, values: Any) -> list[Any]:
+    """Return several values as a list, or raise when they are not several."""
+    if isinstance(values, str):
+        return [values]
+    if not isinstance(values, Iterable):
+        raise TypeError(f"`{name}` must be several in a list, got {values!r}.")
+    return list(values)
 
 
 def promised_properties(
     compressor: _compressor.Compressor, properties: Iterable[str], **options: Any
 ) -> list[str]:
     """Return those that the contract promises, in the order in which they are given."""
-    asked = [properties] if isinstance(properties, str) else list(properties)
+    asked = listed("properties", properties)
     chosen_properties(asked, PROPERTIES)
     options.pop("false_alarm", None)
     setting = _checked_setting(compressor, **options)
@@ -257,6 +266,7 @@ def _checked_setting(
     """Return how the compressor is tested, or say which argument is out of range."""
     _per_leaf.check_compressor("compressor", compressor)
     contract = compressor.contract
+    _checks.flag("shared_randomness", shared_randomness)
     num_draws = _checks.integer("num_draws", num_draws, 1000)
     return _run.Setting(
         compressor,
@@ -265,14 +275,30 @@ def _checked_setting(
         _checks.integer("seed", seed, 0),
         variance=_bound_sentence(contract, variance, contraction),
         independent=not (shared_randomness or contract.linear),
-        nbytes=dict(nbytes or {}),
+        nbytes=_checked_nbytes(nbytes),
     )
 
 
 def _checked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return a shape that is large enough for the inputs to differ."""
-    _checks.integer("shape", math.prod(shape), 8)
-    return tuple(shape)
+    if isinstance(shape, str) or not isinstance(shape, Iterable):
+        raise TypeError(f"`shape` must be a tuple of integers, got {shape!r}.")
+    sizes = tuple(_checks.integer("shape", size, 1) for size in shape)
+    _checks.integer("shape", math.prod(sizes), 8)
+    return sizes
+
+
+def _checked_nbytes(nbytes: Mapping[int, int] | None) -> dict[int, int]:
+    """Return the bytes that are expected of so many elements."""
+    if not isinstance(nbytes, Mapping | None):
+        raise TypeError(
+            "`nbytes` must map numbers of elements to bytes, such as {100: 50}, got "
+            f"{nbytes!r}."
+        )
+    return {
+        _checks.integer("nbytes", size, 1): _checks.integer(f"nbytes[{size}]", value, 0)
+        for size, value in (nbytes or {}).items()
+    }
 
 
 def _usual_shape(compressor: _compressor.Compressor) -> tuple[int, ...]:

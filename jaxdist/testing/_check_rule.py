@@ -136,6 +136,12 @@ def check_rule(
     """
     _checks.instance("rule", rule, _rule.AggregationRule, "jaxdist.rules.median()")
     num_workers = _checks.integer("num_workers", num_workers, 1)
+    if oracle is not None:
+        _checks.function("oracle", oracle, "of rows [W, size] that returns [size]")
+    if attacks is not None:
+        attacks = _check_compressor.listed("attacks", attacks)
+        for attack in attacks:
+            _checks.instance("attacks", attack, _attack.Attack, "sign_flip()")
     rule.check(num_workers)
     setting = _rule_properties.RuleSetting(
         rule,

@@ -62,8 +62,9 @@ def compressor_cases(
       >>> print(*cases)
       identity()-zeros identity()-payload
     """
-    chosen = [properties] if isinstance(properties, str) else list(properties)
-    for compressor in (compressors := list(compressors)):
+    chosen = _check_compressor.listed("properties", properties)
+    compressors = _check_compressor.listed("compressors", compressors)
+    for compressor in compressors:
         _per_leaf.check_compressor("compressors", compressor)
     return [
         CompressorCase(compressor, name, options)

@@ -78,6 +78,7 @@ def estimate_kappa(
     size = _checks.integer("size", size, 1)
     num_starts = _checks.integer("num_starts", num_starts, 1)
     num_steps = _checks.integer("num_steps", num_steps, 0)
+    key = _checks.integer("key", key, 0)
     if isinstance(rule.anchor, str):
         raise ValueError(f"`rule` {rule.name} compares with an anchor: kappa has none.")
     num_honest = num_workers - f

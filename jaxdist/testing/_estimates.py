@@ -214,7 +214,7 @@ def _draw_errors(
     confidence = _checks.real(
         "confidence", confidence, 0.5, math.nextafter(1, 0), static=True
     )
-    leaf = jnp.asarray(leaf)
+    leaf = _checks.array("leaf", leaf)
     exact = _run.exact_array(leaf)
     if not np.isfinite(exact).all() or not exact.any():
         raise ValueError("`leaf` must be finite and not all zero.")

@@ -1,6 +1,6 @@
 """Strategies: leaves and gradient trees for hypothesis."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -58,6 +58,10 @@ def leaves(
       >>> test_identity()
     """
     max_size = _checks.integer("max_size", max_size, 1)
+    _checks.flag("finite", finite)
+    dtypes = [_checks.floating_dtype("dtypes", x) for x in _several("dtypes", dtypes)]
+    if shapes is not None:
+        shapes = [_checked_shape(shape) for shape in _several("shapes", shapes)]
     shape = _drawn_shapes(max_size) if shapes is None else st.sampled_from(list(shapes))
     return st.tuples(shape, st.sampled_from(list(dtypes))).flatmap(
         lambda drawn: _drawn_arrays(*drawn, finite)
@@ -95,6 +99,8 @@ def gradient_trees(
       >>> test_structure()
     """
     max_leaves = _checks.integer("max_leaves", max_leaves, 1)
+    if leaf is not None:
+        _checks.instance("leaf", leaf, st.SearchStrategy, "jaxdist.testing.leaves()")
     if leaf is None:
         leaf = leaves() | st.builds(lambda: jnp.zeros((0, 3)))
 
@@ -104,6 +110,20 @@ def gradient_trees(
         )
 
     return nested(st.recursive(leaf, nested, max_leaves=max_leaves))
+
+
+def _several(name: str, values: Any) -> list[Any]:
+    """Return several values, or raise when they are not several."""
+    if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
+        raise TypeError(f"`{name}` must be several in a list, got {values!r}.")
+    return list(values)
+
+
+def _checked_shape(shape: Any) -> tuple[int, ...]:
+    """Return a shape without zeros, or raise when it is none."""
+    if not isinstance(shape, tuple | list):
+        raise TypeError(f"`shapes` must hold tuples of integers, got {shape!r}.")
+    return tuple(_checks.integer("shapes", size, 1) for size in shape)
 
 
 def _drawn_shapes(max_size: int) -> st.SearchStrategy[tuple[int, ...]]:

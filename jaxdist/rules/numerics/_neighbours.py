@@ -22,6 +22,7 @@ def neighbour_scores(
     Workers already taken are no worker's neighbours, and have infinite scores.
     """
     _checks.one_of("neighbours", neighbours, NEIGHBOURS)
+    _checks.flag("squared", squared)
     not_counted = num_byzantine + (2 if neighbours == "paper" else 1)
 
     def score(geometry, taken):

@@ -1,0 +1,283 @@
+"""What no public function takes: one row for each argument, found by its signature."""
+
+import inspect
+import types
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxdist as jd
+
+MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.testing)
+SEVERAL = np.ones(2, np.float32)
+
+COUNT = ["x", 1.5, -1, True, [1], SEVERAL]
+REAL = ["0.1", "x", float("nan"), [0.1], True, SEVERAL]
+FLAG = ["no", 2, 0.5, SEVERAL]
+CHOICE = ["nonsense", 3.5, ["x"], SEVERAL]
+KEY = ["x", 1.5, [0], True, jax.random.split(jax.random.key(0), 3), SEVERAL]
+DTYPE = ["foo", 3, int, SEVERAL]
+AXIS = [3, (), ("data", "data"), ["data"], SEVERAL]
+FUNCTION = [3, "x", SEVERAL]
+COMPRESSOR = [3, "x", jd.compression.top_k, jd.rules.mean(), SEVERAL]
+RULE = [3, "x", jd.rules.median, jd.compression.top_k(0.1), SEVERAL]
+OPTIMIZER = [3, "x", optax.sgd, SEVERAL]
+MESH = [3, "x", SEVERAL]
+ATTACK = [3, "x", jd.attacks.sign_flip, SEVERAL]
+
+BAD: dict[str, list[Any]] = {
+    "argnums": ["x", 1.5, SEVERAL],
+    "attack": ATTACK,
+    "attacks": [3, [3]],
+    "axis_name": AXIS,
+    "basis": CHOICE,
+    "bits": [*COUNT, 4.0, 0],
+    "block_size": [*COUNT, 0, 30.0],
+    "blocks": [*COUNT, 0],
+    "bucket_size": [*COUNT, 0],
+    "budget": CHOICE,
+    "compressor": COMPRESSOR,
+    "compressors": [3, [jd.compression.top_k(0.1), 3], {"x": 3}, {0: 3}],
+    "confidence": [*REAL, 1.5],
+    "contraction": [x for x in REAL if x is not True],
+    "coordinate": COUNT,
+    "cost": [3, "x", SEVERAL],
+    "decay": [*REAL, 1.5],
+    "delay": ["x", -1, 1.5, [0.5], [0.5, -0.5, 1.0], [], [[1.0]], ["a"]],
+    "density": [*REAL, 0, 1.5],
+    "deviation": [*REAL, 0],
+    "dimensions": [*COUNT, 3, 1.0],
+    "direction": CHOICE,
+    "downlink": COMPRESSOR,
+    "dtype": DTYPE,
+    "dtypes": [3, ["foo"], [int]],
+    "false_alarm": [*REAL, 0.9],
+    "finite": FLAG,
+    "fraction": [*REAL, 0.6],
+    "fun": FUNCTION,
+    "has_aux": FLAG,
+    "has_state": FLAG,
+    "history": [*COUNT, 0],
+    "inner": OPTIMIZER,
+    "iterated": FLAG,
+    "iterations": [*COUNT, 0],
+    "joint": FLAG,
+    "key": KEY,
+    "kind": CHOICE,
+    "knowledge": CHOICE,
+    "labels": ["x", SEVERAL],
+    "leaf": ["x", {"a": SEVERAL}],
+    "learning_rate": FUNCTION,
+    "limit": [*REAL, 0],
+    "loss_fn": FUNCTION,
+    "masking": FLAG,
+    "max_density": [*REAL, 0, 1.5],
+    "max_iterations": [*COUNT, 0],
+    "max_leaves": [*COUNT, 0],
+    "max_norm": [*REAL, 0],
+    "max_rank": [*COUNT, 0],
+    "max_share": [*REAL, 0, 1.5],
+    "max_size": [*COUNT, 0],
+    "memory_of": COMPRESSOR,
+    "mesh": MESH,
+    "metrics": FLAG,
+    "micro_batches": [*COUNT, 0],
+    "middle": CHOICE,
+    "min_ndim": COUNT,
+    "min_size": COUNT,
+    "mode": CHOICE,
+    "model_axis_name": [*AXIS, "data"],
+    "momentum": [*REAL, 1.0],
+    "more_workers": [*COUNT, 0],
+    "nbytes": [3, {"x": 3}, {10: "x"}],
+    "neighbours": CHOICE,
+    "new": [*COUNT, 0],
+    "norm": CHOICE,
+    "num_byzantine": COUNT,
+    "num_classes": [*COUNT, 1],
+    "num_deviations": REAL,
+    "num_draws": [*COUNT, 0],
+    "num_halvings": COUNT,
+    "num_magnitudes": [*COUNT, 0],
+    "num_refinements": COUNT,
+    "num_removed": COUNT,
+    "num_selected": [*COUNT, 0],
+    "num_starts": [*COUNT, 0],
+    "num_steps": COUNT,
+    "num_workers": [*COUNT, 0],
+    "of": CHOICE,
+    "old": [*COUNT, 0],
+    "oracle": FUNCTION,
+    "patterns": [3, {"x": 3}, {"(": jd.compression.identity(), 3: 4}, ["x"]],
+    "penalty": REAL,
+    "per_worker_params": FLAG,
+    "period": [*COUNT, 0],
+    "properties": [3, ["speed"], "speed"],
+    "quantizer": COMPRESSOR,
+    "radius": [*REAL, -1],
+    "rank": [*COUNT, 0],
+    "reach": [*REAL, 0],
+    "residual_dtype": [*CHOICE, "int4"],
+    "route": CHOICE,
+    "rule": RULE,
+    "saddle_point": FLAG,
+    "sampled": [*REAL, 0],
+    "scale": CHOICE,
+    "scope": CHOICE,
+    "seed": COUNT,
+    "shape": [3, "x", (1.5, 9), (-3, -3), SEVERAL],
+    "shapes": [3, ["x"]],
+    "shared": FLAG,
+    "shared_randomness": FLAG,
+    "size": [*COUNT, 0],
+    "sparsifier": COMPRESSOR,
+    "squared": FLAG,
+    "step": COUNT,
+    "strength": [*REAL, -1],
+    "then": RULE,
+    "tight": FLAG,
+    "tolerance": [*REAL, 0],
+    "transform_size": [*COUNT, 0],
+    "trusted": COUNT,
+    "tx": OPTIMIZER,
+    "value": [*REAL, -1],
+    "variance": REAL,
+    "warm_up": CHOICE,
+    "weighted": FLAG,
+    "weights": [3, "x", [0.5, "x"], [1.0, -1.0]],
+    "worker_index": COUNT,
+}
+
+# What an argument of the same name means elsewhere.
+SPECIAL: dict[tuple[str, str], list[Any]] = {
+    ("coordinate_shift", "scale"): [*REAL],
+    ("gaussian", "scale"): [*REAL, -1],
+    ("inner_product_manipulation", "scale"): [*REAL],
+    ("sign_flip", "scale"): [*REAL],
+    ("learned_mimic", "warm_up"): COUNT,
+    ("zeno", "learning_rate"): REAL,
+    ("bucketing", "then"): FUNCTION,
+    ("communication_report", "num_workers"): [*COUNT, 0, {"data": "x"}],
+    ("gradient_trees", "leaf"): [3],
+}
+
+# Trees of arrays, and what JAX checks: the shapes decide, not the type.
+NOT_CHECKED = {
+    "extra_args": "passed on",
+    "kwargs": "passed on",
+    "options": "those of check_compressor",
+    "params": "any tree of arrays",
+    "state": "checked where it is used: test_states_of_others",
+    "tree": "any tree of arrays",
+}
+
+GOOD: dict[str, Any] = {
+    "attack": jd.attacks.sign_flip(),
+    "axis_name": "data",
+    "bucket_size": 2,
+    "compressor": jd.compression.top_k(0.1),
+    "compressors": {0: jd.compression.top_k(0.1)},
+    "delay": 1,
+    "density": 0.1,
+    "deviation": 1.0,
+    "dtype": jnp.bfloat16,
+    "fun": lambda x: x,
+    "inner": optax.sgd(0.1),
+    "labels": np.arange(4),
+    "leaf": np.ones(16, np.float32),
+    "learning_rate": 0.1,
+    "loss_fn": lambda params, batch: 0.0,
+    "max_density": 0.2,
+    "mesh": jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)),
+    "new": 2,
+    "num_byzantine": 1,
+    "num_classes": 4,
+    "num_workers": 8,
+    "old": 1,
+    "params": np.ones(3, np.float32),
+    "penalty": 0.1,
+    "quantizer": jd.compression.qsgd(4),
+    "radius": 1.0,
+    "rank": 1,
+    "rule": jd.rules.median(),
+    "sparsifier": jd.compression.top_k(0.1),
+    "state": (),
+    "strength": 0.1,
+    "then": jd.rules.mean(),
+    "tree": np.ones(3, np.float32),
+    "tx": optax.sgd(0.1),
+}
+GOOD_SPECIAL: dict[tuple[str, str], Any] = {
+    ("bucketing", "then"): jd.rules.trimmed_mean,
+    ("compressor_cases", "compressors"): [jd.compression.top_k(0.1)],
+    ("inject_attack", "attack"): jd.attacks.sign_flip(),
+}
+# What None means where it is not the default.
+MEANS_SOMETHING = {
+    ("blockwise_float8", "block_size"): "one block",
+    ("blockwise_int", "block_size"): "one block",
+    ("cat", "block_size"): "one block",
+    ("coordinate_shift", "coordinate"): "all",
+    ("dct_top_k", "block_size"): "one block",
+    ("qsgd", "block_size"): "one block",
+    ("terngrad", "block_size"): "one block",
+    ("threshold", "block_size"): "one block",
+}
+# What must be given as well for an argument to mean something.
+WITH: dict[Any, dict[str, Any]] = {
+    "gspar": {"variance": 1.0},
+    "threshold": {"value": 1.0},
+    ("gspar", "density"): {"variance": None},
+    ("mean", "max_share"): {"weights": [0.5, 0.5]},
+    ("threshold", "density"): {"value": None},
+}
+
+
+class ArgumentRow(NamedTuple):
+    """An argument of a public function, and what it does not take."""
+
+    function: Any
+    argument: str
+    default: Any
+
+    @property
+    def name(self) -> str:
+        """Function and argument."""
+        return f"{self.function.__name__}-{self.argument}"
+
+
+def rows() -> Iterator[ArgumentRow]:
+    """Yield all arguments of all public functions."""
+    for module in MODULES:
+        for name in sorted(dir(module)):
+            function = getattr(module, name)
+            if name.startswith("_") or not isinstance(function, types.FunctionType):
+                continue
+            for parameter in inspect.signature(function).parameters.values():
+                yield ArgumentRow(function, parameter.name, parameter.default)
+
+
+def bad_values(row: ArgumentRow) -> list[Any]:
+    """Return what the argument does not take."""
+    special = SPECIAL.get((row.function.__name__, row.argument))
+    bad = BAD[row.argument] if special is None else special
+    key = (row.function.__name__, row.argument)
+    takes_none = row.default is None or key in MEANS_SOMETHING
+    return bad if takes_none else [*bad, None]
+
+
+def call(row: ArgumentRow, value: Any) -> Any:
+    """Call the function with a bad value; all else is good."""
+    good = {}
+    for parameter in inspect.signature(row.function).parameters.values():
+        variadic = parameter.kind is parameter.VAR_KEYWORD
+        if parameter.default is parameter.empty and not variadic:
+            key = (row.function.__name__, parameter.name)
+            good[parameter.name] = GOOD_SPECIAL.get(key, GOOD.get(parameter.name))
+    good |= WITH.get(row.function.__name__, {})
+    good |= WITH.get((row.function.__name__, row.argument), {})
+    return row.function(**(good | {row.argument: value}))
