@@ -173,6 +173,29 @@ def instance(name: str, value: Any, kind: type, example: str) -> None:
         )
 
 
+def own_state(value: Any, kind: type, maker: str) -> None:
+    """Raise unless the value has the fields of a state.
+
+    Containers between the optimizer and its state (flax.nnx) may replace the named
+    tuple by a mapping, and drop what is empty: of those the first field is enough.
+
+    Args:
+      value: The state that came.
+      kind: The named tuple that it should be, or stand for.
+      maker: The transformation whose state it is, as errors call it.
+    """
+    fields: tuple[str, ...] = kind._fields  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(value, tuple):
+        is_own = fields == getattr(value, "_fields", ())
+    else:
+        is_own = hasattr(value, fields[0])
+    if not is_own:
+        raise TypeError(
+            f"`state` must be the {kind.__name__} that `init` of {maker} returned, got "
+            f"{type(value).__name__}: is it the state of another optimizer?"
+        )
+
+
 def byzantine_count(rule: str, num_byzantine: int, num_workers: int, largest: int):
     """Raise unless ``num_byzantine`` is one that the rule can tolerate."""
     if largest < 0:

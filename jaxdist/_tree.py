@@ -24,6 +24,16 @@ def flatten_named(tree: Any) -> tuple[list[str], list[Any], Any]:
     return names, [leaf for _, leaf in with_path], treedef
 
 
+def check_arrays(argument: str, tree: Any) -> None:
+    """Raise when a leaf is a number of Python, which has neither shape nor dtype."""
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+            raise TypeError(
+                f"`{argument}` leaf {path_name(path)!r} must be an array, got "
+                f"{leaf!r}: make it one with jnp.asarray."
+            )
+
+
 def check_unique(names: Iterable[str]) -> None:
     """Raise when two leaves have one name: they would share what is remembered."""
     seen: set[str] = set()

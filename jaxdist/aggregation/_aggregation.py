@@ -81,6 +81,7 @@ class Aggregation:
 
 def init_state(bound: Aggregation, params: Any) -> AggregateState:
     """Return the state before the first step."""
+    _tree.check_arrays("params", params)
     _tree.check_floats("params", params)
 
     def init_stage(compressor, downlink, params):
@@ -124,6 +125,8 @@ def take_step(
     about: About,
 ) -> tuple[Any, AggregateState]:
     """Return one gradient of W, and the state after it."""
+    _checks.own_state(state, AggregateState, "aggregate")
+    _tree.check_arrays("updates", updates)
     reference = _rule_state.checked_reference(bound.rule, reference, updates)
 
     def stage_step(compressor, downlink, updates, state, reference, weight):

@@ -72,6 +72,8 @@ def inject_attack(
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
+        _checks.own_state(state, InjectAttackState, "inject_attack")
+        _tree.check_arrays("updates", updates)
         attack.check_numbers(_collectives.axis_size(axis_name), num_byzantine)
         step = _random.step_key(state.key, state.count)
         memory = state.attack_state

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _random, _tree
+from jaxdist import _checks, _random, _tree
 from jaxdist.compression import _compressor, _joint, _per_leaf, _stages
 
 
@@ -59,6 +59,7 @@ def compress(
     stages = _stages.split_stages(compressor)
 
     def init(params):
+        _tree.check_arrays("params", params)
         return _stages.init_stages(stages, init_stage, params)
 
     def init_stage(compressor, params):
@@ -84,6 +85,8 @@ def compress(
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
+        _checks.own_state(state, CompressState, "compress")
+        _tree.check_arrays("updates", updates)
         return _stages.run_stage(stages, _compress_once, state.count, updates, state)
 
     return optax.GradientTransformationExtraArgs(init, update)

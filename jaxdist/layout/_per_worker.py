@@ -63,6 +63,7 @@ def per_worker(
         return _worker_state.attach_axis(own, axis_name)
 
     def update(updates, state, params=None, **extra_args):
+        _checks.own_state(state, _worker_state.PerWorkerState, "per_worker")
         index = _collectives.axis_index(axis_name)
 
         def fold(key):

@@ -75,6 +75,8 @@ def pull_to_leader(
 
     def update(updates, state, params=None, *, value=None, weight=None, **extra_args):
         del extra_args
+        _checks.own_state(state, PullToLeaderState, "pull_to_leader")
+        _tree.check_arrays("updates", updates)
         _own_params.check_own_params("pull_to_leader", params, axis_name)
         _check_loss(value)
         loss = jnp.asarray(value, jnp.float32)

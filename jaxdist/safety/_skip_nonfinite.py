@@ -70,6 +70,7 @@ def skip_nonfinite(
         return SkipNonfiniteState(jnp.zeros((), jnp.int32), inner.init(params))
 
     def update(updates, state, params=None, **extra_args):
+        _checks.own_state(state, SkipNonfiniteState, "skip_nonfinite")
         with _traffic.sender(init, f"skip_nonfinite({axis_name!r})"):
             finite = _finite_everywhere(updates, extra_args.get("weight"), axis_name)
 

@@ -79,6 +79,7 @@ def delay_updates(
         return optax.with_extra_args_support(optax.identity())
 
     def init(params):
+        _tree.check_arrays("params", params)
         history = jax.tree.map(
             lambda leaf: jnp.zeros_like(leaf, shape=(*leaf.shape, longest)), params
         )
@@ -94,6 +95,8 @@ def delay_updates(
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
+        _checks.own_state(state, DelayUpdatesState, "delay_updates")
+        _tree.check_arrays("updates", updates)
         wanted = draw(state)
         late = jnp.minimum(wanted, state.count)
         is_due = late == wanted if warm_up == "zeros" else jnp.asarray(True)
