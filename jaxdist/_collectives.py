@@ -117,9 +117,23 @@ def _are_mesh_axes(names: tuple[str, ...]) -> bool:
     return set(names) <= set(jax.sharding.get_abstract_mesh().manual_axes)
 
 
+def _check_mapping(axis_name: AxisName) -> None:
+    """Raise where JAX has no collectives: over vmap's axes, inside types of a mesh."""
+    names = names_of(axis_name)
+    manual = jax.sharding.get_abstract_mesh().manual_axes
+    others = [name for name in names if name not in manual]
+    if others and manual and types_tracked(tuple(manual)):
+        raise ValueError(
+            f"`axis_name` {others[0]!r} is mapped by jax.vmap inside of a "
+            "jax.shard_map that checks types, where JAX has no collectives over it. "
+            "Make it an axis of the mesh too, or give the shard_map check_vma=False."
+        )
+
+
 def all_gather(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     """Return ``[W, ...]``, the same on all workers and typed so."""
     num_workers = axis_size(axis_name)
+    _check_mapping(axis_name)
     nbytes = _tree.leaf_nbytes(leaf)
     _traffic.note("gather", _traffic.all_gather_bytes(nbytes, num_workers))
     return _gather(leaf, axis_name)
@@ -165,6 +179,7 @@ def exchange_arrays(
 
 def all_to_all(rows: jax.Array, axis_name: AxisName) -> jax.Array:
     """Send row ``j`` of ``[W, ...]`` to worker ``j``; row ``i`` comes from ``i``."""
+    _check_mapping(axis_name)
     nbytes = _tree.leaf_nbytes(rows)
     _traffic.note("scatter", _traffic.all_to_all_bytes(nbytes, axis_size(axis_name)))
     if _are_mesh_axes(names_of(axis_name)):
@@ -180,6 +195,7 @@ def psum(tree: Any, axis_name: AxisName) -> Any:
 
     Floats travel, and are added, in :func:`psum_dtype`; sums have the dtypes of leaves.
     """
+    _check_mapping(axis_name)
     tree = jax.tree.map(jnp.asarray, tree)
     nbytes = sum(map(psum_nbytes, jax.tree.leaves(tree)))
     _traffic.note("psum", _traffic.all_reduce_bytes(nbytes, axis_size(axis_name)))
@@ -195,6 +211,7 @@ def psum(tree: Any, axis_name: AxisName) -> Any:
 
 def pmax(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     """Return the largest over the workers, the same on all of them and typed so."""
+    _check_mapping(axis_name)
     nbytes = _tree.leaf_nbytes(leaf)
     _traffic.note("psum", _traffic.all_reduce_bytes(nbytes, axis_size(axis_name)))
     return lax.pmax(to_varying(leaf, axis_name), axis_name)

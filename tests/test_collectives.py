@@ -134,3 +134,25 @@ def test_psum_dtype_is_what_travels():
         text = jax.jit(mapped).lower(array).compile().as_text()
         width = _collectives.psum_dtype(dtype).itemsize
         assert harness.collectives(text) == [("all-reduce", 4 * width)]
+
+
+@pytest.mark.parametrize("axis_name", ["inner", ("outer", "inner")])
+def test_vmap_inside_of_types_says_what_to_do(axis_name):
+    mesh = jax.make_mesh((4,), ("outer",), axis_types=(AxisType.Auto,))
+
+    def mapped(check_vma):
+        total = jax.vmap(
+            lambda x: _collectives.psum(x, axis_name), axis_name="inner", out_axes=None
+        )
+        out_specs = PartitionSpec("outer" if axis_name == "inner" else None)
+        return jax.shard_map(
+            total,
+            mesh=mesh,
+            in_specs=PartitionSpec("outer"),
+            out_specs=out_specs,
+            check_vma=check_vma,
+        )
+
+    with pytest.raises(ValueError, match="'inner' is mapped by jax.vmap .*check_vma=F"):
+        jax.eval_shape(mapped(True), jnp.ones((8, 2)))
+    jax.eval_shape(mapped(False), jnp.ones((8, 2)))

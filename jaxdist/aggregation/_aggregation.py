@@ -352,7 +352,8 @@ def check_updates(updates: Any, axis_name: _collectives.AxisName) -> None:
     _tree.check_floats("updates", updates)
     names, leaves, _ = _tree.flatten_named(updates)
     for name, leaf in zip(names, leaves, strict=True):
-        if not _collectives.is_varying(leaf, axis_name):
+        # JAX forgets the type of what has no elements, which also cannot differ.
+        if leaf.size and not _collectives.is_varying(leaf, axis_name):
             raise _checks.LayoutError(
                 f"`updates` are already equal on all workers of {axis_name!r} (leaf "
                 f"{name!r}): under shard_map, jax.grad of replicated parameters sums "

@@ -66,6 +66,7 @@ def _fixed_signs(leaves: np.ndarray) -> np.ndarray:
     return np.broadcast_to(direction, leaves.shape)
 
 
+_OF_ALL = ("of all elements", "of all elements, outward", "with random signs")
 _Weights = dict[str, Callable[[np.ndarray], np.ndarray]]
 ALONG = "along the leaf"
 
@@ -94,8 +95,10 @@ _BY_SIZE_AND_PLACE: _Weights = {
 }
 
 
-def pool_classes(kind: str) -> _Weights:
+def pool_classes(kind: str, size: int = 0) -> _Weights:
     """Return the weights with which errors are pooled."""
+    if _has_runs(size):  # of few draws: what looks at few elements would be too rare
+        return {name: _BY_SIGN[name] for name in (ALONG, *_OF_ALL)}
     # Few of the leaves that are nearly all zero have an element in every class.
     return _BY_SIGN if kind in _inputs.MOSTLY_ZERO else _BY_SIGN | _BY_SIZE_AND_PLACE
 
@@ -110,7 +113,7 @@ def class_labels(size: int, kind: str) -> list[str]:
     if _has_runs(size):
         runs = range(1, _run.LONG_BLOCKS + 1)
         places = [f"along run {i} of {_run.LONG_BLOCKS}" for i in runs]
-        return [*pool_classes(kind), *places]
+        return [*pool_classes(kind, size), *places]
     alone = kind in _inputs.PER_ELEMENT
     names = [f"of element {i}" for i in range(size)] if alone else []
     return [*pool_classes(kind), *names, *[f"{name}, outward" for name in names]]
@@ -169,7 +172,8 @@ def _sums_of(drawn: Errors, kind: str, blocks: int, *, bias: bool) -> Sums:
     """Sum up one chunk; the statistics of the errors only where bias is asked for."""
     groups = [(np.zeros(0),) * 3]
     if bias:
-        groups.append(_pool_errors(pool_classes(kind), drawn))
+        weigh = pool_classes(kind, drawn.leaves.shape[1])
+        groups.append(_pool_errors(weigh, drawn))
     if bias and _has_runs(drawn.leaves.shape[1]):
         groups.append(_errors_by_run(drawn))
     elif bias and kind in _inputs.PER_ELEMENT:

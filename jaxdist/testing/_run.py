@@ -18,6 +18,7 @@ from jaxdist.testing import _inputs
 BLOCKS = 4  # into how many blocks a leaf is cut where the compressor splits
 LONG_BLOCKS = 64  # and a long leaf
 _LONG = 1920  # elements, which every usual block and transform divides
+_FEWEST = 500  # leaves of them
 _ELEMENTS = 2**16  # that are encoded at once: what numpy then does stays in cache
 
 
@@ -50,7 +51,11 @@ class Setting:
         rest = math.prod(self.shape[1:])
         # Of a matrix 96 rows or a multiple, which usual transforms divide too.
         first = _LONG if rest == 1 else 96 * math.ceil(_LONG / rest / 96)
-        draws = self.num_draws // 10 if self.compressor.contract.stochastic else 64
+        draws = (
+            max(_FEWEST, self.num_draws // 10)
+            if self.compressor.contract.stochastic
+            else 64
+        )
         return dataclasses.replace(
             self.of_shape((first, *self.shape[1:])), num_draws=draws
         )

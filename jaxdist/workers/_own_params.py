@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax.numpy as jnp
+
 from jaxdist import _checks, _collectives, _tree
 
 
@@ -21,7 +23,8 @@ def check_own_params(
             "tx.update(updates, state, params, ...)."
         )
     for name, leaf in zip(*_tree.flatten_named(params)[:2], strict=True):
-        if not _collectives.is_varying(leaf, axis_name):
+        # JAX forgets the type of what has no elements, which also cannot differ.
+        if jnp.size(leaf) and not _collectives.is_varying(leaf, axis_name):
             raise _checks.LayoutError(
                 f"`params` are the same on all workers of {axis_name!r} (leaf "
                 f"{name!r}), so that {transformation} has nothing to do: give each "

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxdist as jd
@@ -150,3 +151,19 @@ def test_updates_keep_their_dtypes_whatever_the_scale_is(dtype):
     for seen in (sent, stacked):
         assert seen.dtype == dtype
         np.testing.assert_array_equal(seen.astype(jnp.float32), [1] * 7 + [-2])
+
+
+def test_leaves_without_elements_are_no_aggregated_gradients():
+    """JAX forgets that what has no elements differs between workers."""
+    tx = optax.chain(
+        jd.inject_attack(harness.AXIS, jd.attacks.a_little_is_enough(1.0), 2),
+        jd.aggregate(harness.AXIS, jd.rules.median()),
+    )
+    updates = {"empty": jnp.zeros((8, 0, 3)), "kernel": jnp.ones((8, 2))}
+
+    def worker(updates):
+        return tx.update(updates, tx.init(updates))[0]
+
+    merged = harness.run(worker, "shard_map", updates)
+    assert merged["empty"].shape == (8, 0, 3)
+    np.testing.assert_array_equal(merged["kernel"], updates["kernel"])

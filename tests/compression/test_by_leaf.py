@@ -1,6 +1,8 @@
 """By leaf: biases stay dense, patterns decide first."""
 
+import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 import jaxdist as jd
@@ -46,3 +48,37 @@ def test_bad_arguments():
         jd.compression.by_leaf(SIGN, min_size=-1)
     with pytest.raises(TypeError, match="`compressor` must be a compressor"):
         jd.compression.by_leaf(jd.compression.by_leaf(SIGN))
+
+
+PARAMS = {"embed": jnp.ones((4, 2)), "head": {"kernel": jnp.ones((2, 2))}}
+
+
+@pytest.mark.parametrize("pattern", ["(", "kernel", "Embed", "head/.*", "embed/*"])
+def test_a_pattern_that_matches_nothing_is_refused(pattern):
+    policy = jd.compression.by_leaf(SIGN, {pattern: TOP})
+    sentence = r"`patterns` .* matches no leaf.*the leaves are 'embed', 'head/kernel'\."
+    with pytest.raises(ValueError, match=sentence):
+        jd.compress(policy).init(PARAMS)
+    with pytest.raises(ValueError, match=sentence):
+        jd.compress(jd.compression.by_step({0: policy})).init(PARAMS)
+    for options in ({}, {"scope": "leaf"}):
+        tx = jd.aggregate("data", compressor=policy, route="gather", **options)
+        with pytest.raises(ValueError, match="matches no leaf"):
+            jax.eval_shape(
+                lambda tx=tx: jax.vmap(
+                    lambda _: jax.tree.leaves(tx.init(PARAMS)), axis_name="data"
+                )(jnp.arange(2))
+            )
+
+
+def test_a_pattern_may_be_for_what_others_handle():
+    policy = jd.compression.by_leaf(SIGN, {"embed": TOP, "*kernel": SIGN})
+    mask = {"embed": True, "head": {"kernel": False}}
+    optax.masked(jd.compress(policy), mask).init(PARAMS)
+    tx = jd.aggregate("data", jd.rules.krum(0), policy, scope="leaf")
+    jax.eval_shape(
+        jax.vmap(lambda _: jax.tree.leaves(tx.init(PARAMS)), axis_name="data"),
+        jnp.arange(8),
+    )
+    joint = jd.compression.by_leaf(SIGN, {"embed": TOP}, min_size=0, joint=True)
+    jd.compress(joint).init(PARAMS)

@@ -40,5 +40,7 @@ def test_one_byte_is_too_narrow_to_add_in():
 
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint16, bool])
 def test_only_floats(dtype):
-    with pytest.raises(ValueError, match="`dtype` must be a floating dtype, got"):
+    with pytest.raises(
+        ValueError, match="`dtype` must be a floating dtype such as jnp.bfloat16, got"
+    ):
         jd.compression.cast(dtype)

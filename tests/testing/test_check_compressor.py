@@ -90,3 +90,57 @@ def test_public_names_are_listed_and_there():
         assert getattr(testing, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'check_everything'"):
         _ = testing.check_everything
+
+
+def test_all_that_is_broken_is_reported_with_what_promises_it():
+    wrong = defects.promising(
+        defects.decoding(jd.compression.top_k(0.1), defects.scaled(0.5), "halves"),
+        "halves",
+        unbiased=True,
+        aligned=True,
+        projection=True,
+    )
+    properties = ["alignment", "projection", "payload", "unbiasedness"]
+    with pytest.raises(AssertionError) as caught:
+        testing.check_compressor(wrong, properties=properties, num_draws=1000)
+    said = str(caught.value).splitlines()
+    assert said[0] == "halves breaks 3 promises."
+    for line, field in zip(
+        said[1:], ["aligned", "projection", "unbiased"], strict=True
+    ):
+        assert line.endswith(f"`Contract({field}=True)` promises this.")
+
+
+def test_what_breaks_the_kit_itself_is_reported():
+    def decode(payload, like, keys):
+        return jd.compression.identity().decode(payload, like, keys).reshape(-1)[:5]
+
+    wrong = jd.compression.identity()._replace(decode=decode, name="short")
+    properties = ["shape_and_dtype", "memory", "variance"]
+    sentence = "short breaks 2 promises.*'shape_and_dtype'.*'variance': it raised Value"
+    with pytest.raises(AssertionError, match=f"(?s){sentence}"):
+        testing.check_compressor(wrong, properties=properties)
+
+
+@pytest.mark.parametrize(
+    ("compressor", "shape"),
+    [
+        (jd.compression.power_sgd(2), (9, 8)),
+        (jd.compression.error_feedback(jd.compression.power_sgd(1)), (9, 8)),
+        (jd.compression.atomo(0.5, basis="svd"), (9, 8)),
+        (jd.compression.top_k(0.1), (61,)),
+        (jd.compression.identity(), (61,)),
+    ],
+    ids=str,
+)
+def test_what_compresses_matrices_is_tried_on_matrices(compressor, shape):
+    report = testing.check_compressor(compressor, properties=["payload"])
+    assert f" for {shape[0] * (shape[1] if shape[1:] else 1)} elements" in str(report)
+    testing.check_compressor(compressor, properties=["determinism"], shape=(61,))
+
+
+def test_coordinates_are_not_promised_silently():
+    """A rule that compares them refuses a compressor that does not say so."""
+    mine = jd.compression.top_k(0.1)._replace(contract=jd.Contract(), name="mine")
+    with pytest.raises(ValueError, match=r"mine does not promise `Contract\(aligned=T"):
+        jd.aggregate("data", jd.rules.median(), mine)
