@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdist import _checks, _traffic
+from jaxdist.aggregation import _report_table
 
 
 class CommunicationReport(NamedTuple):
@@ -34,20 +35,11 @@ class CommunicationReport(NamedTuple):
     @property
     def ratio(self) -> float:
         """How many times fewer bytes travel than in a dense all-reduce."""
-        return _byte_ratio(self.dense_nbytes, self.total_nbytes)
+        return _report_table.byte_ratio(self.dense_nbytes, self.total_nbytes)
 
     def __str__(self):
-        """Return the table."""
-        header = (
-            *("transformation", "leaf", "shape", "compressor", "route"),
-            *("bytes", "padding", "dense", "ratio"),
-        )
-        rows = [_shipment_cells(shipment) for shipment in self.shipments]
-        total = (
-            *("total", "", "", "", ""),
-            *_number_cells(self.total_nbytes, self.padding_nbytes, self.dense_nbytes),
-        )
-        return _aligned_table([header, *rows, total])
+        """Return the table: equal leaves in one row, bytes in units of a thousand."""
+        return _report_table.report_table(self.shipments)
 
 
 def communication_report(
@@ -73,8 +65,10 @@ def communication_report(
       **extra_args: Extra arguments of ``tx.update``; a loss ``value`` is given anyhow.
 
     Returns:
-      A report that prints as a table. For each leaf it has the compressor, the route,
-      the bytes sent per worker per step, and the ratio against a dense all-reduce.
+      A report that prints as a table, with one row for all leaves that differ only in
+      the numbers of their names, and a sum for each compressor; its ``shipments`` hold
+      each leaf. A row has the compressor, the route, the bytes sent per worker per
+      step, and the ratio against a dense all-reduce.
       All-reduces count as 2(W-1)/W times their size. What is sent every n steps counts
       as 1/n of it.
 
@@ -150,37 +144,3 @@ def _size_of(name, num_workers, axes):
             f"got {num_workers}, wanted a dict."
         )
     return num_workers
-
-
-def _byte_ratio(dense, nbytes):
-    return dense / nbytes if nbytes else float("inf") if dense else 1.0
-
-
-def _number_cells(nbytes, padding, dense):
-    ratio = f"{_byte_ratio(dense, nbytes):.1f}x" if dense else "-"
-    return (*(f"{number:,.0f}" for number in (nbytes, padding, dense)), ratio)
-
-
-def _shipment_cells(shipment):
-    shape = "x".join(map(str, shipment.shape)) or "scalar"
-    return (
-        *(shipment.transformation, shipment.leaf, shape, shipment.compressor),
-        shipment.route,
-        *_number_cells(shipment.nbytes, shipment.padding, shipment.dense),
-    )
-
-
-def _aligned_table(rows):
-    """Align the cells, the last four to the right, and rule off head and total."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-
-    def line(row):
-        cells = [
-            cell.ljust(width) if i < 5 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  ".join(cells).rstrip()
-
-    lines = [line(row) for row in rows]
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])

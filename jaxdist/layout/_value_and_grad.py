@@ -51,9 +51,8 @@ def value_and_grad(
     _checks.function("fun", fun, "of the parameters that returns a scalar")
     _checks.axis_name(axis_name)
     _checks.flag("has_aux", has_aux)
-    positions = argnums if isinstance(argnums, tuple | list) else (argnums,)
-    for position in positions:
-        _checks.integer("argnums", position, -math.inf)
+    listed = argnums if isinstance(argnums, Sequence) else (argnums,)
+    positions = [_checks.integer("argnums", place, -math.inf) for place in listed]
     differentiate = jax.value_and_grad(fun, argnums, has_aux=has_aux, **kwargs)
 
     def wrapped(*args, **named):

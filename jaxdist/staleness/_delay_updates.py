@@ -125,10 +125,11 @@ def _delay_probabilities(delay: int | Sequence[float]) -> tuple[float, ...]:
     """Return the probability of each delay from 0 to the longest possible."""
     if not isinstance(delay, Sequence):
         return (0.0,) * _checks.integer("delay", delay, 0) + (1.0,)
+    probabilities: tuple[float, ...] = ()
     try:
         probabilities = tuple(float(p) for p in delay)
     except (TypeError, ValueError):
-        probabilities = ()
+        pass  # what is no number sums to nothing
     if not all(p >= 0 for p in probabilities) or not math.isclose(
         sum(probabilities), 1.0, abs_tol=1e-6
     ):

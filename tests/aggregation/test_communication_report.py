@@ -24,18 +24,19 @@ def test_table():
     report = jd.communication_report(tx, PARAMS, 8)
     lines = str(report).splitlines()
     assert lines[0].split() == [
-        *("transformation", "leaf", "shape", "compressor", "route"),
-        *("bytes", "padding", "dense", "ratio"),
+        *("transformation", "leaves", "shape", "compressor", "route"),
+        *("sent", "padding", "dense", "ratio"),
     ]
     assert lines[2].split() == [
         *("aggregate('data')", "bias", "10", "identity()", "psum"),
-        *("70", "0", "70", "1.0x"),
+        *("70", "B", "0", "B", "70", "B", "1.0x"),
     ]
     assert lines[3].split() == [
         *("aggregate('data')", "kernel", "100x100", "top_k(0.01)", "gather"),
-        *("4,200", "0", "70,000", "16.7x"),
+        *("4.2", "kB", "0", "B", "70", "kB", "16.7x"),
     ]
-    assert lines[5].split() == ["total", "4,270", "0", "70,070", "16.4x"]
+    total = ["total", "4.27", "kB", "0", "B", "70.1", "kB", "16.4x"]
+    assert lines[5].split() == total
     assert report.total_nbytes == 4270
     assert report.dense_nbytes == 70_070
     assert report.ratio == pytest.approx(70_070 / 4270)
