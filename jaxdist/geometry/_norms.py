@@ -1,7 +1,7 @@
 """Norms: how long W contributions are, in 2W numbers.
 
 Attackers may send more than can be squared. What shortens the long must know how long
-they are, so each row is squared twice: as it is, and small enough to be squared.
+they are, so very long rows are squared twice: as they are, and small enough for it.
 """
 
 import dataclasses
@@ -10,9 +10,10 @@ from typing import ClassVar, Self
 import jax
 import jax.numpy as jnp
 
-from jaxdist.geometry import _columns, _geometry, _sight
+from jaxdist.geometry import _geometry, _sight
 
 _LOWERED = 2.0**-80  # of which any float32 can be squared, and many added
+_LONG = 2.0**90  # a square that may be too large with those of other parts
 _SQUARED = 2.0**100  # the largest square that is trusted, of any part of a gradient
 
 
@@ -48,13 +49,11 @@ class Norms(_sight.Sight):
           present: Which of what is measured is there; each is measured alone.
         """
         del present  # `with_weight` leaves the others out
-
-        def measured(*columns):
-            joined = _geometry.mixed_rows(mixture, *columns)
-            return squared_lengths(joined), squared_lengths(joined * _LOWERED)
-
-        blocks = (rows,) if anchor is None else (rows, anchor[None])
-        return cls(*_columns.fold_columns(measured, jnp.add, *blocks))
+        blocks = [rows] if anchor is None else [rows, anchor[None]]
+        if mixture is not None:
+            blocks = [_geometry.mixed_rows(mixture, *blocks)]
+        measured = [cls(*_measure_both(block)) for block in blocks]
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *measured)
 
     @property
     def lengths(self) -> jax.Array:
@@ -102,6 +101,23 @@ class Norms(_sight.Sight):
     def _only_present(self) -> Self:
         lowered = jnp.where(self.present, self.squared_lowered, jnp.inf)
         return dataclasses.replace(super()._only_present(), squared_lowered=lowered)
+
+
+def _measure_both(rows):
+    """Return the squared lengths, and those of the small where a row is very long."""
+    squared = squared_lengths(rows)
+
+    def is_needed(carry):
+        return carry[0]
+
+    def measure_lowered(carry):
+        return carry[0] & False, squared_lengths(rows * _LOWERED)
+
+    # A loop, not a branch: under vmap a branch would always be taken. What is left out
+    # is nothing compared with a square that, with that of other parts, is too large.
+    start = ~jnp.all(squared < _LONG), jnp.zeros_like(squared)
+    _, lowered = jax.lax.while_loop(is_needed, measure_lowered, start)
+    return squared, lowered
 
 
 def squared_lengths(rows: jax.Array) -> jax.Array:
