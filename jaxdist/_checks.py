@@ -21,7 +21,7 @@ def _is_traced(value: Any) -> bool:
     return isinstance(value, core.Tracer)
 
 
-def integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
+def integer(name: str, value: Any, low: float, high: float = math.inf) -> int:
     """Return the static integer, or raise when it is none or out of range."""
     allowed = f"an integer >= {low}" if high == math.inf else f"in [{low}, {high}]"
     try:

@@ -59,7 +59,7 @@ def check_key(key: Any, name: str = "key") -> None:
     else:
         # A seed may be a number of NumPy or JAX; a raw key is a row of words.
         dtype, ndim = getattr(key, "dtype", None), getattr(key, "ndim", None)
-        is_seed = ndim == 0 and jnp.issubdtype(dtype, jnp.integer)
+        is_seed = ndim == 0 and jnp.issubdtype(jnp.dtype(dtype), jnp.integer)
         is_key = is_seed or (ndim == 1 and dtype == jnp.uint32)
     if not is_key:
         raise ValueError(

@@ -98,10 +98,9 @@ def byte_ratio(dense: float, nbytes: float) -> float:
 
 def shown_bytes(number: float) -> str:
     """Return a number of bytes with three digits and a unit, powers of a thousand."""
-    for unit in _UNITS:
-        if number < 999.5 or unit == _UNITS[-1]:
-            break
-        number /= 1000
+    unit, *larger = _UNITS
+    while number >= 999.5 and larger:
+        number, unit = number / 1000, larger.pop(0)
     digits = f"{number:.0f}" if unit == "B" or number >= 100 else f"{number:.3g}"
     return f"{digits} {unit}"
 

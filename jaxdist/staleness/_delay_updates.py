@@ -137,6 +137,5 @@ def _delay_probabilities(delay: int | Sequence[float]) -> tuple[float, ...]:
             "`delay` must be a number of steps or probabilities that are not negative "
             f"and sum to 1, got {delay!r}."
         )
-    while probabilities[-1] == 0:
-        probabilities = probabilities[:-1]
-    return probabilities
+    longest = max(steps for steps, p in enumerate(probabilities) if p)
+    return probabilities[: longest + 1]
