@@ -168,6 +168,8 @@ def without_numbers(text):
         ("docs/testing.md", "breaks 'unbiasedness'"),
         ("docs/rules.md", "(9, 3)"),
         ("docs/attacks.md", "median()"),
+        ("docs/frameworks.md", "pmap: True"),
+        ("docs/quickstart.md", "total"),
     ],
 )
 def test_the_examples_of_a_page_run(path, printed, capsys):
