@@ -56,6 +56,8 @@ def resize_training(
       >>> print(state.params)
       2.0
     """
+    _checks.optimizer("tx", tx)
+    _checks.flag("per_worker_params", per_worker_params)
     if isinstance(axis_name, tuple):
         raise ValueError(
             "`axis_name` must be one name, since the levels of a network cannot be "

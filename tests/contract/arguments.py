@@ -33,6 +33,7 @@ BAD: dict[str, list[Any]] = {
     "argnums": ["x", 1.5, SEVERAL],
     "attack": ATTACK,
     "attacks": [3, [3]],
+    "axes": [3, "x", (0, 1), SEVERAL],
     "axis_name": AXIS,
     "basis": CHOICE,
     "bits": [*COUNT, 4.0, 0],
@@ -150,6 +151,7 @@ BAD: dict[str, list[Any]] = {
     "weighted": FLAG,
     "weights": [3, "x", [0.5, "x"], [1.0, -1.0]],
     "worker_index": COUNT,
+    "workers": [*COUNT, 0],
 }
 
 # What an argument of the same name means elsewhere.
@@ -210,11 +212,12 @@ GOOD: dict[str, Any] = {
     "then": jd.rules.mean(),
     "tree": np.ones(3, np.float32),
     "tx": optax.sgd(0.1),
+    "workers": 2,
 }
 GOOD_SPECIAL: dict[tuple[str, str], Any] = {
     ("bucketing", "then"): jd.rules.trimmed_mean,
     ("compressor_cases", "compressors"): [jd.compression.top_k(0.1)],
-    ("inject_attack", "attack"): jd.attacks.sign_flip(),
+    ("resize_training", "state"): jd.TrainState(np.ones(3, np.float32), ()),
 }
 # What None means where it is not the default.
 MEANS_SOMETHING = {
