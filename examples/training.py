@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import choices
 import datasets
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,7 @@ import jaxdist as jd
 
 AXIS = "worker"
 COMPRESSORS = ("none", "top_k", "random_k", "sign", "qsgd", "bfloat16")
-RULES = ("mean", "median", "trimmed_mean", "krum")
-ATTACKS = ("none", "sign_flip", "gaussian")
+ATTACKS = ("none", *choices.ATTACKS)
 BACKENDS = ("shard_map", "pmap", "vmap")
 
 
@@ -28,8 +28,9 @@ class Config:
     density: float = 0.01
     rule: str = "mean"
     attack: str = "none"
-    attack_scale: float = 10.0
+    attack_scale: float | None = None
     byzantine: int = 0
+    radius: float = 1.0
     delay: int = 0
     leader: float = 0.0
     period: int = 1
@@ -76,16 +77,22 @@ def compressor(name: str, density: float) -> jd.compression.LeafPolicy | None:
 
 def rule(config: Config) -> jd.AggregationRule:
     """Return how W gradients become one."""
-    return {
-        "mean": jd.rules.mean,
-        "median": jd.rules.median,
-        "trimmed_mean": lambda: jd.rules.trimmed_mean(config.byzantine),
-        "krum": lambda: jd.rules.krum(config.byzantine),
-    }[config.rule]()
+    return choices.make_rule(config.rule, config.byzantine, config.radius)
 
 
 def check(config: Config) -> None:
-    """Raise for options that would be ignored."""
+    """Raise for values out of range, and for options that would be ignored."""
+    least = {"workers": 1, "steps": 1, "batch_size": 1, "period": 1}
+    least |= {"byzantine": 0, "delay": 0, "seed": 0, "leader": 0.0}
+    for name, low in least.items():
+        if getattr(config, name) < low:
+            raise ValueError(
+                f"`{name}` must be at least {low}, got {getattr(config, name)}."
+            )
+    if not config.learning_rate > 0:
+        raise ValueError(
+            f"`learning_rate` must be above 0, got {config.learning_rate}."
+        )
     replaced = {"rule": "mean", "compressor": "none", "downlink": "none"}
     for name, default in replaced.items():
         if config.leader and getattr(config, name) != default:
@@ -104,7 +111,7 @@ def optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
     if config.delay:
         links.append(jd.per_worker(AXIS, jd.delay_updates(config.delay)))
     if config.attack != "none":
-        attack = getattr(jd.attacks, config.attack)(config.attack_scale)
+        attack = choices.make_attack(config.attack, config.attack_scale, rule(config))
         links.append(jd.inject_attack(AXIS, attack, config.byzantine, config.seed))
     if config.leader:
         links.append(jd.per_worker(AXIS, adam))
@@ -182,7 +189,9 @@ def train(
     # Closer together in the beginning, where the curves part.
     tested_at = set(np.geomspace(1, config.steps, evaluations).astype(int))
     stream = datasets.batches(dataset, config.workers * config.batch_size, config.seed)
-    with tqdm.trange(1, config.steps + 1, desc=f"{name:<34}", unit="step") as bar:
+    # A log that is no terminal would be flooded by the bar.
+    steps = range(1, config.steps + 1)
+    with tqdm.tqdm(steps, desc=f"{name:<34}", unit="step", disable=None) as bar:
         for count in bar:
             state, metrics = step(state, next(stream))
             if count not in tested_at and count != config.steps:

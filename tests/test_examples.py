@@ -31,13 +31,15 @@ def run(script, *arguments, cwd=None):
         "--backend pmap --rule trimmed_mean --compressor sign --attack sign_flip "
         "--byzantine 1 --delay 2",
         "--backend vmap --leader 0.1 --period 2 --attack gaussian --byzantine 1",
-        "--backend vmap --rule krum --compressor qsgd",
+        "--backend vmap --rule bucketing+krum --compressor qsgd --workers 8",
+        "--backend vmap --rule arc+nnm+trimmed_mean --attack "
+        "optimal_a_little_is_enough --byzantine 1",
         "--backend vmap --compressor random_k --downlink bfloat16",
     ],
 )
 def test_train(options, tmp_path):
     result = run(
-        "train.py", "--steps", 3, "--workers", 4, "--out", "a/b.png", *options.split(),
+        "train.py", "--workers", 4, "--steps", 3, "--out", "a/b.png", *options.split(),
         cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -53,6 +55,10 @@ def test_train(options, tmp_path):
         ("--data fashion-mnist --data-dir nowhere", "apt-get install dataset-fashion"),
         ("--rule median --compressor top_k", "keep different coordinates"),
         ("--rule krum --byzantine 3", r"must lie in [0, 2]"),
+        ("--rule average", "`rule` must be one of aksel,"),
+        ("--workers 0", "`workers` must be at least 1, got 0"),
+        ("--steps 0", "`steps` must be at least 1, got 0"),
+        ("--attack mimic --byzantine 1 --attack-scale 3", "nothing that mimic asks"),
         ("--leader 0.1 --rule median", "`rule` would do nothing"),
         ("--attack gaussian", "`attack` needs `byzantine`"),
     ],
@@ -81,6 +87,10 @@ def test_idx_files_are_read(tmp_path):
         "--workers", 2, "--backend", "vmap", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    assert not result.stderr  # no bar where there is no terminal
+    assert (
+        tmp_path / "out" / "train-mnist-backend=vmap-workers=2-steps=1.png"
+    ).exists()
 
 
 def test_demo_runs(tmp_path):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import jaxdist as jd
 from tests import harness
@@ -67,3 +68,21 @@ def test_negative_argnums():
 def test_axis_name_is_checked():
     with pytest.raises(ValueError, match="`axis_name` must be"):
         jd.value_and_grad(loss, 0)
+
+
+@pytest.mark.parametrize("backend", harness.BACKENDS)
+def test_modules_of_nnx_are_parameters(backend):
+    model = nnx.Linear(3, 1, use_bias=False, rngs=nnx.Rngs(0))
+
+    def worker(row):
+        def of_model(model):
+            return jnp.sum(model.kernel[:, 0] ** 2 * row)
+
+        return jd.value_and_grad(of_model, harness.AXIS)(model)
+
+    values, gradients = harness.run(worker, backend, ROWS)
+    kernel = model.kernel[:, 0]
+    np.testing.assert_allclose(
+        gradients.kernel[..., 0], 2 * kernel[None] * ROWS, rtol=1e-5
+    )
+    np.testing.assert_allclose(values, (kernel[None] ** 2 * ROWS).sum(1), rtol=1e-5)
