@@ -32,7 +32,7 @@ autosummary_generate = False
 napoleon_custom_sections = ["Communication", "Shapes", "References"]
 nitpick_ignore_regex = [
     ("py:class", r"(collections|hypothesis|jax|numpy|optax)\..*"),
-    ("py:class", r"jaxdist\..*_\w+\.(Contributions|Init|Shipment|Step)"),
+    ("py:class", r"jaxdist\..*_\w+\.(Contributions|Init|Shipment|Step|Stream)"),
 ]
 nitpicky = True
 python_display_short_literal_types = True

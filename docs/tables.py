@@ -100,10 +100,18 @@ def rules() -> str:
         kappa = contract.robustness(NUM_WORKERS, NUM_BYZANTINE)
         constant = f"{kappa:.3g}" if contract.num_byzantine and kappa < 1e9 else ""
         lines.append(
-            f"| `{rule.name}` | {limit} | {constant} | {marks} | {_anchor(rule)} "
-            f"| {_cost(rule)} |"
+            f"| {_linked(jd.rules, rule.name)} | {limit} | {constant} | {marks} "
+            f"| {_anchor(rule)} | {_cost(rule)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _linked(family: types.ModuleType, name: str) -> str:
+    """Return a name that leads to the page of the function that it begins with."""
+    function = name.split("(")[0]
+    if not hasattr(family, function):
+        return f"`{name}`"
+    return f"{{py:func}}`{name} <{family.__name__}.{function}>`"
 
 
 def _marks(*facts: bool) -> str:
@@ -147,8 +155,9 @@ def table() -> str:
             contract.aligned,
         )
         bits = 8 * jd.payload_nbytes(compressor, leaf) / SIZE
+        name = _linked(jd.compression, compressor.name)
         lines.append(
-            f"| `{compressor.name}` | {'yes' if contract.unbiased else ''} "
+            f"| {name} | {'yes' if contract.unbiased else ''} "
             f"| {_bound(contract)} | {marks} | {bits:.3g} |"
         )
     return "\n".join(lines) + "\n"
