@@ -12,7 +12,7 @@ from jaxdist.layout import _state_specs
 
 
 def init(
-    tx: optax.GradientTransformation,
+    tx: optax.GradientTransformation | Callable[[Any], Any],
     params: Any,
     mesh: Mesh,
     axis_name: _collectives.AxisName,
@@ -20,14 +20,16 @@ def init(
     """Make an optimizer state on a mesh, sharded by :func:`state_specs`.
 
     Args:
-      tx: The whole optimizer.
+      tx: The whole optimizer; or a function from the parameters to what holds its
+        state, such as one that calls ``TrainState.create`` of Flax.
       params: Parameters, the same on all workers.
       mesh: Mesh with the axis or axes of the workers.
       axis_name: Their name.
 
     Returns:
-      ``tx.init(params)`` as global arrays. State that differs between workers has a
-      leading axis of W, sharded over ``axis_name``; all else is replicated over it.
+      ``tx.init(params)``, or ``tx(params)``, as global arrays. State that differs
+      between workers has a leading axis of W, sharded over ``axis_name``; all else is
+      replicated over it.
 
     Raises:
       ValueError: If the mesh has no such axis, or as :func:`state_specs` raises.
@@ -42,10 +44,10 @@ def init(
       >>> print(state.inner_state.trace.shape)
       (1, 3)
     """
-    _checks.optimizer("tx", tx)
+    make = _state_specs.maker_of(tx)
     check_mesh(mesh, axis_name)
     specs = _state_specs.state_specs(tx, params, axis_name, mesh)
-    return make_on_mesh(tx.init, (params,), specs, mesh, axis_name)
+    return make_on_mesh(make, (params,), specs, mesh, axis_name)
 
 
 def make_on_mesh(

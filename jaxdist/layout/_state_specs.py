@@ -5,6 +5,7 @@ a residual differs between pods but not within them. A mark on the state cannot 
 because it is made before the gradient is seen; the types of a traced step can.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from jaxdist.workers import _worker_state
 
 
 def state_specs(
-    tx: optax.GradientTransformation,
+    tx: optax.GradientTransformation | Callable[[Any], Any],
     params: Any,
     axis_name: _collectives.AxisName,
     mesh: Mesh | None = None,
@@ -28,7 +29,8 @@ def state_specs(
     moments among it, is replicated and stored once.
 
     Args:
-      tx: The whole optimizer.
+      tx: The whole optimizer; or a function from the parameters to what holds its
+        state, such as one that calls ``TrainState.create`` of Flax.
       params: Parameters, or their shapes and dtypes.
       axis_name: Mesh axis of the workers, or a tuple of axes.
       mesh: Mesh with these axes. Give it when several axes are communicated over one
@@ -36,11 +38,13 @@ def state_specs(
         varies over which of them.
 
     Returns:
-      A tree of the structure of ``tx.init(params)`` with a ``PartitionSpec`` for every
-      leaf, whose rank is at most that of the leaf.
+      A tree of the structure of ``tx.init(params)``, or ``tx(params)``, with a
+      ``PartitionSpec`` for every leaf, whose rank is at most that of the leaf.
 
     Raises:
-      ValueError: If ``optax.MultiSteps`` or ``optax.apply_if_finite`` encloses
+      TypeError: If ``tx`` is neither.
+      ValueError: If ``tx`` is a function and there are several axes in ``mesh``; if
+        ``optax.MultiSteps`` or ``optax.apply_if_finite`` encloses
         something that differs between workers; the message says what to do instead.
 
     Communication:
@@ -54,17 +58,31 @@ def state_specs(
       >>> print(specs[0].inner_state.trace)
       P('data',)
     """
-    _checks.optimizer("tx", tx)
+    make = maker_of(tx)
     _checks.axis_name(axis_name)
     if mesh is not None:
         _checks.mesh(mesh)
     names = _collectives.names_of(axis_name)
     if mesh is not None and len(names) > 1:
+        if not isinstance(tx, optax.GradientTransformation):
+            raise ValueError(
+                "`tx` must be the optimizer itself where several axes are communicated "
+                "over, since a step of it is traced to see what varies over which."
+            )
         return _specs_by_type(tx, params, names, mesh)
-    make = tx.init
     for name in reversed(names):
         make = jax.vmap(make, in_axes=None, axis_size=1, axis_name=name)
     return specs_of(jax.eval_shape(make, params), axis_name)
+
+
+def maker_of(
+    tx: optax.GradientTransformation | Callable[[Any], Any],
+) -> Callable[[Any], Any]:
+    """Return the function that makes a state of the parameters, or raise."""
+    if isinstance(tx, optax.GradientTransformation) or not callable(tx):
+        _checks.optimizer("tx", tx)
+        return tx.init
+    return tx
 
 
 def specs_of(state: Any, axis_name: _collectives.AxisName) -> Any:

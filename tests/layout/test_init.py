@@ -52,3 +52,20 @@ def test_model_axis_keeps_the_sharding_of_the_parameters():
 def test_mesh_must_have_the_axis():
     with pytest.raises(ValueError, match=r"one of the axes .*\('data',\), got 'rows'"):
         jd.init(jd.aggregate("rows"), PARAMS, harness.make_mesh(), "rows")
+
+
+def test_what_holds_a_state_is_made_and_placed_too():
+    tx = optax.chain(jd.per_worker(harness.AXIS, optax.trace(0.9)), optax.sgd(0.1))
+
+    def create(params):
+        return {"params": params, "opt_state": tx.init(params)}
+
+    mesh = harness.make_mesh()
+    state = jd.init(create, {"w": jnp.ones(3)}, mesh, harness.AXIS)
+    assert state["opt_state"][0].inner_state.trace["w"].shape == (8, 3)
+    specs = jd.state_specs(create, {"w": jnp.ones(3)}, harness.AXIS)
+    assert specs["opt_state"][0].inner_state.trace["w"] == PartitionSpec(harness.AXIS)
+    assert specs["params"]["w"] == PartitionSpec()
+    with pytest.raises(ValueError, match="`tx` must be the optimizer itself"):
+        levels = jax.make_mesh((2, 4), ("dcn", "ici"))
+        jd.state_specs(create, jnp.ones(3), ("dcn", "ici"), levels)
