@@ -82,7 +82,18 @@ def maker_of(
     if isinstance(tx, optax.GradientTransformation) or not callable(tx):
         _checks.optimizer("tx", tx)
         return tx.init
-    return tx
+
+    def make(params):
+        state = tx(params)
+        if any(map(callable, jax.tree.leaves(state))):
+            raise TypeError(
+                "`tx` must be an optimizer such as optax.sgd(0.1), or a function from "
+                "the parameters to what holds the state of one, but functions came "
+                f"from it, got {tx!r}."
+            )
+        return state
+
+    return make
 
 
 def specs_of(state: Any, axis_name: _collectives.AxisName) -> Any:
