@@ -199,7 +199,7 @@ def test_leaves_must_not_be_joined():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`max_norm` must lie in"):
         jd.shard_optimizer("data", optax.sgd(0.1), max_norm=0.0)
-    with pytest.raises(TypeError, match="`inner` must be .* optax.adam"):
+    with pytest.raises(TypeError, match="`inner` must be .* optax.sgd"):
         jd.shard_optimizer("data", 0.1)
     tx = jd.shard_optimizer(harness.AXIS, optax.adam(0.1))
     with pytest.raises(NameError, match="number of workers must be known"):

@@ -505,6 +505,7 @@ NOT_IN_A_TABLE = {
     "payload_nbytes": "a function; tests/contract/test_compressors.py runs it",
     "replica_fingerprint": "a function; tests/safety",
     "replicas_equal": "a function; tests/safety",
+    "resize_training": "it moves a state, and is tested with the recipes",
     "resize_residuals": "a function; tests/aggregation/test_resize_residuals.py",
     "roundtrip": "a function; tests/contract/test_compressors.py runs it",
     "simulate": "a recipe; tests/recipes",
