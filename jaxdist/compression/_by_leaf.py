@@ -55,7 +55,7 @@ def by_leaf(
       ...     {"embed/*": jaxdist.compression.top_k(0.01)},
       ... )
       >>> tx = jaxdist.compress(policy)
-      >>> updates = {"kernel": jnp.ones((64, 64)), "bias": jnp.arange(3.0)}
+      >>> updates = {"embed": {"table": jnp.ones((64, 64))}, "bias": jnp.arange(3.0)}
       >>> seen, _ = tx.update(updates, tx.init(updates))
       >>> print(seen["bias"])
       [0. 1. 2.]
