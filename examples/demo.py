@@ -7,7 +7,7 @@ import datasets
 import results
 import training
 
-ATTACK = {"attack": "sign_flip", "byzantine": 2}
+ATTACK = {"attack": "sign_flip", "attack_scale": 10.0, "byzantine": 2}
 CONFIGS = {
     "dense mean": {},
     "top-1 %, feedback": {"compressor": "top_k"},
