@@ -24,12 +24,17 @@ def flatten_named(tree: Any) -> tuple[list[str], list[Any], Any]:
     return names, [leaf for _, leaf in with_path], treedef
 
 
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """Return the leaves with their names."""
+    return [(path_name(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
+
+
 def check_arrays(argument: str, tree: Any) -> None:
     """Raise when a leaf is a number of Python, which has neither shape nor dtype."""
-    for path, leaf in jax.tree.leaves_with_path(tree):
+    for name, leaf in named_leaves(tree):
         if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
             raise TypeError(
-                f"`{argument}` leaf {path_name(path)!r} must be an array, got "
+                f"`{argument}` leaf {name!r} must be an array, got "
                 f"{leaf!r}: make it one with jnp.asarray."
             )
 
@@ -77,7 +82,7 @@ def split_flat(joined: jax.Array, sizes: Iterable[int]) -> list[jax.Array]:
 
 def check_floats(argument: str, tree: Any) -> None:
     """Raise for leaves that are no floating-point numbers, real or complex."""
-    for name, leaf in zip(*flatten_named(tree)[:2], strict=True):
+    for name, leaf in named_leaves(tree):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             raise TypeError(
                 f"`{argument}` must be floating-point, but leaf {name!r} is "

@@ -117,5 +117,5 @@ def _seen_contents(updates: Any, attack: _attack.Attack) -> list[_traffic.Conten
     """Return what travels so that the attackers see it; no optimizer would send it."""
     return [
         _traffic.Content(name, _tree.leaf_nbytes(leaf), leaf.shape, attack.name)
-        for name, leaf in zip(*_tree.flatten_named(updates)[:2], strict=True)
+        for name, leaf in _tree.named_leaves(updates)
     ]

@@ -106,7 +106,7 @@ def check_dtypes(
     tree: Any,
 ) -> None:
     """Raise where a leaf of a tree is no real number that its compressor could take."""
-    for name, leaf in zip(*_tree.flatten_named(tree)[:2], strict=True):
+    for name, leaf in _tree.named_leaves(tree):
         check_dtype(select_compressor(compressor, name, leaf), argument, name, leaf)
 
 

@@ -152,5 +152,5 @@ def _leaf_contents(
             "identity()",
             dense=_traffic.all_reduce_bytes(_tree.leaf_nbytes(leaf), num_workers),
         )
-        for name, leaf in zip(*_tree.flatten_named(leaves)[:2], strict=True)
+        for name, leaf in _tree.named_leaves(leaves)
     ]

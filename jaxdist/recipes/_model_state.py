@@ -15,7 +15,7 @@ from jaxdist.workers import _weight
 
 def check_model_state(model_state: Any) -> None:
     """Raise for keys, of which all workers would draw the same."""
-    for name, leaf in zip(*_tree.flatten_named(model_state)[:2], strict=True):
+    for name, leaf in _tree.named_leaves(model_state):
         if isinstance(leaf, jax.Array) and _tree.is_key(leaf):
             raise ValueError(
                 f"`model_state` must not hold a key (leaf {name!r}): all workers would "

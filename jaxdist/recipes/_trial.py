@@ -45,7 +45,7 @@ def try_optimizer(
         _typed.trace_typed(step, sizes, params)
     except _checks.LayoutError:
         raise
-    except Exception:  # noqa: BLE001
+    except Exception:
         # Code that runs without types need not run with them, and an error that has
         # nothing to do with types comes again in the step.
         return
@@ -59,7 +59,7 @@ def check_same_everywhere(
 ) -> None:
     """Raise when what must be equal on all workers may differ, as its type says."""
     if not per_worker_params:
-        for name, leaf in zip(*_tree.flatten_named(params)[:2], strict=True):
+        for name, leaf in _tree.named_leaves(params):
             if _collectives.is_varying(leaf, axis_name):
                 raise _checks.LayoutError(
                     f"`tx` gives every worker other updates (leaf {name!r}): put "
@@ -68,7 +68,7 @@ def check_same_everywhere(
                     "with `per_worker_params=True`."
                 )
     common = _worker_state.map_slices(lambda leaf: None, opt_state)
-    for name, leaf in zip(*_tree.flatten_named(common)[:2], strict=True):
+    for name, leaf in _tree.named_leaves(common):
         if _collectives.is_varying(leaf, axis_name):
             raise _checks.LayoutError(
                 f"`tx` keeps state that differs between workers (leaf {name!r}): wrap "

@@ -22,7 +22,7 @@ def check_own_params(
             f"{transformation} needs `params`: call "
             "tx.update(updates, state, params, ...)."
         )
-    for name, leaf in zip(*_tree.flatten_named(params)[:2], strict=True):
+    for name, leaf in _tree.named_leaves(params):
         # JAX forgets the type of what has no elements, which also cannot differ.
         if jnp.size(leaf) and not _collectives.is_varying(leaf, axis_name):
             raise _checks.LayoutError(
