@@ -1,8 +1,6 @@
 """An aggregation, bound once: what it starts with, and one step of it."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -37,9 +35,7 @@ class AggregateState(NamedTuple):
     count: jax.Array  # int32, shape (); equal on all workers
     key: _random.Stream  # equal on all workers
     uplink: _worker_state.PerWorkerState  # tree of compressor states; varies
-    downlink: (
-        _worker_state.PerWorkerState
-    )  # of the way back, or of an optimizer; varies
+    downlink: _worker_state.PerWorkerState  # of the way back or an optimizer; varies
     estimates: _receiver_memory.EstimateState
     rule: _rule_state.RuleState
 
@@ -294,13 +290,16 @@ def _attach_like(states, leaves, axis_name):
     return _worker_state.attach_axis(jax.tree.map(vary, leaves, states), axis_name)
 
 
+_FOR_PARTS = "keeps a state for each worker's part of a leaf"
+
+
 def _init_way_back(bound, downlink, params):
     """Return the state of what sends back: of an optimizer, or of compressors."""
     axis_name = bound.axis_name
     if bound.optimizer is None:
         states = _init_downlink(downlink, params, axis_name)
         return _attach_like(states, params, axis_name)
-    with _saying_how_many("shard_optimizer"):
+    with _workers.wanted_number(f"shard_optimizer {_FOR_PARTS}"):
         return bound.optimizer.init(params, axis_name)
 
 
@@ -321,21 +320,8 @@ def _init_downlink(downlink, params, axis_name):
 
 def _part_for_downlink(downlink, leaf, axis_name):
     """Return my part, or say how to make a state whose shape depends on W."""
-    with _saying_how_many(f"`downlink` {downlink.name}"):
+    with _workers.wanted_number(f"`downlink` {downlink.name} {_FOR_PARTS}"):
         return _collectives.own_part(leaf, axis_name)
-
-
-@contextlib.contextmanager
-def _saying_how_many(what: str) -> Iterator[None]:
-    """Say how to make a state where an axis is missing."""
-    try:
-        yield
-    except NameError as error:
-        raise NameError(
-            f"{error} {what} keeps a state for each worker's part of a leaf, so the "
-            "number of workers must be known: make the state with jaxdist.init(tx, "
-            "params, mesh, axis_name), or call tx.init inside shard_map, pmap or vmap."
-        ) from None
 
 
 def _init_estimates(plan_leaves, compressors, params, axis_name):

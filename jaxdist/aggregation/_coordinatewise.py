@@ -13,6 +13,8 @@ import numpy as np
 import optax
 from jax.extend import core
 
+from jaxdist import _tree
+
 # These keep the shape of what they are given and yet move or mix its elements.
 _MIXING = {"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "rev"}
 _MIXING |= {"fft", "approx_top_k", "triangular_solve", "cholesky", "dot_general"}
@@ -55,8 +57,7 @@ def _trace_step(inner, tree):
         state = inner_tx.init(params)
         return inner_tx.update(params, state, params, value=jnp.zeros(()))
 
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
-    return jax.make_jaxpr(step)(like).jaxpr
+    return jax.make_jaxpr(step)(jax.tree.map(_tree.like_leaf, tree)).jaxpr
 
 
 def _equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:

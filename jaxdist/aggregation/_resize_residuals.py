@@ -65,13 +65,11 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
     """
     old = _checks.integer("old", old, 1)
     new = _checks.integer("new", new, 1)
-    names, leaves, _ = _tree.flatten_named(params)
-    sizes = {name: leaf.size for name, leaf in zip(names, leaves, strict=True)}
-    shapes = {name: leaf.shape for name, leaf in zip(names, leaves, strict=True)}
+    shapes = {name: leaf.shape for name, leaf in _tree.named_leaves(params)}
 
     def resize(node):
         if isinstance(node, _aggregation.AggregateState):
-            return _resize_aggregate(node, old, new, sizes, shapes)
+            return _resize_aggregate(node, old, new, shapes)
         if _worker_state.is_per_worker(node):
             return _average_workers(node, old, new)
         return node
@@ -96,7 +94,7 @@ def without_axis_types(leaf: Any) -> Any:
     return jnp.asarray(np.asarray(leaf)) if is_explicit else leaf
 
 
-def _resize_aggregate(state, old, new, sizes, shapes):
+def _resize_aggregate(state, old, new, shapes):
     """Average what senders remember; cut again what belongs to parts of leaves."""
     whole, part, downlink = state.estimates
 
@@ -107,30 +105,30 @@ def _resize_aggregate(state, old, new, sizes, shapes):
     def recut_senders(name, estimates):
         # [W, d/W], or [W, W, d/W] with the senders second.
         if estimates.ndim == 2:
-            return _recut_parts(estimates, _size_of(name, sizes), new)
-        parts = _recut_parts(jnp.mean(estimates, axis=1), _size_of(name, sizes), new)
+            return _recut_parts(estimates, _size_of(name, shapes), new)
+        parts = _recut_parts(jnp.mean(estimates, axis=1), _size_of(name, shapes), new)
         return jnp.broadcast_to(parts[:, None], (new, new, parts.shape[1]))
 
     def recut(name, estimates):
-        return _recut_parts(estimates, _size_of(name, sizes), new)
+        return _recut_parts(estimates, _size_of(name, shapes), new)
 
     return state._replace(
         uplink=_average_workers(state.uplink, old, new),
-        downlink=_resize_way_back(state.downlink, old, new, sizes, shapes),
+        downlink=_resize_way_back(state.downlink, old, new, shapes),
         estimates=_receiver_memory.EstimateState(
             _map_named(average_senders, whole),
             _worker_state.PerWorkerState(_map_named(recut_senders, part.inner_state)),
             _map_named(recut, downlink),
         ),
-        rule=_resize_rule(state.rule, new, sizes),
+        rule=_resize_rule(state.rule, new, shapes),
     )
 
 
-def _resize_rule(state, new, sizes):
+def _resize_rule(state, new, shapes):
     """Cut the last result again where each worker holds its part; measure anew."""
 
     def recut(name, parts):
-        return _recut_parts(parts, _size_of(name, sizes), new)
+        return _recut_parts(parts, _size_of(name, shapes), new)
 
     part = _worker_state.PerWorkerState(_map_named(recut, state.part.inner_state))
     metrics = state.metrics
@@ -155,11 +153,11 @@ def _average_workers(state, old, new):
     )
 
 
-def _resize_way_back(state, old, new, sizes, shapes):
+def _resize_way_back(state, old, new, shapes):
     """Cut again what belongs to parts of leaves: of an optimizer, or of compressors."""
     if isinstance(state.inner_state, _part_optimizer.PartsState):
         return _resize_optimizer(state, old, new, shapes)
-    return _resize_parts(state, old, new, sizes)
+    return _resize_parts(state, old, new, shapes)
 
 
 def _resize_optimizer(state, old, new, shapes):
@@ -180,11 +178,11 @@ def _resize_optimizer(state, old, new, shapes):
     return _worker_state.PerWorkerState(_map_named(rows, state.inner_state))
 
 
-def _resize_parts(state, old, new, sizes):
+def _resize_parts(state, old, new, shapes):
     """Cut again what workers remember of their parts of the leaves."""
 
     def rows(name, node):
-        size = _size_of(name, sizes)
+        size = _size_of(name, shapes)
         part = _tree.block_size(size, old)
         narrow = _is_int8(node)
         array = _stored_residual.load_residual(node, jnp.float32) if narrow else node
@@ -202,11 +200,11 @@ def _stored_rows(rows):
     return jax.vmap(lambda row: _stored_residual.store_residual(row, "int8", key))(rows)
 
 
-def _size_of(name: str, sizes: dict[str, int]) -> int:
+def _size_of(name: str, shapes: dict[str, tuple[int, ...]]) -> int:
     """Return the size of the leaf to which a state of this name belongs."""
-    for leaf, size in sizes.items():
+    for leaf, shape in shapes.items():
         if leaf == "" or f"{name}/".startswith(f"{leaf}/"):
-            return size
+            return math.prod(shape)
     raise ValueError(
         f"`params` has no leaf for the state {name!r}: they are other parameters, or "
         "by_leaf(..., joint=True) made one vector of several, which is not cut again."

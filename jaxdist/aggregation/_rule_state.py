@@ -142,12 +142,9 @@ def _number_of_workers(rule, metrics, leaves, axis_name):
     # optax.tree_map_params asks for the structure of a state without any leaf.
     if not is_needed or (not leaves and not _collectives.is_bound(axis_name)):
         return 1
-    try:
+    why = (
+        f"The state of {rule.name} holds something for each worker or its part of a "
+        "leaf"
+    )
+    with _workers.wanted_number(why):
         return _collectives.axis_size(axis_name)
-    except NameError as error:
-        raise NameError(
-            f"{error} The state of {rule.name} holds something for each worker or its "
-            "part of a leaf, so the number of workers must be known: make the state "
-            "with jaxdist.init(tx, params, mesh, axis_name), or call tx.init inside "
-            "shard_map, pmap or vmap."
-        ) from None
