@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxdist import _checks, _collectives
+from jaxdist.layout import _typed
 from jaxdist.workers import _worker_state
 
 
@@ -117,16 +118,8 @@ def _specs_by_type(
         for _ in names:  # what one level leaves varying reaches the next
             _, state = update(updates, state, params, value=loss)
         specs = _own_specs(state, names)
-        return ()
 
-    mapped = jax.shard_map(
-        trace,
-        mesh=mesh,
-        in_specs=PartitionSpec(),
-        out_specs=PartitionSpec(),
-        axis_names=set(names),
-    )
-    jax.eval_shape(mapped, params)
+    _typed.trace_typed(trace, {name: mesh.shape[name] for name in names}, params)
     return specs
 
 

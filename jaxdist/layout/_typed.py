@@ -6,6 +6,8 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
+from jaxdist import _tree
+
 
 def trace_typed(
     function: Callable[..., Any], sizes: Mapping[str, int], *args: Any
@@ -30,4 +32,10 @@ def trace_typed(
         out_specs=PartitionSpec(),
         axis_names=set(sizes),
     )
-    jax.eval_shape(mapped, *args)
+    # Where arrays are says nothing about a mesh that does not exist.
+    jax.eval_shape(
+        mapped,
+        *jax.tree.map(
+            lambda leaf: _tree.like_leaf(leaf) if hasattr(leaf, "shape") else leaf, args
+        ),
+    )
