@@ -331,8 +331,6 @@ class AggregationRule:
           num_workers: W.
           num_absent: Workers that are absent; None where no weights are known.
         """
-        if self.linear:  # a mean of what is not finite says so itself
-            return True
         if num_absent is None:
             if self.contract.num_byzantine is None:
                 return True
@@ -426,7 +424,7 @@ def apply_rule(
             k: rule.apply(part, mixture, all_finite, weight)
             for k, part in parts.items()
         }
-    elif rule.contract.num_byzantine is not None and not rule.linear:
+    elif rule.contract.num_byzantine is not None:
         reduced = {k: _reduced_rows(rule, p.rows, weight) for k, p in parts.items()}
         bad = {k: (~good).astype(row.dtype) for k, (row, good) in reduced.items()}
         finite = sum_of_parts(bad, "not finite") == 0
@@ -456,10 +454,10 @@ def _measure_parts(parts, sum_of_parts, weight, sees, mixture=None):
         seen[k] = sees.of(rows, anchor, mixture, present).as_array()
     sight = sees.from_array(sum_of_parts(seen, sees.what))
 
-    def again(sees, later):
-        both = later if mixture is None else _geometry.compose_mixtures(later, mixture)
-        return _measure_parts(parts, sum_of_parts, weight, sees, both)
+    def measure(sees, mixture):
+        return _measure_parts(parts, sum_of_parts, weight, sees, mixture)
 
+    again = measure if mixture is None else _geometry.after(measure, mixture)
     return dataclasses.replace(sight, measure=again).with_weight(weight)
 
 
