@@ -84,23 +84,23 @@ RULES = [
 def rules() -> str:
     """Return the table of rules in Markdown."""
     lines = [
-        "| rule | range | κ | translation | scale | hull | any order | compares with "
-        "| route | sums in addition |",
-        "|---|---|---:|---|---|---|---|---|---|---|",
+        "| rule | range | κ | keeps | compares with | travels |",
+        "|---|---|---:|---|---|---|",
     ]
     for rule in RULES:
         contract = rule.contract
-        marks = _marks(
-            contract.translation_equivariant,
-            contract.scale_equivariant,
-            contract.in_hull,
-            contract.symmetric,
-        )
+        kept = {
+            "T": contract.translation_equivariant,
+            "S": contract.scale_equivariant,
+            "H": contract.in_hull,
+            "O": contract.symmetric,
+        }
+        letters = "".join(letter for letter, is_kept in kept.items() if is_kept)
         limit = contract.limit if contract.num_byzantine else "f = 0"
         kappa = contract.robustness(NUM_WORKERS, NUM_BYZANTINE)
         constant = f"{kappa:.3g}" if contract.num_byzantine and kappa < 1e9 else ""
         lines.append(
-            f"| {_linked(jd.rules, rule.name)} | {limit} | {constant} | {marks} "
+            f"| {_linked(jd.rules, rule.name)} | {limit} | {constant} | {letters} "
             f"| {_anchor(rule)} | {_cost(rule)} |"
         )
     return "\n".join(lines) + "\n"
@@ -128,13 +128,13 @@ def _anchor(rule: jd.AggregationRule) -> str:
 
 
 def _cost(rule: jd.AggregationRule) -> str:
-    """Return the cells of how a gradient travels, and what is summed in addition."""
+    """Return how a gradient travels, and what is summed in addition."""
     tx = jd.aggregate("data", rule)
     gradient = jnp.zeros(SIZE)
     extra = {"reference": gradient} if rule.anchor == "reference" else {}
     whole, *sums = jd.communication_report(tx, gradient, NUM_WORKERS, **extra).shipments
     words = (f"{math.prod(x.shape)} {x.leaf.strip('()')}" for x in sums)
-    return f"{whole.route} | {', '.join(words)}"
+    return ", ".join([whole.route, *words])
 
 
 def table() -> str:
