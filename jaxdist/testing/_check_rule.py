@@ -160,13 +160,7 @@ def check_rule(
         if _rule_properties.is_promised(setting, name)
     }
     _check_compressor.raise_broken(rule.name, found, _PROMISES)
-    rows = [
-        _check_compressor.PropertyReport(
-            name, name in found, found.get(name, "not promised")
-        )
-        for name in names
-    ]
-    return RuleReport(rule.name, tuple(rows))
+    return RuleReport(rule.name, _check_compressor.report_rows(names, found))
 
 
 def _possible_attacks(

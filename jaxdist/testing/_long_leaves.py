@@ -21,9 +21,3 @@ def error_means(setting: _run.Setting) -> Iterator[_mean_test.Means]:
                 yield _variance.of_kind(long, kind, blocks)
             if contract.unbiased:
                 yield _unbiasedness.of_kind(long, kind, blocks)
-
-
-def alarm_sentence(verdict: _mean_test.Verdict) -> str:
-    """Say which bound is exceeded, or what is biased."""
-    is_bound = verdict.means.one_sided
-    return (_variance if is_bound else _unbiasedness).alarm_sentence(verdict)

@@ -17,7 +17,6 @@ from jaxdist.testing import (
     _mean_test,
     _run,
     _shapes,
-    _unbiasedness,
     _variance,
 )
 
@@ -95,9 +94,3 @@ def _bias_of(
         what,
         hint="The same leaves in float32 with the same keys have no such error. ",
     )
-
-
-def alarm_sentence(verdict: _mean_test.Verdict) -> str:
-    """Say which bound is exceeded, or what is biased."""
-    is_bound = verdict.means.one_sided
-    return (_variance if is_bound else _unbiasedness).alarm_sentence(verdict)
