@@ -34,7 +34,7 @@ def map_rows(state: Any, of_worker: Function, of_place: Function, common: Any) -
             return server._replace(uplink=uplink)
         return _map_marked(node, of_worker, common)
 
-    return jax.tree.map(change, state, is_leaf=_is_aggregate)
+    return jax.tree.map(change, state, is_leaf=_is_owner)
 
 
 def _map_marked(state, marked, common):
@@ -47,8 +47,9 @@ def _map_marked(state, marked, common):
     return jax.tree.map(change, state, is_leaf=_worker_state.is_per_worker)
 
 
-def _is_aggregate(node):
-    return isinstance(node, _aggregation.AggregateState)
+def _is_owner(node):
+    is_aggregate = isinstance(node, _aggregation.AggregateState)
+    return is_aggregate or _worker_state.is_per_worker(node)
 
 
 def axes_of(state: Any) -> Any:

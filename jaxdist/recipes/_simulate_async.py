@@ -336,9 +336,10 @@ class _Simulation:
         if not self._keeps_copies:
             return params
         copies = meeting.take_tree(copies)
-        if not self.protocol.most_visits(self.race.num_workers):
+        most = self.protocol.most_visits(self.race.num_workers)
+        if not (most or self.protocol.rereads):
             return copies
-        # Whoever came before in this update has read the parameters since.
+        # Some have read the parameters since the last update.
         is_new = meeting.staleness == 0
         return jax.tree.map(
             lambda new, old: _choose_rows(is_new, new, old, new), params, copies

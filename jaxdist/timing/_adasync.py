@@ -59,13 +59,16 @@ class Pace:
         loss = loss.astype(jnp.float32)
         first = jnp.where(clock.updates == 1, loss, state.first_loss)
         total, number = state.total + loss, state.number + 1
-        wanted = self._arrivals_for(first, total / number, num_workers)
+        wanted = self._arrivals_for(
+            first, total / number.astype(total.dtype), num_workers
+        )
         usable = jnp.isfinite(first / total) & (total > 0)
         is_over = clock.time >= state.end
+        wanted = jnp.where(usable, wanted, 1).astype(jnp.int32)
         chosen = jnp.where(is_over & usable, wanted, state.num_arrivals)
         past = jnp.floor(clock.time / self.interval) + 1
         return PaceState(
-            chosen.astype(jnp.int32),
+            chosen,
             jnp.where(is_over, past * self.interval, state.end),
             first,
             jnp.where(is_over, 0, total),

@@ -28,6 +28,7 @@ class Race:
     """Workers with recorded times, and a server with parameters."""
 
     def __init__(self, times, params, apply):
+        """Let all workers begin."""
         self.times = np.asarray(times, np.float64)
         self.params = np.asarray(params, np.float64)
         self.apply = apply  # (params, pushes) -> params
