@@ -140,15 +140,15 @@ class Code:
           ValueError: If ``arrived`` is not of shape [W].
         """
         present = self._of_workers("arrived", arrived).astype(bool)
-        if self.coefficients is not None:
-            return self._decode_linear(present)
+        if self.coefficients is not None and self.threshold is not None:
+            return self._decode_linear(present, self.threshold)
         held = jnp.asarray(self.placement) & present[:, None]
         known = jnp.any(held, axis=0)  # [B]
         first = jnp.argmax(held, axis=0)
         counts = (jnp.arange(self.num_workers)[:, None] == first[None]) & known[None]
         return Decoded(counts.astype(jnp.float32), jnp.all(known))
 
-    def _decode_linear(self, present):
+    def _decode_linear(self, present, threshold):
         """Return the smallest weights that are zero where nothing has arrived."""
         dtype = jnp.result_type(float)
         weights, null = (jnp.asarray(x, dtype) for x in self._solutions)
@@ -158,18 +158,17 @@ class Code:
                 jnp.where(missing[:, None], null, 0), jnp.where(missing, -weights, 0)
             )[0]
             weights += jnp.matmul(null, shift, precision=jax.lax.Precision.HIGHEST)
-        covered = jnp.sum(present) >= self.threshold
+        covered = jnp.sum(present) >= threshold
         return Decoded(jnp.where(present & covered, weights, 0), covered)
 
     @functools.cached_property
     def _solutions(self):
         """Return weights ``[W]`` of all workers, and what may be added ``[W, d]``."""
-        left, scales, _ = np.linalg.svd(self.coefficients)
+        table = np.asarray(self.coefficients)
+        left, scales, _ = np.linalg.svd(table)
         rank = int(np.sum(scales > scales[0] * max(left.shape) * np.finfo(float).eps))
-        whole = np.linalg.lstsq(
-            self.coefficients.T, np.ones(self.num_blocks), rcond=None
-        )
-        return whole[0], left[:, rank:]
+        whole = np.linalg.lstsq(table.T, np.ones(self.num_blocks), rcond=None)[0]
+        return whole, left[:, rank:]
 
     def first_holders(self, finish_times: Any) -> Holders:
         """Return who brings each block first, and when.

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-
 NUM_UNITS = 64
 
 
