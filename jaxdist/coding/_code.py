@@ -132,9 +132,9 @@ class Code:
           arrived: bool ``[W]``, whose messages are there.
 
         Returns:
-          For a repetition code float32 ``[W, B]``: 1 for the arrived holder of lowest
-          index of each block, else 0. For a linear code ``[W]``, in float64 under x64;
-          all 0 if fewer than ``threshold`` have arrived.
+          Weights of a repetition code are float32 ``[W, B]``, 1 for the arrived holder
+          of lowest index of each block, else 0. Those of a linear code are ``[W]``, in
+          float64 under x64, and all 0 if fewer than ``threshold`` have arrived.
 
         Raises:
           ValueError: If ``arrived`` is not of shape [W].
@@ -177,8 +177,8 @@ class Code:
           finish_times: ``[W]`` seconds; infinite for a worker that never arrives.
 
         Returns:
-          For each block the holder with the earliest time (ties: lowest index), and
-          that time, infinite with worker 0 if no holder arrives.
+          For each block the holder with the earliest time, of equal ones the lowest
+          index, and that time. Worker 0 and infinity if no holder arrives.
 
         Raises:
           ValueError: If ``finish_times`` is not of shape [W], or for a linear code,
