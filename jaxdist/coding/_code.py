@@ -57,6 +57,7 @@ class Code:
         :math:`\sum_b C_{ib} g_b` for sums of gradients :math:`g_b`. None for a
         repetition code, whose workers send :math:`g_b` of each block they hold.
       threshold: Any so many workers can be decoded. None if it depends on who they are.
+        Of a linear code this is a promise, which only its maker can check.
 
     Raises:
       ValueError: If shapes do not fit, if a worker combines blocks that it does not
