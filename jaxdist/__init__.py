@@ -3,6 +3,7 @@
 from importlib import metadata as _metadata
 
 from jaxdist import attacks as attacks
+from jaxdist import coding as coding
 from jaxdist import compression as compression
 from jaxdist import rules as rules
 from jaxdist import testing as testing
