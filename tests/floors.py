@@ -28,6 +28,7 @@ FLOORS: list[dict[str, str]] = [
         "leader": "workers that follow the best of them",
         "safety": "steps that are not finite, replicas that drift apart",
         "staleness": "updates that come late",
+        "timing": "who finishes when, and whom a server waits for",
     },
     {
         "recipes": "whole training steps",
@@ -35,4 +36,11 @@ FLOORS: list[dict[str, str]] = [
     },
     {"__init__": "the one spelling of every public name"},
 ]
-FAMILIES = ("attacks", "coding", "compression", "rules", "testing")  # of public names
+FAMILIES = (
+    "attacks",
+    "coding",
+    "compression",
+    "rules",
+    "testing",
+    "timing",
+)  # of public names

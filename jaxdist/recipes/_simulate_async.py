@@ -17,6 +17,7 @@ import optax
 from jaxdist import _checks, _collectives, _random, _tree
 from jaxdist.layout import _state_specs
 from jaxdist.recipes import (
+    _coded,
     _gradient,
     _local_step,
     _model_state,
@@ -98,7 +99,9 @@ def simulate_async(
       jitted; ``step`` donates the state. Arrays of the batch have a leading axis that W
       divides, worker i's part in place i, whether it arrives or not; with protocols
       that take several mini-batches of a worker they are ``[K, W * b, ...]``, and the
-      n-th that a worker brings to an update comes from the n-th. The metrics hold
+      n-th that a worker brings to an update comes from the n-th. With
+      :func:`jaxdist.timing.until_decodable` the batch is that of all units, in order.
+      The metrics hold
       ``"loss"`` and those of ``loss_fn``, as means over the K; ``"time"``, in seconds;
       ``"staleness"`` and ``"worker"``, int32 ``[K]``.
 
@@ -216,6 +219,13 @@ class _Simulation:
         )
 
     @property
+    def _loss(self):
+        """The loss whose gradient a worker sends."""
+        code = self.protocol.code
+        is_linear = code is not None and code.coefficients is not None
+        return _coded.loss_of_message(self.loss) if is_linear else self.loss
+
+    @property
     def _keeps_copies(self):
         """Whether workers compute on other parameters than those of the server."""
         return not (self.protocol.is_synchronous or self.per_worker_params)
@@ -257,13 +267,14 @@ class _Simulation:
         _trial.try_optimizer(
             self.tx, params, self.axis_name, sizes, own, self._trial_extra
         )
-        most = protocol.most_visits(self.race.num_workers)
-        if most and _rows.has_rows_of_workers(opt_state):
+        allows = protocol.allows_memory(self.race.num_workers)
+        if not allows and _rows.has_rows_of_workers(opt_state):
             raise ValueError(
                 "`tx` keeps something for each worker, such as a residual, but with "
-                f"{protocol.name} a worker may bring several mini-batches to one "
-                "update, in no order. Use jaxdist.timing.k_sync or k_async, or a `tx` "
-                "without error feedback, per_worker and the like."
+                f"{protocol.name} a worker may bring several messages to one update, "
+                "or each time others. Use jaxdist.timing.k_sync, k_async or a code "
+                "whose workers hold one block each, or a `tx` without error feedback, "
+                "per_worker and the like."
             )
         if protocol.pace is not None:
             self._check_pace(params, opt_state)
@@ -325,6 +336,8 @@ class _Simulation:
     def _take_parts(self, batch, meeting):
         """Return the mini-batches ``[K, b, ...]`` of those who meet."""
         number, arrivals = self.race.num_workers, meeting.arrivals
+        if self.protocol.code is not None:
+            return _coded.take_blocks(self.protocol.code, batch, arrivals)
         most = self.protocol.most_visits(number)
         if most:
             parts = _split_visits(batch, number, most)
@@ -356,8 +369,8 @@ class _Simulation:
         def worker(params, snapshot, opt_state, part, arrivals, staleness):
             # Inside, a slice has a leading axis of size 1, as on a mesh.
             opt_state = _worker_state.map_slices(lambda leaf: leaf[None], opt_state)
-            outcome = _gradient.differentiate(
-                self.loss, axis_name, snapshot, (), part, None
+            outcome = _coded.own_loss(
+                _gradient.differentiate(self._loss, axis_name, snapshot, (), part, None)
             )
             params, opt_state = _local_step.update_params(
                 *(self.tx, axis_name, _share_of(outcome.grads, arrivals.share)),
@@ -373,7 +386,9 @@ class _Simulation:
                 ),
             )
             metrics = {"loss": outcome.loss, **outcome.metrics}
-            means = _model_state.means_over_workers(metrics, None, axis_name)
+            means = _model_state.means_over_workers(
+                metrics, _presence_of(arrivals.share), axis_name
+            )
             opt_state = _worker_state.map_slices(lambda leaf: leaf[0], opt_state)
             return params, opt_state, means
 
@@ -430,9 +445,14 @@ def _share_of(grads, share):
     if share is None:
         return grads
     return jax.tree.map(
-        lambda g: jnp.where(share > 0, g * share.astype(g.dtype), jnp.zeros_like(g)),
+        lambda g: jnp.where(share != 0, g * share.astype(g.dtype), jnp.zeros_like(g)),
         grads,
     )
+
+
+def _presence_of(share):
+    """Return how much a worker counts in the means of the metrics, or None."""
+    return None if share is None else (share != 0).astype(jnp.float32)
 
 
 def _read_params(protocol, state, params, clock, arrivals):

@@ -22,3 +22,4 @@ from jaxdist.timing._simulate_clock import Timeline as Timeline
 from jaxdist.timing._simulate_clock import simulate_clock as simulate_clock
 from jaxdist.timing._slowed import slowed as slowed
 from jaxdist.timing._trace import trace as trace
+from jaxdist.timing._until_decodable import until_decodable as until_decodable

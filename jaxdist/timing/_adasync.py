@@ -62,7 +62,7 @@ class Pace:
         wanted = self._arrivals_for(
             first, total / number.astype(total.dtype), num_workers
         )
-        usable = jnp.isfinite(first / total) & (total > 0)
+        usable = jnp.isfinite(first) & jnp.isfinite(total) & (total > 0)
         is_over = clock.time >= state.end
         wanted = jnp.where(usable, wanted, 1).astype(jnp.int32)
         chosen = jnp.where(is_over & usable, wanted, state.num_arrivals)

@@ -35,6 +35,7 @@ class Arrivals(NamedTuple):
     count: jax.Array  # int32 [K]: number of the mini-batch of its worker, from 1
     visit: jax.Array  # int32 [K]: how often this worker arrived before in this update
     share: Any = None  # float32 [K]: factor of each; None where all have 1
+    block: Any = None  # int32 [K]: of the data, where a code says which
 
 
 @dataclasses.dataclass(frozen=True)

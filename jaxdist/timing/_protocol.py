@@ -54,6 +54,13 @@ class Protocol:
             return most if most > 1 and self.pace.make(most).repeats else 0
         return self.num_arrivals if self.repeats else 0
 
+    def allows_memory(self, num_workers: int) -> bool:
+        """Whether a worker brings one message to an update, always of one kind."""
+        if self.code is None:
+            return not self.most_visits(num_workers)
+        is_alike = self.code.coefficients is None
+        return is_alike and max(self.code.num_messages) <= 1
+
     def check(self, num_workers: int) -> None:
         """Raise when so many workers cannot bring what is waited for."""
         if self.code is not None and self.code.num_workers != num_workers:

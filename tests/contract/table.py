@@ -474,6 +474,33 @@ TRANSFORMATIONS = [
 # Their states and messages are those of the typical ones; their numbers are their own.
 MORE_ATTACKS = [_attack(attack) for attack in ATTACKS if attack not in TYPICAL_ATTACKS]
 
+LAWS = [
+    jd.timing.exponential(2.0),
+    jd.timing.shifted_exponential(1.0, 0.5),
+    jd.timing.pareto(3.0, 1.0),
+    jd.timing.constant(1.5),
+    jd.timing.trace([[1.0, 2.5, 0.5]] * 8),
+    jd.timing.slowed(jd.timing.exponential(1.0), [1.0, 2.0, 0.5, 1, 1, 1, 3, 1]),
+    jd.timing.mixture(0.2, jd.timing.exponential(1.0), jd.timing.pareto(3.0, 5.0)),
+]
+
+# For eight workers.
+PROTOCOLS = [
+    jd.timing.k_sync(3),
+    jd.timing.k_sync(8),
+    jd.timing.k_async(1),
+    jd.timing.k_async(5),
+    jd.timing.k_batch_sync(3),
+    jd.timing.k_batch_async(3),
+    jd.timing.k_batch_async(11),
+    jd.timing.ringmaster(3),
+    jd.timing.adasync(jd.timing.k_async, 2, 1.0),
+    jd.timing.adasync(jd.timing.k_batch_sync, 2, 1.0),
+    jd.timing.until_decodable(jd.coding.fractional_repetition(8, 3)),
+    jd.timing.until_decodable(jd.coding.cyclic_repetition(8, 1)),
+    jd.timing.until_decodable(jd.coding.batched_coupons(8, 8, 4), limit=2),
+]
+
 NOT_IN_A_TABLE = {
     "AggregateState": "a state",
     "AggregationMetrics": "a result",
@@ -535,6 +562,16 @@ NOT_IN_A_TABLE = {
     "simulate": "a recipe; tests/recipes",
     "state_specs": "a function; tests/contract/test_layout.py runs it",
     "value_and_grad": "a function; tests/layout",
+    "Arrival": "a type",
+    "AsyncState": "a state",
+    "Clock": "a state",
+    "Law": "a type",
+    "Protocol": "a type",
+    "Timeline": "a result",
+    "expected_staleness": "a function; tests/timing/test_expected_staleness.py",
+    "expected_step_time": "a function; tests/timing/test_expected_step_time.py",
+    "simulate_async": "a recipe; tests/recipes/test_simulate_async.py",
+    "simulate_clock": "a function; tests/timing/test_simulate_clock.py",
     "variance_of_arrivals": "a function; tests/coding/test_coupons.py",
 }
 

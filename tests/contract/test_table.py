@@ -11,6 +11,8 @@ from tests.contract import table
 COMPRESSORS = [row.compressor.name for row in table.COMPRESSORS]
 RULES = [row.rule.name for row in table.RULES]
 ATTACKS = [attack.name for attack in table.ATTACKS]
+LAWS = [law.name for law in table.LAWS]
+PROTOCOLS = [protocol.name for protocol in table.PROTOCOLS]
 CODES = [code.name for code in table.CODES]
 TRANSFORMATIONS = [row.name for row in table.TRANSFORMATIONS]
 BY_WHAT_THEY_DO = ["delay_updates", "inject_attack", "pull_to_leader"]
@@ -20,6 +22,7 @@ ROWS = {
     "jaxdist.rules": RULES,
     "jaxdist.attacks": ATTACKS,
     "jaxdist.coding": CODES,
+    "jaxdist.timing": LAWS + PROTOCOLS,
 }
 
 
