@@ -60,8 +60,17 @@ from jaxdist.safety._replica_fingerprint import (
 from jaxdist.safety._replicas_equal import replicas_equal as replicas_equal
 from jaxdist.safety._skip_nonfinite import SkipNonfiniteState as SkipNonfiniteState
 from jaxdist.safety._skip_nonfinite import skip_nonfinite as skip_nonfinite
+from jaxdist.staleness._delay_updates import DelayInnerState as DelayInnerState
 from jaxdist.staleness._delay_updates import DelayUpdatesState as DelayUpdatesState
 from jaxdist.staleness._delay_updates import delay_updates as delay_updates
+from jaxdist.staleness._limit_step_by_distance import (
+    limit_step_by_distance as limit_step_by_distance,
+)
+from jaxdist.staleness._scale_by_staleness import (
+    scale_by_staleness as scale_by_staleness,
+)
+from jaxdist.staleness._skip_stale import SkipStaleState as SkipStaleState
+from jaxdist.staleness._skip_stale import skip_stale as skip_stale
 from jaxdist.workers._worker_state import PerWorkerState as PerWorkerState
 
 __version__ = _metadata.version("jaxdist")

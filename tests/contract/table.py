@@ -259,6 +259,7 @@ class TransformationRow(NamedTuple):
     own_params: bool = False  # each worker has parameters of its own
     communicates: bool = True
     has_weights: bool = False  # workers count for more or less, or are absent
+    needs_staleness: bool = False
 
 
 def _weighted(name, *args, symmetry="invariant", **kwargs):
@@ -421,6 +422,19 @@ TRANSFORMATIONS = [
         jd.per_worker(AXIS, jd.delay_updates([0.2, 0.3, 0.5])),
         communicates=False,
     ),
+    TransformationRow(
+        "delay-inner",
+        jd.per_worker(
+            AXIS,
+            jd.delay_updates(
+                [0.2, 0.3, 0.5],
+                inner=optax.chain(
+                    jd.scale_by_staleness(), jd.limit_step_by_distance(1.0, 0.1)
+                ),
+            ),
+        ),
+        communicates=False,
+    ),
     *map(_attack, TYPICAL_ATTACKS),
     TransformationRow(
         "per_worker",
@@ -437,6 +451,12 @@ TRANSFORMATIONS = [
         "skip_nonfinite",
         jd.skip_nonfinite(AXIS, jd.aggregate(AXIS, jd.rules.mean(), _TOP)),
         "invariant",
+    ),
+    TransformationRow(
+        "skip_stale",
+        jd.skip_stale(AXIS, jd.aggregate(AXIS, jd.rules.mean(), _TOP), 3),
+        "invariant",
+        needs_staleness=True,
     ),
     TransformationRow(
         "leader",
@@ -470,6 +490,7 @@ NOT_IN_A_TABLE = {
     "CompressionMetrics": "a result",
     "Compressor": "the type of COMPRESSORS",
     "Contract": "a type",
+    "DelayInnerState": "a state",
     "DelayUpdatesState": "a state",
     "Dialogue": "a type",
     "Ef21State": "a state",
@@ -491,6 +512,7 @@ NOT_IN_A_TABLE = {
     "RuleState": "a state",
     "SeenUpdates": "a type",
     "SkipNonfiniteState": "a state",
+    "SkipStaleState": "a state",
     "StepPolicy": "a type",
     "ThresholdState": "a state",
     "TrainState": "a state",
@@ -546,4 +568,7 @@ def inputs(row, steps=3):
     if row.has_weights:
         weight = np.random.default_rng(1).integers(0, 4, (steps, len(workers)))
         extra["weight"] = jnp.asarray(weight, jnp.float32)
+    if row.needs_staleness:
+        late = np.random.default_rng(2).integers(0, 6, (steps, len(workers)))
+        extra["staleness"] = jnp.asarray(late, jnp.int32)
     return jax.tree.map(spread, params), updates, extra

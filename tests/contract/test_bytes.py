@@ -21,6 +21,7 @@ def test_report_equals_the_compiled_collectives(row):
     arguments = harness.steps_inputs(params, updates, extra)
     text = program.lower(*arguments).compile().as_text()
     given = {"weight": 1.0} if row.has_weights else {}
+    given |= {"staleness": 0} if row.needs_staleness else {}
     report = jd.communication_report(row.tx, one_worker, harness.NUM_WORKERS, **given)
     assert report.total_nbytes == pytest.approx(harness.bytes_sent(text), abs=1e-6)
     assert bool(harness.collectives(text)) == row.communicates

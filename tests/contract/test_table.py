@@ -12,7 +12,10 @@ COMPRESSORS = [row.compressor.name for row in table.COMPRESSORS]
 RULES = [row.rule.name for row in table.RULES]
 ATTACKS = [attack.name for attack in table.ATTACKS]
 TRANSFORMATIONS = [row.name for row in table.TRANSFORMATIONS]
-BY_WHAT_THEY_DO = ["delay_updates", "inject_attack", "pull_to_leader"]
+BY_WHAT_THEY_DO = [
+    *("delay_updates", "inject_attack", "limit_step_by_distance", "pull_to_leader"),
+    "scale_by_staleness",
+]
 ROWS = {
     "jaxdist": TRANSFORMATIONS + BY_WHAT_THEY_DO,
     "jaxdist.compression": COMPRESSORS + TRANSFORMATIONS,
