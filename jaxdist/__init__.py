@@ -42,6 +42,9 @@ from jaxdist.layout._init import init as init
 from jaxdist.layout._per_worker import per_worker as per_worker
 from jaxdist.layout._state_specs import state_specs as state_specs
 from jaxdist.layout._value_and_grad import value_and_grad as value_and_grad
+from jaxdist.leader._pull_to_center import PullToCenterState as PullToCenterState
+from jaxdist.leader._pull_to_center import pull_to_center as pull_to_center
+from jaxdist.leader._pull_to_leader import LeaderMemoryState as LeaderMemoryState
 from jaxdist.leader._pull_to_leader import PullToLeaderState as PullToLeaderState
 from jaxdist.leader._pull_to_leader import pull_to_leader as pull_to_leader
 from jaxdist.recipes._data_parallel import data_parallel as data_parallel
