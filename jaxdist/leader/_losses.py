@@ -24,6 +24,11 @@ def no_losses(number: int) -> jax.Array:
     return jnp.full(number, jnp.nan, jnp.float32)
 
 
+def no_reports(num_workers: int) -> jax.Array:
+    """Return what workers reported before they did: none of them can lead."""
+    return jnp.full(num_workers, jnp.inf, jnp.float32)
+
+
 def note_loss(losses: jax.Array, loss: jax.Array, is_here: Any) -> jax.Array:
     """Return the last losses with this one, which is infinite where it is not finite.
 

@@ -97,7 +97,8 @@ def pull_to_center(
         del extra_args
         _checks.own_state(state, PullToCenterState, "pull_to_center")
         _tree.check_arrays("updates", updates)
-        _own_params.check_own_params("pull_to_center", params, axis_name)
+        _arrival.identity_of(arrival, axis_name)  # that it is an arrival
+        _own_params.check_own_params("pull_to_center", params, axis_name, arrival)
         _common.check_common("pull_to_center", state.center, params, axis_name)
         pull = _Pull(
             axis_name, params, strength, _takes_part(params, weight, arrival), center
@@ -117,7 +118,6 @@ def pull_to_center(
         if weight is not None:
             here &= _weight.own_weight(weight, axis_name) > 0
         if arrival is not None:
-            _arrival.identity_of(arrival, axis_name)
             here &= arrival.count % period == 0
         return here
 

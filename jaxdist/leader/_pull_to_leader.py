@@ -131,7 +131,7 @@ def pull_to_leader(
         if not is_remembered:
             return PullToLeaderState(count)
         losses = _losses.no_losses(loss_average) if loss_average > 1 else ()
-        reports = () if num_workers is None else jnp.full(num_workers, jnp.inf)
+        reports = () if num_workers is None else _losses.no_reports(num_workers)
         stored = ()
         if stored_strength:
             _tree.check_floats("params", params)
@@ -146,9 +146,9 @@ def pull_to_leader(
         del extra
         _checks.own_state(state, kind, "pull_to_leader")
         _tree.check_arrays("updates", updates)
-        _own_params.check_own_params("pull_to_leader", params, axis_name)
-        _losses.check_loss(value)
         _check_arrival(arrival, num_workers, axis_name)
+        _own_params.check_own_params("pull_to_leader", params, axis_name, arrival)
+        _losses.check_loss(value)
         here = True
         if weight is not None:
             here = _weight.own_weight(weight, axis_name) > 0
@@ -283,7 +283,7 @@ def _check_arrival(
     num_workers: int | None,
     axis_name: _collectives.AxisName,
 ) -> None:
-    """Raise where it is not known who else there is, or what it holds."""
+    """Raise where it is not known how many workers there are."""
     everybody = _arrival.identity_of(arrival, axis_name).num_workers
     if num_workers not in (None, everybody):
         raise ValueError(
@@ -297,9 +297,4 @@ def _check_arrival(
             "`num_workers` of pull_to_leader must be given where not all workers meet "
             "in one update, since the leader is found by the last losses of all: "
             f"num_workers={everybody}, got None."
-        )
-    if arrival.all_params is None:
-        raise _checks.LayoutError(
-            "`params` are the same for all workers, so that pull_to_leader has nothing "
-            "to do: give each worker parameters of its own, per_worker_params=True."
         )

@@ -472,6 +472,29 @@ TRANSFORMATIONS = [
         needs_loss=True,
         own_params=True,
     ),
+    TransformationRow(
+        "leader-memory",
+        jd.pull_to_leader(
+            AXIS,
+            0.3,
+            period=2,
+            loss_average=2,
+            stored_strength=0.2,
+            num_workers=harness.NUM_WORKERS,
+        ),
+        "equivariant",
+        needs_loss=True,
+        own_params=True,
+    ),
+    TransformationRow(
+        "center", jd.pull_to_center(AXIS, 0.1), "equivariant", own_params=True
+    ),
+    TransformationRow(
+        "center-period",
+        jd.pull_to_center(AXIS, 0.1, period=2, center="new"),
+        "equivariant",
+        own_params=True,
+    ),
 ]
 
 # Their states and messages are those of the typical ones; their numbers are their own.
@@ -500,12 +523,14 @@ NOT_IN_A_TABLE = {
     "Radii": "a type",
     "InjectAttackState": "a state",
     "Keys": "a type",
+    "LeaderMemoryState": "a state",
     "LeafPolicy": "a type",
     "LearnedMimicState": "a state",
     "MeasuredState": "a state",
     "MomentumCorrectionState": "a state",
     "PerWorkerState": "a state",
     "PowerSgdState": "a state",
+    "PullToCenterState": "a state",
     "PullToLeaderState": "a state",
     "EstimateState": "a state",
     "RuleContract": "a type",

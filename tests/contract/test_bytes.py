@@ -7,8 +7,11 @@ import jaxdist as jd
 from tests import harness
 from tests.contract import table
 
-# Whose program holds more than what one step runs.
-CONDITIONAL = ("leader-period", "aggregate-by_step")
+# Whose program holds more than what one step runs: branches, and a common start.
+CONDITIONAL = (
+    *("leader-period", "leader-memory", "center", "center-period"),
+    "aggregate-by_step",
+)
 ROWS = [row for row in table.TRANSFORMATIONS if row.name not in CONDITIONAL]
 
 

@@ -13,8 +13,8 @@ RULES = [row.rule.name for row in table.RULES]
 ATTACKS = [attack.name for attack in table.ATTACKS]
 TRANSFORMATIONS = [row.name for row in table.TRANSFORMATIONS]
 BY_WHAT_THEY_DO = [
-    *("delay_updates", "inject_attack", "limit_step_by_distance", "pull_to_leader"),
-    "scale_by_staleness",
+    *("delay_updates", "inject_attack", "limit_step_by_distance", "pull_to_center"),
+    *("pull_to_leader", "scale_by_staleness"),
 ]
 ROWS = {
     "jaxdist": TRANSFORMATIONS + BY_WHAT_THEY_DO,

@@ -373,7 +373,7 @@ def test_what_simulated_time_needs():
         met(jd.pull_to_leader(AXIS, 0.1))
     with pytest.raises(ValueError, match="`num_workers`.*there are, 4, got 7"):
         met(jd.pull_to_leader(AXIS, 0.1, num_workers=7))
-    with pytest.raises(ValueError, match="same for all.*per_worker_params=True"):
+    with pytest.raises(ValueError, match="same on all.*per_worker_params=True"):
         met(jd.pull_to_leader(AXIS, 0.1, num_workers=4), None)
 
 
