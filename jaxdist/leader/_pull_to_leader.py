@@ -95,7 +95,8 @@ def pull_to_leader(
     Communication:
       Every ``period`` steps an all-gather of W losses and an all-reduce of the
       parameters, in which only the leader has a share: 2(W-1)/W · 4d bytes of float32.
-      In simulated time in every update, with 8 bytes for each loss.
+      In simulated time in every update, with 8 bytes for each loss, and with
+      ``stored_strength`` an all-reduce of 4 bytes.
 
     Example:
       >>> tx = jaxdist.pull_to_leader("worker", strength=0.5)
