@@ -3,9 +3,11 @@
 from importlib import metadata as _metadata
 
 from jaxdist import attacks as attacks
+from jaxdist import coding as coding
 from jaxdist import compression as compression
 from jaxdist import rules as rules
 from jaxdist import testing as testing
+from jaxdist import timing as timing
 from jaxdist._collectives import AxisName as AxisName
 from jaxdist._random import Keys as Keys
 from jaxdist.aggregation._aggregate import aggregate as aggregate
@@ -52,6 +54,8 @@ from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
 from jaxdist.recipes._resize_training import resize_training as resize_training
 from jaxdist.recipes._simulate import simulate as simulate
+from jaxdist.recipes._simulate_async import AsyncState as AsyncState
+from jaxdist.recipes._simulate_async import simulate_async as simulate_async
 from jaxdist.rules._rule import AggregationRule as AggregationRule
 from jaxdist.rules._rule import RuleContract as RuleContract
 from jaxdist.safety._assert_replicas_equal import (
@@ -74,6 +78,7 @@ from jaxdist.staleness._scale_by_staleness import (
 )
 from jaxdist.staleness._skip_stale import SkipStaleState as SkipStaleState
 from jaxdist.staleness._skip_stale import skip_stale as skip_stale
+from jaxdist.workers._arrival import Arrival as Arrival
 from jaxdist.workers._worker_state import PerWorkerState as PerWorkerState
 
 __version__ = _metadata.version("jaxdist")

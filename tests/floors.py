@@ -17,6 +17,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {"workers": "what differs between them, how much each counts, when they meet"},
     {
+        "coding": "what workers compute in common, so that stragglers can be skipped",
         "compression": "what one worker sends instead of one leaf",
         "rules": "how W contributions become one",
     },
@@ -34,4 +35,4 @@ FLOORS: list[dict[str, str]] = [
     },
     {"__init__": "the one spelling of every public name"},
 ]
-FAMILIES = ("attacks", "compression", "rules", "testing")  # of public names
+FAMILIES = ("attacks", "coding", "compression", "rules", "testing")  # of public names

@@ -32,6 +32,7 @@ tables = load_tables()
 PAGES = {
     "jaxdist": sorted(path.name for path in (ROOT / "docs").glob("[!_]*.md")),
     "jaxdist.attacks": ["attacks.md"],
+    "jaxdist.coding": ["coding.md"],
     "jaxdist.compression": [
         *("compression.md", "low_rank.md", "memory.md", "quantizers.md"),
         "sparsifiers.md",
@@ -168,6 +169,7 @@ def without_numbers(text):
         ("docs/testing.md", "breaks 'unbiasedness'"),
         ("docs/rules.md", "(9, 3)"),
         ("docs/attacks.md", "median()"),
+        ("docs/coding.md", "after 4.0 s: 15.0"),
         ("docs/frameworks.md", "pmap: True"),
         ("docs/quickstart.md", "total"),
     ],

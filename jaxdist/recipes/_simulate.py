@@ -120,7 +120,7 @@ def simulate(
         mapped = jax.vmap(worker, (axes, 0, 0), (axes, None), axis_name=axis_name)
         if weight is not None:
             weight = _checked_weights(weight, num_workers)
-        return mapped(state, _split_batch(batch, num_workers), weight)
+        return mapped(state, split_batch(batch, num_workers), weight)
 
     return init, step
 
@@ -136,7 +136,7 @@ def _checked_weights(weight: Any, num_workers: int) -> jax.Array:
     return weight
 
 
-def _split_batch(batch: Any, num_workers: int) -> Any:
+def split_batch(batch: Any, num_workers: int) -> Any:
     """Cut a batch into one part for each worker."""
 
     def cut(path, leaf):

@@ -4,7 +4,7 @@ Types of a mapped axis find out. `vmap` has none, so a simulation asks the same 
 mesh that does not exist, and gives the errors that a mesh would give.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ def try_optimizer(
     axis_name: _collectives.AxisName,
     sizes: Mapping[str, int],
     per_worker_params: bool,
+    extra_of: Callable[[Any, Any], dict[str, Any]] | None = None,
 ) -> None:
     """Raise when a step would leave something different that must be equal.
 
@@ -31,13 +32,18 @@ def try_optimizer(
       axis_name: Of the workers.
       sizes: How many workers each of these axes has.
       per_worker_params: Whether each worker has parameters of its own.
+      extra_of: ``(own, common) -> extra`` arguments of an update, from the parameters
+        as they vary over workers and as they do not.
     """
 
     def step(params):
+        common = params
         own, loss = _collectives.to_varying((params, jnp.zeros(())), axis_name)
         params = own if per_worker_params else params
         stepped, opt_state = _local_step.update_params(
-            tx, axis_name, own, tx.init(params), params, value=loss
+            *(tx, axis_name, own, tx.init(params), params),
+            value=loss,
+            **(extra_of(own, common) if extra_of else {}),
         )
         check_same_everywhere(stepped, opt_state, axis_name, per_worker_params)
 

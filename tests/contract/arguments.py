@@ -12,7 +12,7 @@ import optax
 
 import jaxdist as jd
 
-MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.testing)
+MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.coding, jd.testing)
 SEVERAL = np.ones(2, np.float32)
 
 COUNT = ["x", 1.5, -1, True, [1], SEVERAL]
@@ -23,6 +23,7 @@ KEY = ["x", 1.5, [0], True, jax.random.split(jax.random.key(0), 3), SEVERAL]
 DTYPE = ["foo", 3, int, SEVERAL]
 AXIS = [3, (), ("data", "data"), ["data"], SEVERAL]
 FUNCTION = [3, "x", SEVERAL]
+POSITIVE = ["x", 1.0, True, [0.0], [-1.0], ["x"], [float("nan")], [[1.0]], [], [1.0]]
 COMPRESSOR = [3, "x", jd.compression.top_k, jd.rules.mean(), SEVERAL]
 RULE = [3, "x", jd.rules.median, jd.compression.top_k(0.1), SEVERAL]
 OPTIMIZER = [3, "x", optax.sgd, SEVERAL]
@@ -76,6 +77,8 @@ BAD: dict[str, list[Any]] = {
     "leaf": ["x", {"a": SEVERAL}],
     "learning_rate": FUNCTION,
     "limit": [*REAL, 0],
+    "load": [*COUNT, 0, 9],
+    "loads": ["x", 1.5, -1, True, [1.5], [0], ["x"], [9] * 8, [[1]], SEVERAL],
     "loss_average": [*COUNT, 0],
     "loss_fn": FUNCTION,
     "masking": FLAG,
@@ -99,9 +102,11 @@ BAD: dict[str, list[Any]] = {
     "momentum": [*REAL, 1.0],
     "more_workers": [*COUNT, 0],
     "nbytes": [3, {"x": 3}, {10: "x"}],
+    "must_cover": FLAG,
     "neighbours": CHOICE,
     "new": [*COUNT, 0],
     "norm": CHOICE,
+    "num_blocks": [*COUNT, 0],
     "num_byzantine": COUNT,
     "num_classes": [*COUNT, 1],
     "num_deviations": REAL,
@@ -113,6 +118,8 @@ BAD: dict[str, list[Any]] = {
     "num_selected": [*COUNT, 0],
     "num_starts": [*COUNT, 0],
     "num_steps": COUNT,
+    "num_stragglers": [*COUNT, 8],
+    "num_units": [*COUNT, 0],
     "num_workers": [*COUNT, 0],
     "of": CHOICE,
     "old": [*COUNT, 0],
@@ -126,6 +133,7 @@ BAD: dict[str, list[Any]] = {
     "quantizer": COMPRESSOR,
     "radius": [*REAL, -1],
     "rank": [*COUNT, 0],
+    "rates": POSITIVE,
     "reach": [*REAL, 0],
     "residual_dtype": [*CHOICE, "int4"],
     "route": CHOICE,
@@ -139,6 +147,7 @@ BAD: dict[str, list[Any]] = {
     "shapes": [3, ["x"]],
     "shared": FLAG,
     "shared_randomness": FLAG,
+    "shifts": POSITIVE,
     "size": [*COUNT, 0],
     "sparsifier": COMPRESSOR,
     "squared": FLAG,
@@ -148,6 +157,7 @@ BAD: dict[str, list[Any]] = {
     "then": RULE,
     "tight": FLAG,
     "tolerance": [*REAL, 0],
+    "total": [*REAL, 1.0],
     "transform_size": [*COUNT, 0],
     "trusted": COUNT,
     "tx": OPTIMIZER,
@@ -198,15 +208,20 @@ GOOD: dict[str, Any] = {
     "inner": optax.sgd(0.1),
     "labels": np.arange(4),
     "leaf": np.ones(16, np.float32),
-    "limit": 3,
     "learning_rate": 0.1,
+    "limit": 3,
+    "load": 8,
+    "loads": [8] * 8,
     "loss_fn": lambda params, batch: 0.0,
     "max_density": 0.2,
     "max_step": 0.1,
     "mesh": jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)),
     "new": 2,
+    "num_blocks": 8,
     "num_byzantine": 1,
     "num_classes": 4,
+    "num_stragglers": 1,
+    "num_units": 8,
     "num_workers": 8,
     "old": 1,
     "params": np.ones(3, np.float32),
@@ -214,7 +229,9 @@ GOOD: dict[str, Any] = {
     "quantizer": jd.compression.qsgd(4),
     "radius": 1.0,
     "rank": 1,
+    "rates": [1.0, 2.0],
     "rule": jd.rules.median(),
+    "shifts": [1.0, 2.0],
     "sparsifier": jd.compression.top_k(0.1),
     "state": (),
     "strength": 0.1,

@@ -247,6 +247,23 @@ ATTACKS = [
 ]
 
 
+CODES = [
+    jd.coding.uncoded(6, 20),
+    jd.coding.uncoded(1, 1),
+    jd.coding.batched_coupons(12, 50, 15),
+    jd.coding.batched_coupons(3, 7, 7),
+    jd.coding.random_units([5, 12, 18, 18, 20], 20, key=1),
+    jd.coding.fractional_repetition(6, 2),
+    jd.coding.fractional_repetition(8, 3, 21),
+    jd.coding.fractional_repetition(1, 0),
+    jd.coding.cyclic_repetition(4, 1),
+    jd.coding.cyclic_repetition(6, 2, 40),
+    jd.coding.cyclic_repetition(5, 0),
+    jd.coding.cyclic_repetition(3, 2),
+    jd.coding.cyclic_repetition(1, 0),
+]
+
+
 class TransformationRow(NamedTuple):
     """A transformation, and how to feed it."""
 
@@ -505,14 +522,17 @@ NOT_IN_A_TABLE = {
     "AggregationMetrics": "a result",
     "AggregationRule": "the type of RULES",
     "Attack": "a type",
+    "Allocation": "a result",
     "AxisName": "a type",
     "CatState": "a state",
     "ClippedClusteringState": "a state",
+    "Code": "the type of CODES",
     "CommunicationReport": "a result",
     "CompressState": "a state",
     "CompressionMetrics": "a result",
     "Compressor": "the type of COMPRESSORS",
     "Contract": "a type",
+    "Decoded": "a result",
     "DelayInnerState": "a state",
     "DelayUpdatesState": "a state",
     "Dialogue": "a type",
@@ -521,6 +541,7 @@ NOT_IN_A_TABLE = {
     "Geometry": "a type",
     "Norms": "a type",
     "Radii": "a type",
+    "Holders": "a result",
     "InjectAttackState": "a state",
     "Keys": "a type",
     "LeaderMemoryState": "a state",
@@ -545,10 +566,13 @@ NOT_IN_A_TABLE = {
     "compression_metrics": "a function; tests/compression/test_measured.py",
     "assert_replicas_equal": "a function; tests/safety",
     "communication_report": "a function; tests/contract/test_bytes.py runs it",
+    "cover_probability": "a function; tests/coding/test_coupons.py",
     "data_parallel": "a recipe; tests/recipes",
+    "expected_arrivals": "a function; tests/coding/test_coupons.py",
     "init": "a function; tests/contract/test_layout.py runs it",
     "label_flip": "a function of labels; tests/attacks/test_label_flip.py",
     "local_step": "a recipe; tests/recipes",
+    "optimal_loads": "a function; tests/coding/test_hcmm.py",
     "payload_nbytes": "a function; tests/contract/test_compressors.py runs it",
     "replica_fingerprint": "a function; tests/safety",
     "replicas_equal": "a function; tests/safety",
@@ -558,6 +582,7 @@ NOT_IN_A_TABLE = {
     "simulate": "a recipe; tests/recipes",
     "state_specs": "a function; tests/contract/test_layout.py runs it",
     "value_and_grad": "a function; tests/layout",
+    "variance_of_arrivals": "a function; tests/coding/test_coupons.py",
 }
 
 

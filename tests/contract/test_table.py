@@ -11,6 +11,7 @@ from tests.contract import table
 COMPRESSORS = [row.compressor.name for row in table.COMPRESSORS]
 RULES = [row.rule.name for row in table.RULES]
 ATTACKS = [attack.name for attack in table.ATTACKS]
+CODES = [code.name for code in table.CODES]
 TRANSFORMATIONS = [row.name for row in table.TRANSFORMATIONS]
 BY_WHAT_THEY_DO = [
     *("delay_updates", "inject_attack", "limit_step_by_distance", "pull_to_center"),
@@ -21,6 +22,7 @@ ROWS = {
     "jaxdist.compression": COMPRESSORS + TRANSFORMATIONS,
     "jaxdist.rules": RULES,
     "jaxdist.attacks": ATTACKS,
+    "jaxdist.coding": CODES,
 }
 
 
