@@ -91,8 +91,8 @@ def aggregate(
         compressor and route cannot go together, if the rule cannot work with so few
         workers, if its ``reference`` is missing, if ``weight`` is no scalar or the rule
         knows no absent workers, or if the updates are already equal on all workers; in
-        simulated time, where only some workers meet, if the compressor is incremental,
-        if the rule trusts a worker, or if something is kept for parts of leaves.
+        simulated time, where only some workers meet, if the compressor is incremental
+        or the rule trusts a worker.
 
     Communication:
       With b bytes of payload and c bytes back: psum 2(W-1)/W · b, gather (W-1) · b,

@@ -129,7 +129,7 @@ def take_step(
     def stage_step(compressor, downlink, updates, state, reference, weight):
         check_updates(updates, bound.axis_name)
         arrival = about.extra.get("arrival")
-        _meeting.check_meeting(arrival, bound.axis_name, bound.rule, state)
+        _meeting.check_meeting(arrival, bound.axis_name, bound.rule, state.estimates)
         reference = _joint.join_leaves(compressor, reference).tree
         joined = _joint.join_leaves(compressor, updates)
         plans = _plans_of(bound, compressor, downlink, joined)

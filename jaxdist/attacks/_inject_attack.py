@@ -35,7 +35,8 @@ def inject_attack(
     these are is known only when the program runs. Attackers that collude therefore take
     the first K - f places for honest workers, which they are, and the last min(f, K)
     for their own, though honest workers may stand there; only attackers send what is
-    crafted. Where one worker comes twice, some of the first may be attackers' too.
+    crafted. Where one worker comes twice, or nobody comes to the last places, some of
+    the first may be attackers' too.
 
     Args:
       axis_name: Mapped axis of the workers, or a tuple of axes.
@@ -98,7 +99,9 @@ def inject_attack(
             corrupted = attack.corrupt(updates, _random.own_key(step, who.index))
         else:
             corrupted, memory = conspire(updates, memory, step)
+        # In simulated time W is the index of a place without anybody.
         attacks = who.index >= who.num_workers - num_byzantine
+        attacks &= who.index < who.num_workers
         corrupted = _attack.like_updates(corrupted, updates)
         return jax.tree.map(
             lambda bad, good: jnp.where(attacks, bad, good), corrupted, updates

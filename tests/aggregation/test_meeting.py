@@ -34,15 +34,6 @@ UPDATES = jnp.arange(12.0).reshape(3, 4)
             "`compressor` is incremental.*not all workers meet.*error_feedback",
         ),
         (jd.aggregate("w", jd.rules.monna(1)), "`rule` monna.*not all.*multi_krum"),
-        (jd.shard_optimizer("w", optax.trace(0.9)), "shard_optimizer.*not all"),
-        (
-            jd.aggregate("w", compressor=SIGN, downlink=SIGN),
-            "`downlink` with a state.*not all.*without a state",
-        ),
-        (
-            jd.aggregate("w", jd.rules.centered_clipping(1.0)),
-            "`rule` centered_clipping.*not all.*route='gather'",
-        ),
         (
             jd.aggregate("w", jd.rules.monna(1), scope="leaf"),
             "`rule` monna.*not all.*multi_krum",
@@ -61,14 +52,19 @@ def test_what_belongs_to_a_place_is_refused_with_a_way_out(tx, message):
     [
         jd.aggregate("w"),
         jd.aggregate("w", jd.rules.trimmed_mean(1), SIGN, "scatter"),
-        jd.aggregate("w", jd.rules.centered_clipping(1.0), route="gather"),
+        jd.aggregate("w", jd.rules.centered_clipping(1.0)),
         jd.aggregate("w", jd.rules.median(), downlink=jd.compression.scaled_sign()),
         jd.aggregate("w", jd.rules.krum(0), metrics=True),
         jd.aggregate("w", jd.rules.median(), scope="leaf"),
+        jd.aggregate("w", jd.rules.median(), downlink=jd.compression.ef21(TOP)),
+        jd.shard_optimizer("w", optax.trace(0.9)),
     ],
-    ids=["mean", "sign", "clipping", "downlink", "metrics", "leaf"],
+    ids=[
+        *("mean", "sign", "clipping", "downlink", "metrics", "leaf", "ef21 back"),
+        "parts",
+    ],
 )
 def test_all_else_is_as_ever(tx):
     found = met(tx, UPDATES, 8)
-    alone = jax.vmap(lambda g: tx.update(g, tx.init(g))[0], axis_name="w")
+    alone = jax.vmap(lambda g: tx.update(g, tx.init(g), g)[0], axis_name="w")
     np.testing.assert_array_equal(found, alone(UPDATES))

@@ -190,6 +190,11 @@ def test_in_simulated_time_the_last_of_all_workers_attack(workers, num_byzantine
     np.testing.assert_array_equal(sent, np.where(attacks, -updates, updates))
 
 
+def test_a_place_without_anybody_does_not_attack():
+    sent = met(jd.attacks.sign_flip(), 2, [1, 7, 8], jnp.ones(3))
+    np.testing.assert_array_equal(sent, [1, -1, 1])
+
+
 def test_in_simulated_time_attackers_draw_as_themselves():
     attack = jd.attacks.gaussian()
     everybody = met(attack, 3, range(8), jnp.zeros((8, 4)))
