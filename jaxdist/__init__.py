@@ -44,6 +44,9 @@ from jaxdist.layout._init import init as init
 from jaxdist.layout._per_worker import per_worker as per_worker
 from jaxdist.layout._state_specs import state_specs as state_specs
 from jaxdist.layout._value_and_grad import value_and_grad as value_and_grad
+from jaxdist.leader._pull_to_center import PullToCenterState as PullToCenterState
+from jaxdist.leader._pull_to_center import pull_to_center as pull_to_center
+from jaxdist.leader._pull_to_leader import LeaderMemoryState as LeaderMemoryState
 from jaxdist.leader._pull_to_leader import PullToLeaderState as PullToLeaderState
 from jaxdist.leader._pull_to_leader import pull_to_leader as pull_to_leader
 from jaxdist.recipes._data_parallel import data_parallel as data_parallel
@@ -64,8 +67,17 @@ from jaxdist.safety._replica_fingerprint import (
 from jaxdist.safety._replicas_equal import replicas_equal as replicas_equal
 from jaxdist.safety._skip_nonfinite import SkipNonfiniteState as SkipNonfiniteState
 from jaxdist.safety._skip_nonfinite import skip_nonfinite as skip_nonfinite
+from jaxdist.staleness._delay_updates import DelayInnerState as DelayInnerState
 from jaxdist.staleness._delay_updates import DelayUpdatesState as DelayUpdatesState
 from jaxdist.staleness._delay_updates import delay_updates as delay_updates
+from jaxdist.staleness._limit_step_by_distance import (
+    limit_step_by_distance as limit_step_by_distance,
+)
+from jaxdist.staleness._scale_by_staleness import (
+    scale_by_staleness as scale_by_staleness,
+)
+from jaxdist.staleness._skip_stale import SkipStaleState as SkipStaleState
+from jaxdist.staleness._skip_stale import skip_stale as skip_stale
 from jaxdist.workers._arrival import Arrival as Arrival
 from jaxdist.workers._worker_state import PerWorkerState as PerWorkerState
 

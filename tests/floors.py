@@ -25,7 +25,7 @@ FLOORS: list[dict[str, str]] = [
         "aggregation": "W gradients become one: routes, reports, sharded optimizers",
         "attacks": "what corrupt workers send",
         "layout": "whose gradient, whose state, and where both live",
-        "leader": "workers that follow the best of them",
+        "leader": "workers that follow the best of them, or a centre",
         "safety": "steps that are not finite, replicas that drift apart",
         "staleness": "updates that come late",
         "timing": "who finishes when, and whom a server waits for",

@@ -90,7 +90,9 @@ def aggregate(
         a compressor whose workers keep different coordinates; when applied, if rule,
         compressor and route cannot go together, if the rule cannot work with so few
         workers, if its ``reference`` is missing, if ``weight`` is no scalar or the rule
-        knows no absent workers, or if the updates are already equal on all workers.
+        knows no absent workers, or if the updates are already equal on all workers; in
+        simulated time, where only some workers meet, if the compressor is incremental
+        or the rule trusts a worker.
 
     Communication:
       With b bytes of payload and c bytes back: psum 2(W-1)/W · b, gather (W-1) · b,

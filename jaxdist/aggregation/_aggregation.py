@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxdist import _checks, _collectives, _random, _traffic, _tree
 from jaxdist.aggregation import (
     _leaf_plan,
+    _meeting,
     _merge,
     _part_optimizer,
     _receiver_memory,
@@ -127,6 +128,8 @@ def take_step(
 
     def stage_step(compressor, downlink, updates, state, reference, weight):
         check_updates(updates, bound.axis_name)
+        arrival = about.extra.get("arrival")
+        _meeting.check_meeting(arrival, bound.axis_name, bound.rule, state.estimates)
         reference = _joint.join_leaves(compressor, reference).tree
         joined = _joint.join_leaves(compressor, updates)
         plans = _plans_of(bound, compressor, downlink, joined)

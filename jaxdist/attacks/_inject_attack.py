@@ -8,6 +8,7 @@ import optax
 
 from jaxdist import _checks, _collectives, _random, _traffic, _tree
 from jaxdist.attacks import _attack
+from jaxdist.workers import _arrival
 
 
 class InjectAttackState(NamedTuple):
@@ -29,6 +30,14 @@ def inject_attack(
     Put it right before :func:`aggregate`. Attackers that collude see the updates of all
     workers, so a mesh that simulates them must send these to every worker.
 
+    In simulated time K of W workers meet, in the order of their indices, and each of
+    them attacks that is one of the last ``num_byzantine`` of all W. How many of the K
+    these are is known only when the program runs. Attackers that collude therefore take
+    the first K - f places for honest workers, which they are, and the last min(f, K)
+    for their own, though honest workers may stand there; only attackers send what is
+    crafted. Where one worker comes twice, or nobody comes to the last places, some of
+    the first may be attackers' too.
+
     Args:
       axis_name: Mapped axis of the workers, or a tuple of axes.
       attack: Such as :func:`jaxdist.attacks.sign_flip`.
@@ -45,7 +54,8 @@ def inject_attack(
       TypeError: If ``attack`` is none; when applied, if workers should collude about
         updates that are not real floating-point numbers.
       ValueError: If ``num_byzantine`` is negative; when applied, if it exceeds the
-        number of workers or what the attack allows.
+        number of workers or what the attack allows, or if too few workers meet for
+        attackers that collude.
 
     Communication:
       None for attacks of workers that only know their own updates. Attacks that
@@ -70,40 +80,68 @@ def inject_attack(
     def init(params):
         return InjectAttackState(jnp.zeros((), jnp.int32), stream, attack.init(params))
 
-    def update(updates, state, params=None, **extra_args):
+    def update(updates, state, params=None, *, arrival=None, **extra_args):
         del params, extra_args
         _checks.own_state(state, InjectAttackState, "inject_attack")
         _tree.check_arrays("updates", updates)
-        attack.check_numbers(_collectives.axis_size(axis_name), num_byzantine)
+        who = _arrival.identity_of(arrival, axis_name)
+        _check_numbers(attack, who.num_workers, num_byzantine, axis_name)
         step = _random.step_key(state.key, state.count)
         memory = state.attack_state
         if num_byzantine and jax.tree.leaves(updates):
             with _traffic.sender(init, f"inject_attack({axis_name!r})"):
-                updates, memory = inject(updates, memory, step)
+                updates, memory = inject(updates, memory, step, who)
         count = _tree.next_count(state.count)
         return updates, InjectAttackState(count, state.key, memory)
 
-    def inject(updates, memory, step):
-        index = _collectives.axis_index(axis_name)
-        num_honest = _collectives.axis_size(axis_name) - num_byzantine
+    def inject(updates, memory, step, who):
         if attack.corrupt is not None:
-            corrupted = attack.corrupt(updates, _random.own_key(step, index))
+            corrupted = attack.corrupt(updates, _random.own_key(step, who.index))
         else:
-            leaves, treedef = jax.tree.flatten(updates)
-            with _traffic.contents(_seen_contents(updates, attack)):
-                single = [leaf[None] for leaf in leaves]
-                seen = _collectives.gather_arrays(single, axis_name)
-            rows, memory = attack.conspire(seen, num_honest, memory, step)
-            row = _row_of(rows, index - num_honest)
-            corrupted = treedef.unflatten(_attack.from_row(row, leaves))
-
-        def choose(bad, good):
-            return jnp.where(index >= num_honest, bad, good)
-
+            corrupted, memory = conspire(updates, memory, step)
+        # In simulated time W is the index of a place without anybody.
+        attacks = who.index >= who.num_workers - num_byzantine
+        attacks &= who.index < who.num_workers
         corrupted = _attack.like_updates(corrupted, updates)
-        return jax.tree.map(choose, corrupted, updates), memory
+        return jax.tree.map(
+            lambda bad, good: jnp.where(attacks, bad, good), corrupted, updates
+        ), memory
+
+    def conspire(updates, memory, step):
+        place = _collectives.axis_index(axis_name)
+        num_honest = max(0, _collectives.axis_size(axis_name) - num_byzantine)
+        leaves, treedef = jax.tree.flatten(updates)
+        with _traffic.contents(_seen_contents(updates, attack)):
+            single = [leaf[None] for leaf in leaves]
+            seen = _collectives.gather_arrays(single, axis_name)
+        rows, memory = attack.conspire(seen, num_honest, memory, step)
+        row = _row_of(rows, place - num_honest)
+        return treedef.unflatten(_attack.from_row(row, leaves)), memory
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_numbers(
+    attack: _attack.Attack,
+    num_workers: int,
+    num_byzantine: int,
+    axis_name: _collectives.AxisName,
+) -> None:
+    """Raise when so many of all workers, or of those who meet, cannot attack."""
+    num_places = _collectives.axis_size(axis_name)
+    if attack.corrupt is not None or num_places == num_workers:
+        attack.check_numbers(num_workers, num_byzantine)
+        return
+    _checks.byzantine_count(attack.name, num_byzantine, num_workers, num_workers)
+    try:
+        attack.check_numbers(num_places, min(num_byzantine, num_places))
+    except ValueError as error:
+        raise ValueError(
+            f"Only {num_places} of {num_workers} workers meet in one update, and all "
+            f"{num_byzantine} attackers may be among them, so that too few are honest "
+            f"for sure: {error} Let more workers meet, or take an attack without "
+            "collusion, such as sign_flip."
+        ) from None
 
 
 def _row_of(rows, attacker):

@@ -1,14 +1,15 @@
 """Per worker: a transformation whose state is each worker's own.
 
 Keys inside `per_worker` are folded with the worker's index, so that the noise of optax
-becomes independent between workers without a change of optax.
+becomes independent between workers without a change of optax. In simulated time that is
+who arrives: a place among those who meet belongs to another worker in every update.
 """
 
 import jax
 import optax
 
 from jaxdist import _checks, _collectives, _random, _traffic
-from jaxdist.workers import _worker_state
+from jaxdist.workers import _arrival, _worker_state
 
 
 def per_worker(
@@ -64,10 +65,10 @@ def per_worker(
 
     def update(updates, state, params=None, **extra_args):
         _checks.own_state(state, _worker_state.PerWorkerState, "per_worker")
-        index = _collectives.axis_index(axis_name)
+        who = _arrival.identity_of(extra_args.get("arrival"), axis_name)
 
         def fold(key):
-            return _random.own_key(_random.named_key(key, origin), index)
+            return _random.own_key(_random.named_key(key, origin), who.index)
 
         own = _random.map_keys(fold, _worker_state.detach_axis(state))
         with _traffic.silence(origin):

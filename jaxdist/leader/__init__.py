@@ -1,1 +1,1 @@
-"""Leader: workers with parameters of their own, pulled towards the best of them."""
+"""Leader: workers with parameters of their own, pulled to the best or to a centre."""

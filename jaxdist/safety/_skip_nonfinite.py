@@ -1,10 +1,4 @@
-"""Skip nonfinite: all workers leave out a step that is bad for one of them.
-
-A skipped step still communicates: the wrapped transformation runs on zeros, and then
-the old state is kept, leaf by leaf. A branch would save time in steps that hardly ever
-come, but collectives inside branches are a promise about all workers, which types do
-not carry on every backend.
-"""
+"""Skip nonfinite: all workers leave out a step that is bad for one of them."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdist import _checks, _collectives, _traffic, _tree
-from jaxdist.workers import _weight
+from jaxdist.workers import _skipped_step, _weight
 
 
 class SkipNonfiniteState(NamedTuple):
@@ -73,19 +67,11 @@ def skip_nonfinite(
         _checks.own_state(state, SkipNonfiniteState, "skip_nonfinite")
         with _traffic.sender(init, f"skip_nonfinite({axis_name!r})"):
             finite = _finite_everywhere(updates, extra_args.get("weight"), axis_name)
-
-        def or_zeros(leaf):
-            return jnp.where(finite, leaf, jnp.zeros_like(leaf))
-
-        # No branch: the collectives of `inner` must run wherever they are compiled.
-        updates, moved = inner.update(
-            jax.tree.map(or_zeros, updates), state.inner_state, params, **extra_args
-        )
-        kept = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), moved, state.inner_state
+        updates, inner_state = _skipped_step.step_unless_skipped(
+            finite, inner, updates, state.inner_state, params, extra_args
         )
         skipped = jnp.where(finite, state.skipped, _tree.next_count(state.skipped))
-        return jax.tree.map(or_zeros, updates), SkipNonfiniteState(skipped, kept)
+        return updates, SkipNonfiniteState(skipped, inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdist import _checks, _random, _tree
+from jaxdist.staleness import _lateness
 
 
 class DelayUpdatesState(NamedTuple):
@@ -19,10 +20,18 @@ class DelayUpdatesState(NamedTuple):
     history: Any  # like the updates with a last axis of the longest delay, in steps
 
 
+class DelayInnerState(NamedTuple):
+    """State of :func:`delay_updates` with an ``inner``."""
+
+    delayed: DelayUpdatesState  # the history holds pairs of updates and parameters
+    inner_state: Any  # state of the wrapped transformation
+
+
 def delay_updates(
     delay: int | Sequence[float],
     warm_up: Literal["zeros", "oldest"] = "zeros",
     key: int | jax.Array = 0,
+    inner: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Let updates come out ``delay`` optimizer steps later.
 
@@ -40,17 +49,26 @@ def delay_updates(
       warm_up: What comes out in the first steps, when no update is due yet:
         ``"zeros"``, or ``"oldest"`` for the oldest update there is.
       key: Seed or key of the drawn delays.
+      inner: What takes the delayed updates and asks how late they are, such as
+        :func:`scale_by_staleness` or :func:`limit_step_by_distance`. It gets
+        ``staleness=``, the delay, and ``stale_params=``, the parameters of the step in
+        which the updates came in, so that parameters are remembered too. In the first
+        steps these are the oldest there are, also where ``warm_up`` makes the updates
+        zeros: ``inner`` takes those as any other updates.
 
     Returns:
       A transformation that keeps structure, shapes and dtypes. Delay 0 is the
-      identity.
+      identity, or ``inner`` with what is fresh.
 
     Raises:
       ValueError: If ``delay`` is negative, if the probabilities are negative or do not
-        sum to 1, or if ``warm_up`` is unknown.
+        sum to 1, or if ``warm_up`` is unknown; in ``update``, if there is an ``inner``
+        and ``params`` is missing.
+      TypeError: If ``inner`` is no transformation.
 
     Shapes:
-      history: ``[*shape, longest delay]`` for updates ``[*shape]``.
+      history: ``[*shape, longest delay]`` for updates, and for parameters where there
+        is an ``inner``, of ``[*shape]``.
 
     Communication:
       None.
@@ -71,54 +89,141 @@ def delay_updates(
     """
     probabilities = _delay_probabilities(delay)
     _checks.one_of("warm_up", warm_up, ("zeros", "oldest"))
-    longest = len(probabilities) - 1
-    is_fixed = probabilities[longest] == 1
     _random.check_key(key)
+    if inner is not None:
+        _checks.optimizer("inner", inner)
+        inner = optax.with_extra_args_support(inner)
+    is_fixed = probabilities[-1] == 1
     stream = () if is_fixed else _random.stream_of(key, "delay_updates")
-    if longest == 0:
+    line = _DelayLine(probabilities, stream, warm_up)
+    if line.longest == 0:
+        return _without_delay(inner)
+    return _delay_alone(line) if inner is None else _delay_before(line, inner)
+
+
+class _Late(NamedTuple):
+    """What came in some steps ago."""
+
+    past: Any
+    steps: jax.Array  # how long ago, int32, shape ()
+    is_due: jax.Array  # whether it may come out now, bool, shape ()
+
+
+class _DelayLine(NamedTuple):
+    """What goes in comes out later."""
+
+    probabilities: tuple[float, ...]  # of each delay from 0 to the longest
+    stream: _random.Stream | tuple[()]
+    warm_up: str
+
+    @property
+    def longest(self) -> int:
+        """The longest delay, in steps."""
+        return len(self.probabilities) - 1
+
+    def start(self, tree: Any) -> DelayUpdatesState:
+        """Return the state before the first step, with the steps as last axis."""
+        history = jax.tree.map(
+            lambda leaf: jnp.zeros_like(leaf, shape=(*leaf.shape, self.longest)), tree
+        )
+        return DelayUpdatesState(jnp.zeros((), jnp.int32), self.stream, history)
+
+    def draw_delay(self, state: Any) -> jax.Array:
+        """Return the delay of this step."""
+        if self.stream == ():
+            return jnp.asarray(self.longest, jnp.int32)
+        uniform = jax.random.uniform(_random.step_key(state.key, state.count))
+        edges = jnp.cumsum(jnp.asarray(self.probabilities[:-1], uniform.dtype))
+        return jnp.sum(uniform >= edges, dtype=jnp.int32)
+
+    def come_out(self, newest: Any, state: DelayUpdatesState) -> _Late:
+        """Return what comes out of the line, which may be what goes in now."""
+        wanted = self.draw_delay(state)
+        late = jnp.minimum(wanted, state.count)
+        is_due = late == wanted if self.warm_up == "zeros" else jnp.asarray(True)
+        slot = (state.count - late) % self.longest
+
+        def read(leaf, slots):
+            past = jax.lax.dynamic_index_in_dim(slots, slot, -1, keepdims=False)
+            return jnp.where(late == 0, leaf, past.astype(leaf.dtype))
+
+        return _Late(jax.tree.map(read, newest, state.history), late, is_due)
+
+    def go_in(self, newest: Any, state: DelayUpdatesState) -> DelayUpdatesState:
+        """Return the state that remembers what goes in, and forgets the oldest."""
+        slot = state.count % self.longest
+
+        def write(leaf, slots):
+            column = leaf[..., None].astype(slots.dtype)
+            return jax.lax.dynamic_update_slice_in_dim(slots, column, slot, -1)
+
+        history = jax.tree.map(write, newest, state.history)
+        return DelayUpdatesState(_tree.next_count(state.count), state.key, history)
+
+
+def _without_delay(
+    inner: optax.GradientTransformationExtraArgs | None,
+) -> optax.GradientTransformationExtraArgs:
+    """Return the identity, or what handles fresh updates."""
+    if inner is None:
         return optax.with_extra_args_support(optax.identity())
+    fresh = jnp.zeros((), jnp.int32)
+
+    def update(updates, state, params=None, **extra_args):
+        extra_args |= {"staleness": fresh, "stale_params": params}
+        return inner.update(updates, state, params, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def _delay_alone(line: _DelayLine) -> optax.GradientTransformationExtraArgs:
+    """Return the transformation that delays updates."""
 
     def init(params):
         _tree.check_arrays("params", params)
-        history = jax.tree.map(
-            lambda leaf: jnp.zeros_like(leaf, shape=(*leaf.shape, longest)), params
-        )
-        return DelayUpdatesState(jnp.zeros((), jnp.int32), stream, history)
-
-    def draw(state):
-        if is_fixed:
-            return jnp.asarray(longest, jnp.int32)
-        step = _random.step_key(state.key, state.count)
-        uniform = jax.random.uniform(step)
-        edges = jnp.cumsum(jnp.asarray(probabilities[:-1], uniform.dtype))
-        return jnp.sum(uniform >= edges, dtype=jnp.int32)
+        return line.start(params)
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         _checks.own_state(state, DelayUpdatesState, "delay_updates")
         _tree.check_arrays("updates", updates)
-        wanted = draw(state)
-        late = jnp.minimum(wanted, state.count)
-        is_due = late == wanted if warm_up == "zeros" else jnp.asarray(True)
-        due_slot = (state.count - late) % longest
-        next_slot = state.count % longest
-
-        def read(leaf, slots):
-            past = jax.lax.dynamic_index_in_dim(slots, due_slot, -1, keepdims=False)
-            out = jnp.where(late == 0, leaf, past.astype(leaf.dtype))
-            return jnp.where(is_due, out, jnp.zeros_like(out))
-
-        def write(leaf, slots):
-            newest = leaf[..., None].astype(slots.dtype)
-            return jax.lax.dynamic_update_slice_in_dim(slots, newest, next_slot, -1)
-
-        return jax.tree.map(read, updates, state.history), DelayUpdatesState(
-            _tree.next_count(state.count),
-            state.key,
-            jax.tree.map(write, updates, state.history),
-        )
+        late = line.come_out(updates, state)
+        return _due_or_zeros(late.is_due, late.past), line.go_in(updates, state)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _delay_before(
+    line: _DelayLine, inner: optax.GradientTransformationExtraArgs
+) -> optax.GradientTransformationExtraArgs:
+    """Return the transformation that delays updates, and the parameters with them."""
+
+    def init(params):
+        _tree.check_arrays("params", params)
+        return DelayInnerState(line.start((params, params)), inner.init(params))
+
+    def update(updates, state, params=None, **extra_args):
+        _checks.own_state(state, DelayInnerState, "delay_updates")
+        _tree.check_arrays("updates", updates)
+        _lateness.checked_stale_params("delay_updates with `inner`", params, params)
+        pair = updates, params
+        late = line.come_out(pair, state.delayed)
+        delayed = line.go_in(pair, state.delayed)
+        past, stale_params = late.past
+        extra_args |= {"staleness": late.steps, "stale_params": stale_params}
+        updates, inner_state = inner.update(
+            _due_or_zeros(late.is_due, past), state.inner_state, params, **extra_args
+        )
+        return updates, DelayInnerState(delayed, inner_state)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _due_or_zeros(is_due: jax.Array, updates: Any) -> Any:
+    """Return the updates where they may come out, else zeros."""
+    return jax.tree.map(
+        lambda leaf: jnp.where(is_due, leaf, jnp.zeros_like(leaf)), updates
+    )
 
 
 def _delay_probabilities(delay: int | Sequence[float]) -> tuple[float, ...]:

@@ -5,10 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxdist import _checks, _collectives, _tree
+from jaxdist.workers import _arrival
 
 
 def check_own_params(
-    transformation: str, params: Any, axis_name: _collectives.AxisName
+    transformation: str,
+    params: Any,
+    axis_name: _collectives.AxisName,
+    arrival: _arrival.Arrival | None = None,
 ) -> None:
     """Raise when there are no parameters, or the same ones on all workers.
 
@@ -16,15 +20,19 @@ def check_own_params(
       transformation: How errors call it.
       params: Of this worker, or None.
       axis_name: Of the workers.
+      arrival: What ``tx.update`` got as ``arrival=``, or None.
     """
     if params is None:
         raise ValueError(
             f"{transformation} needs `params`: call "
             "tx.update(updates, state, params, ...)."
         )
+    # Simulated time has no types, but an arrival brings what belongs to all workers.
+    is_common = arrival is not None and arrival.all_params is None
     for name, leaf in _tree.named_leaves(params):
         # JAX forgets the type of what has no elements, which also cannot differ.
-        if jnp.size(leaf) and not _collectives.is_varying(leaf, axis_name):
+        is_own = _collectives.is_varying(leaf, axis_name) and not is_common
+        if jnp.size(leaf) and not is_own:
             raise _checks.LayoutError(
                 f"`params` are the same on all workers of {axis_name!r} (leaf "
                 f"{name!r}), so that {transformation} has nothing to do: give each "

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import jaxdist as jd
+from jaxdist.workers import _arrival
 from tests import harness
 from tests.contract import table
 
@@ -167,3 +168,99 @@ def test_leaves_without_elements_are_no_aggregated_gradients():
     merged = harness.run(worker, "shard_map", updates)
     assert merged["empty"].shape == (8, 0, 3)
     np.testing.assert_array_equal(merged["kernel"], updates["kernel"])
+
+
+def met(attack, num_byzantine, workers, updates, num_workers=8, key=0):
+    """Return what those of W workers who meet send in their first step."""
+    tx = jd.inject_attack(harness.AXIS, attack, num_byzantine, key)
+
+    def worker(index, updates):
+        arrival = _arrival.Arrival(index, jnp.int32(1), num_workers)
+        return tx.update(updates, tx.init(updates), arrival=arrival)[0]
+
+    return harness.run(worker, "vmap", jnp.array(workers), updates)
+
+
+@pytest.mark.parametrize("workers", [[0, 1, 2], [1, 4, 6], [0, 6, 7], [5, 6, 7], [3]])
+@pytest.mark.parametrize("num_byzantine", [1, 3, 8])
+def test_in_simulated_time_the_last_of_all_workers_attack(workers, num_byzantine):
+    updates = jnp.arange(1.0, len(workers) + 1)
+    sent = met(jd.attacks.sign_flip(), num_byzantine, workers, updates)
+    attacks = np.array(workers) >= 8 - num_byzantine
+    np.testing.assert_array_equal(sent, np.where(attacks, -updates, updates))
+
+
+def test_a_place_without_anybody_does_not_attack():
+    sent = met(jd.attacks.sign_flip(), 2, [1, 7, 8], jnp.ones(3))
+    np.testing.assert_array_equal(sent, [1, -1, 1])
+
+
+def test_in_simulated_time_attackers_draw_as_themselves():
+    attack = jd.attacks.gaussian()
+    everybody = met(attack, 3, range(8), jnp.zeros((8, 4)))
+    some = met(attack, 3, [0, 5, 7], jnp.zeros((3, 4)))
+    np.testing.assert_array_equal(some, everybody[jnp.array([0, 5, 7])])
+    whole = injected(attack, 3, jnp.zeros((8, 4)))
+    np.testing.assert_array_equal(everybody, whole)
+
+
+@pytest.mark.parametrize(
+    ("workers", "attacks"),
+    [
+        ([0, 1, 2, 3], [False, False, False, False]),
+        ([0, 1, 2, 7], [False, False, False, True]),
+        ([0, 3, 6, 7], [False, False, True, True]),
+    ],
+)
+def test_who_colludes_takes_the_first_places_for_honest(workers, attacks):
+    """Two of eight attack and four meet: the first two are honest for sure."""
+
+    def craft(seen, state, key):
+        mean = jnp.mean(seen.honest, axis=0)
+        return -seen.own + mean[None], state
+
+    updates = jnp.arange(8.0).reshape(4, 2) + 1
+    sent = met(jd.Attack(collude=craft), 2, workers, updates)
+    crafted = -updates + updates[:2].mean(axis=0)[None]
+    expected = np.where(np.array(attacks)[:, None], crafted, updates)
+    np.testing.assert_allclose(sent, expected)
+
+
+def test_everybody_who_meets_may_be_an_attacker():
+    def silence(seen, state, key):
+        assert seen.honest.shape[0] == 0 and seen.own.shape[0] == 2
+        return jnp.zeros_like(seen.own[0]), state
+
+    sent = met(jd.Attack(collude=silence), 5, [1, 4], jnp.ones((2, 3)))
+    np.testing.assert_array_equal(sent, [[1, 1, 1], [0, 0, 0]])
+
+
+@EVERY
+def test_where_everybody_meets_nothing_changes(attack):
+    updates = jnp.asarray(np.random.default_rng(0).standard_normal((8, 5)), jnp.float32)
+    found = met(attack, 2, range(8), updates, key=3)
+    expected = injected(attack, 2, updates, key=3)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_workers_of_nodes_meet_too():
+    """Arrivals over a tuple of axes; the attackers are those of the second node."""
+    tx = jd.inject_attack(("pod", "device"), jd.attacks.mimic(0), 4)
+
+    def worker(update, index):
+        arrival = _arrival.Arrival(index, jnp.int32(1), 12)
+        return tx.update(update, tx.init(update), arrival=arrival)[0]
+
+    mapped = jax.vmap(jax.vmap(worker, axis_name="device"), axis_name="pod")
+    workers = jnp.array([[0, 3, 5], [7, 9, 11]])
+    sent = mapped(jnp.arange(6.0).reshape(2, 3), workers)
+    np.testing.assert_array_equal(sent, [[0, 1, 2], [3, 0, 0]])
+
+
+def test_too_few_honest_workers_who_meet():
+    with pytest.raises(ValueError, match=r"Only 3 of 8 workers meet.*\[0, 2\].*got 3"):
+        met(jd.attacks.mimic(), 4, [0, 1, 2], jnp.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"`num_byzantine`.*\[0, 8\].*got 9"):
+        met(jd.attacks.mimic(), 9, [0, 1, 2], jnp.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"`num_byzantine`.*\[0, 8\].*got 9"):
+        met(jd.attacks.sign_flip(), 9, [0, 1, 2], jnp.ones((3, 2)))

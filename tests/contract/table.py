@@ -276,6 +276,7 @@ class TransformationRow(NamedTuple):
     own_params: bool = False  # each worker has parameters of its own
     communicates: bool = True
     has_weights: bool = False  # workers count for more or less, or are absent
+    needs_staleness: bool = False
 
 
 def _weighted(name, *args, symmetry="invariant", **kwargs):
@@ -438,6 +439,19 @@ TRANSFORMATIONS = [
         jd.per_worker(AXIS, jd.delay_updates([0.2, 0.3, 0.5])),
         communicates=False,
     ),
+    TransformationRow(
+        "delay-inner",
+        jd.per_worker(
+            AXIS,
+            jd.delay_updates(
+                [0.2, 0.3, 0.5],
+                inner=optax.chain(
+                    jd.scale_by_staleness(), jd.limit_step_by_distance(1.0, 0.1)
+                ),
+            ),
+        ),
+        communicates=False,
+    ),
     *map(_attack, TYPICAL_ATTACKS),
     TransformationRow(
         "per_worker",
@@ -456,6 +470,12 @@ TRANSFORMATIONS = [
         "invariant",
     ),
     TransformationRow(
+        "skip_stale",
+        jd.skip_stale(AXIS, jd.aggregate(AXIS, jd.rules.mean(), _TOP), 3),
+        "invariant",
+        needs_staleness=True,
+    ),
+    TransformationRow(
         "leader",
         jd.pull_to_leader(AXIS, 0.3),
         "equivariant",
@@ -467,6 +487,29 @@ TRANSFORMATIONS = [
         jd.pull_to_leader(AXIS, 0.3, period=2),
         "equivariant",
         needs_loss=True,
+        own_params=True,
+    ),
+    TransformationRow(
+        "leader-memory",
+        jd.pull_to_leader(
+            AXIS,
+            0.3,
+            period=2,
+            loss_average=2,
+            stored_strength=0.2,
+            num_workers=harness.NUM_WORKERS,
+        ),
+        "equivariant",
+        needs_loss=True,
+        own_params=True,
+    ),
+    TransformationRow(
+        "center", jd.pull_to_center(AXIS, 0.1), "equivariant", own_params=True
+    ),
+    TransformationRow(
+        "center-period",
+        jd.pull_to_center(AXIS, 0.1, period=2, center="new"),
+        "equivariant",
         own_params=True,
     ),
 ]
@@ -517,6 +560,7 @@ NOT_IN_A_TABLE = {
     "Compressor": "the type of COMPRESSORS",
     "Contract": "a type",
     "Decoded": "a result",
+    "DelayInnerState": "a state",
     "DelayUpdatesState": "a state",
     "Dialogue": "a type",
     "Ef21State": "a state",
@@ -527,18 +571,21 @@ NOT_IN_A_TABLE = {
     "Holders": "a result",
     "InjectAttackState": "a state",
     "Keys": "a type",
+    "LeaderMemoryState": "a state",
     "LeafPolicy": "a type",
     "LearnedMimicState": "a state",
     "MeasuredState": "a state",
     "MomentumCorrectionState": "a state",
     "PerWorkerState": "a state",
     "PowerSgdState": "a state",
+    "PullToCenterState": "a state",
     "PullToLeaderState": "a state",
     "EstimateState": "a state",
     "RuleContract": "a type",
     "RuleState": "a state",
     "SeenUpdates": "a type",
     "SkipNonfiniteState": "a state",
+    "SkipStaleState": "a state",
     "StepPolicy": "a type",
     "ThresholdState": "a state",
     "TrainState": "a state",
@@ -608,4 +655,7 @@ def inputs(row, steps=3):
     if row.has_weights:
         weight = np.random.default_rng(1).integers(0, 4, (steps, len(workers)))
         extra["weight"] = jnp.asarray(weight, jnp.float32)
+    if row.needs_staleness:
+        late = np.random.default_rng(2).integers(0, 6, (steps, len(workers)))
+        extra["staleness"] = jnp.asarray(late, jnp.int32)
     return jax.tree.map(spread, params), updates, extra

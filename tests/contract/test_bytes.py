@@ -7,8 +7,11 @@ import jaxdist as jd
 from tests import harness
 from tests.contract import table
 
-# Whose program holds more than what one step runs.
-CONDITIONAL = ("leader-period", "aggregate-by_step")
+# Whose program holds more than what one step runs: branches, and a common start.
+CONDITIONAL = (
+    *("leader-period", "leader-memory", "center", "center-period"),
+    "aggregate-by_step",
+)
 ROWS = [row for row in table.TRANSFORMATIONS if row.name not in CONDITIONAL]
 
 
@@ -21,6 +24,7 @@ def test_report_equals_the_compiled_collectives(row):
     arguments = harness.steps_inputs(params, updates, extra)
     text = program.lower(*arguments).compile().as_text()
     given = {"weight": 1.0} if row.has_weights else {}
+    given |= {"staleness": 0} if row.needs_staleness else {}
     report = jd.communication_report(row.tx, one_worker, harness.NUM_WORKERS, **given)
     assert report.total_nbytes == pytest.approx(harness.bytes_sent(text), abs=1e-6)
     assert bool(harness.collectives(text)) == row.communicates

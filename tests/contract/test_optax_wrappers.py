@@ -69,7 +69,8 @@ def test_inject_hyperparams_of_a_real_number():
     """The strength of the pull may follow a schedule."""
     schedule = optax.linear_schedule(0.0, 1.0, 2)
     tx = optax.inject_hyperparams(
-        jd.pull_to_leader, static_args=("axis_name", "period")
+        jd.pull_to_leader,
+        static_args=("axis_name", "period", "loss_average", "stored_strength"),
     )(harness.AXIS, schedule, period=1)
     params = jnp.arange(8.0)
     losses = jnp.broadcast_to(jnp.arange(8.0), (3, 8))

@@ -15,7 +15,10 @@ LAWS = [law.name for law in table.LAWS]
 PROTOCOLS = [protocol.name for protocol in table.PROTOCOLS]
 CODES = [code.name for code in table.CODES]
 TRANSFORMATIONS = [row.name for row in table.TRANSFORMATIONS]
-BY_WHAT_THEY_DO = ["delay_updates", "inject_attack", "pull_to_leader"]
+BY_WHAT_THEY_DO = [
+    *("delay_updates", "inject_attack", "limit_step_by_distance", "pull_to_center"),
+    *("pull_to_leader", "scale_by_staleness"),
+]
 ROWS = {
     "jaxdist": TRANSFORMATIONS + BY_WHAT_THEY_DO,
     "jaxdist.compression": COMPRESSORS + TRANSFORMATIONS,

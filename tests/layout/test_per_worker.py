@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import jaxdist as jd
+from jaxdist.workers import _arrival
 from tests import harness
 
 
@@ -79,3 +80,21 @@ def test_zeros_of_steps_that_only_accumulate_are_no_gradients():
         tx.init(jnp.zeros(3))
     finite = optax.apply_if_finite(optax.trace(0.9), 3)
     jd.per_worker("data", finite).init(jnp.zeros(3))
+
+
+def test_in_simulated_time_who_arrives_draws_and_not_its_place():
+    tx = jd.per_worker("w", optax.add_noise(1.0, 0.0, key=0))
+
+    def noise(workers, num_workers=8):
+        def worker(index):
+            arrival = _arrival.Arrival(index, jnp.int32(1), num_workers)
+            zeros = jnp.zeros(5)
+            return tx.update(zeros, tx.init(zeros), arrival=arrival)[0]
+
+        return np.asarray(jax.vmap(worker, axis_name="w")(jnp.array(workers)))
+
+    with jax.numpy_dtype_promotion("standard"):
+        everybody = noise(range(8))
+        np.testing.assert_array_equal(noise([2, 5, 7]), everybody[[2, 5, 7]])
+        in_step = jax.vmap(lambda g: tx.update(g, tx.init(g))[0], axis_name="w")
+        np.testing.assert_array_equal(in_step(jnp.zeros((8, 5))), everybody)

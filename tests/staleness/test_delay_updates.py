@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import jaxdist as jd
+from tests import harness
 
 
 def outputs(tx, inputs):
@@ -112,3 +113,68 @@ def test_workers_are_late_independently():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         jd.delay_updates(*arguments)
+
+
+def seen_inside(delay, warm_up="zeros", steps=6):
+    """Return what ``inner`` sees, step by step: updates, staleness, parameters."""
+
+    def note(updates, state, params=None, *, staleness, stale_params, **extra):
+        del state
+        return updates, (updates, staleness, stale_params, params, extra["value"])
+
+    inner = optax.GradientTransformationExtraArgs(
+        lambda params: (params, jnp.int32(0), params, params, jnp.zeros(())), note
+    )
+    tx = jd.delay_updates(delay, warm_up, inner=inner)
+    params = 10 * jnp.arange(1.0, steps + 1)
+    state, seen = tx.init(params[0]), []
+    for step in range(steps):
+        gradient = jnp.asarray(step + 1.0)
+        _, state = tx.update(gradient, state, params[step], value=gradient)
+        seen.append(state.inner_state if delay else state)
+    return [np.asarray(column) for column in zip(*seen, strict=True)]
+
+
+@pytest.mark.parametrize("warm_up", ["zeros", "oldest"])
+def test_inner_sees_what_was_and_how_late_it_is(warm_up):
+    updates, late, stale, params, value = seen_inside(2, warm_up)
+    first = [0, 0, 1] if warm_up == "zeros" else [1, 1, 1]
+    np.testing.assert_array_equal(updates, [*first, 2, 3, 4])
+    np.testing.assert_array_equal(late, [0, 1, 2, 2, 2, 2])
+    np.testing.assert_array_equal(stale, [10, 10, 10, 20, 30, 40])
+    np.testing.assert_array_equal(params, [10, 20, 30, 40, 50, 60])
+    np.testing.assert_array_equal(value, [1, 2, 3, 4, 5, 6])
+
+
+def test_inner_sees_the_parameters_of_drawn_delays():
+    updates, late, stale, _, _ = seen_inside([0.3, 0.4, 0.3], "oldest", steps=40)
+    np.testing.assert_array_equal(stale, 10 * updates)
+    np.testing.assert_array_equal(updates, np.arange(1, 41) - late)
+    assert set(late) == {0, 1, 2}
+
+
+def test_without_delay_inner_sees_what_is_fresh():
+    updates, late, stale, params, _ = seen_inside(0)
+    np.testing.assert_array_equal(updates, np.arange(1, 7))
+    np.testing.assert_array_equal(late, np.zeros(6))
+    np.testing.assert_array_equal(stale, params)
+
+
+@pytest.mark.parametrize("backend", harness.BACKENDS)
+def test_inner_of_each_worker(backend):
+    tx = jd.per_worker(
+        harness.AXIS, jd.delay_updates(1, inner=jd.scale_by_staleness(1.0))
+    )
+    updates = jnp.arange(24.0).reshape(3, 8)
+    out, state = harness.run_steps(tx, backend, jnp.zeros(8), updates)
+    np.testing.assert_array_equal(out, jnp.stack([0 * out[:, 0], *updates[:2] / 2], 1))
+    updates_history, params_history = state.inner_state.delayed.history
+    assert updates_history.shape == params_history.shape == (8, 1, 1)
+
+
+def test_inner_needs_parameters():
+    tx = jd.delay_updates(1, inner=jd.scale_by_staleness())
+    with pytest.raises(ValueError, match="delay_updates with `inner` needs `params`"):
+        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+    with pytest.raises(TypeError, match="`inner` must be of type"):
+        jd.delay_updates(1, inner=3)
