@@ -29,12 +29,12 @@ def check_meeting(
       rule: How they become one.
       estimates: What receivers remember, an ``EstimateState``.
     """
-    if _arrival.meets_everybody(arrival, axis_name):
+    if _arrival.meets_everybody(arrival):
         return
-    if rule.trusted_worker is not None:
+    if rule.needs_everybody:
         raise ValueError(
-            f"`rule` {rule.name} trusts a worker by its place, but here not all "
-            "workers meet in one update. Take a rule that trusts nobody, such as "
+            f"`rule` {rule.name} means workers by their index, but here not all "
+            "workers meet in one update. Take a rule that treats all alike, such as "
             "multi_krum, or one with a reference gradient, such as fltrust."
         )
     if jax.tree.leaves((estimates.whole, estimates.part)):

@@ -190,7 +190,7 @@ class _Pull:
     @property
     def is_in_simulated_time(self) -> bool:
         """Whether some workers are not here, and each counts for itself."""
-        return not _arrival.meets_everybody(self.arrival, self.axis_name)
+        return not _arrival.meets_everybody(self.arrival)
 
     def __call__(self, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         """Return the updates with the pull in them, all losses, and the leader."""
@@ -291,7 +291,7 @@ def _check_arrival(
             f"`num_workers` of pull_to_leader must be the number of workers there are, "
             f"{everybody}, got {num_workers}."
         )
-    if arrival is None or _arrival.meets_everybody(arrival, axis_name):
+    if arrival is None or _arrival.meets_everybody(arrival):
         return
     if num_workers is None:
         raise ValueError(

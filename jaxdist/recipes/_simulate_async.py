@@ -200,6 +200,7 @@ class _Simulation:
         protocol = self.protocol
         if protocol.pace is not None:
             _checks.own_state(state.pace, _adasync.PaceState, protocol.name)
+            assert isinstance(state.pace, _adasync.PaceState)  # for type checkers
             protocol = self.with_arrivals(int(state.pace.num_arrivals))
         return self._run(protocol, state, batch)
 
@@ -299,8 +300,8 @@ class _Simulation:
     def _trial_extra(self, own, common):
         """Return what an update gets, with the types that it has."""
         number = _collectives.to_varying(jnp.zeros((), jnp.int32), self.axis_name)
-        everyone = self._for_everyone(common) if self.per_worker_params else None
-        arrival = _arrival.Arrival(number, number, self.race.num_workers, everyone)
+        all_params = self._for_everyone(common) if self.per_worker_params else None
+        arrival = _arrival.Arrival(number, number, self.race.num_workers, all_params)
         return {"staleness": number, "stale_params": own, "arrival": arrival}
 
     @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
@@ -383,6 +384,7 @@ class _Simulation:
                     arrivals.count,
                     self.race.num_workers,
                     state.params if own else None,
+                    everybody=meeting.workers is None,
                 ),
             )
             metrics = {"loss": outcome.loss, **outcome.metrics}
@@ -415,16 +417,18 @@ class _Meeting(NamedTuple):
 
     def take_tree(self, tree):
         """Return the rows of those who meet, of a tree ``[W, ...]``."""
-        if self.workers is None:
+        workers = self.workers
+        if workers is None:
             return tree
-        return jax.tree.map(lambda leaf: _rows.take_leaf(leaf, self.workers), tree)
+        return jax.tree.map(lambda leaf: _rows.take_leaf(leaf, workers), tree)
 
     def put_tree(self, rows, before):
         """Return the tree ``[W, ...]`` with the rows of those who met."""
-        if self.workers is None:
+        workers = self.workers
+        if workers is None:
             return rows
         return jax.tree.map(
-            lambda old, new: _rows.put_leaf(old, self.workers, new), before, rows
+            lambda old, new: _rows.put_leaf(old, workers, new), before, rows
         )
 
     def take_rows(self, opt_state):

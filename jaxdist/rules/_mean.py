@@ -80,6 +80,7 @@ def mean(
         contract=contract,
         requires=requires,
         reduce_weighted=reduce_weighted,
+        needs_everybody=True,
     )
 
 

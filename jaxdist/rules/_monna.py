@@ -72,4 +72,5 @@ def monna(num_byzantine: int, trusted: int = 0) -> _rule.AggregationRule:
         contract=contract,
         anchor=trusted,
         requires=requires,
+        needs_everybody=True,
     )

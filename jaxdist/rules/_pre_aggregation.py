@@ -127,6 +127,7 @@ def mix_before(
         init=lambda num_workers: then.init(num_mixtures(num_workers)),
         requires=requires,
         reduce_weighted=then.reduce_weighted,
+        needs_everybody=then.needs_everybody,
     )
 
 

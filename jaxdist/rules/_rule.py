@@ -153,6 +153,8 @@ class AggregationRule:
       requires: ``(num_workers) -> None``; raises for what ``contract`` does not say.
       reduce_weighted: ``(rows [m, s], weight [m]) -> [s]``: ``reduce`` where rows of
         weight 0 do not count, or None.
+      needs_everybody: The rule means workers by their index, so that all W must meet in
+        every update.
     """
 
     name: str
@@ -166,6 +168,7 @@ class AggregationRule:
     init: Callable[[int], Any] = no_memory
     requires: Callable[[int], None] = _accept_any
     reduce_weighted: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    needs_everybody: bool = False
 
     def __repr__(self):
         return self.name

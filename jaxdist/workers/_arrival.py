@@ -22,12 +22,14 @@ class Arrival:
       num_workers: W, a static number.
       all_params: Parameters of all workers ``[W, ...]`` as they were before this
         update, where each has its own; else None.
+      everybody: Whether all W meet, each once, in the order of their index; static.
     """
 
     worker: jax.Array
     count: jax.Array
     num_workers: int = dataclasses.field(metadata={"static": True})
     all_params: Any = None
+    everybody: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
 class Identity(NamedTuple):
@@ -51,8 +53,6 @@ def identity_of(arrival: Arrival | None, axis_name: _collectives.AxisName) -> Id
     return Identity(arrival.worker, arrival.num_workers)
 
 
-def meets_everybody(arrival: Arrival | None, axis_name: _collectives.AxisName) -> bool:
-    """Whether all W workers take part in every update, in the order of their index."""
-    if arrival is None:
-        return True
-    return arrival.num_workers == _collectives.axis_size(axis_name)
+def meets_everybody(arrival: Arrival | None) -> bool:
+    """Whether all W workers take part in every update, each in its own place."""
+    return arrival is None or arrival.everybody

@@ -14,12 +14,16 @@ SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
 
 
 def met(tx, updates, num_workers):
-    def worker(index, update):
-        arrival = _arrival.Arrival(2 * index, jnp.int32(1), num_workers)
+    def met_worker(index, update):
+        everybody = num_workers == updates.shape[0]
+        worker = index if everybody else 2 * index
+        arrival = _arrival.Arrival(
+            worker, jnp.int32(1), num_workers, everybody=everybody
+        )
         return tx.update(update, tx.init(update), update, arrival=arrival)[0]
 
     places = jnp.arange(updates.shape[0])
-    return jax.vmap(worker, axis_name="w")(places, updates)
+    return jax.vmap(met_worker, axis_name="w")(places, updates)
 
 
 UPDATES = jnp.arange(12.0).reshape(3, 4)
@@ -34,6 +38,14 @@ UPDATES = jnp.arange(12.0).reshape(3, 4)
             "`compressor` is incremental.*not all workers meet.*error_feedback",
         ),
         (jd.aggregate("w", jd.rules.monna(1)), "`rule` monna.*not all.*multi_krum"),
+        (
+            jd.aggregate("w", jd.rules.nnm(1, then=jd.rules.monna(1))),
+            "`rule` nnm.*monna.*not all.*multi_krum",
+        ),
+        (
+            jd.aggregate("w", jd.rules.mean(weights=[0.4, 0.3, 0.3])),
+            "`rule` mean.weights.*not all.*multi_krum",
+        ),
         (
             jd.aggregate("w", jd.rules.monna(1), scope="leaf"),
             "`rule` monna.*not all.*multi_krum",

@@ -244,7 +244,6 @@ GOOD: dict[str, Any] = {
     "leaf": np.ones(16, np.float32),
     "learning_rate": 0.1,
     "limit": 1,
-    "limit": 3,
     "load": 8,
     "loads": [8] * 8,
     "loss_fn": lambda params, batch: 0.0,
