@@ -197,6 +197,7 @@ GROUPS = {  # of the names of the root, in this order
     "aggregation": "Aggregation",
     "compression": "Compression",
     "leader": "Leader",
+    "gossip": "Gossip",
     "staleness": "Staleness",
     "attacks": "Attacks",
     "safety": "Safety",

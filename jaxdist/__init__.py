@@ -5,6 +5,7 @@ from importlib import metadata as _metadata
 from jaxdist import attacks as attacks
 from jaxdist import coding as coding
 from jaxdist import compression as compression
+from jaxdist import gossip as gossip
 from jaxdist import rules as rules
 from jaxdist import testing as testing
 from jaxdist import timing as timing
@@ -40,6 +41,12 @@ from jaxdist.compression._measured import CompressionMetrics as CompressionMetri
 from jaxdist.compression._measured import compression_metrics as compression_metrics
 from jaxdist.compression._roundtrip import payload_nbytes as payload_nbytes
 from jaxdist.compression._roundtrip import roundtrip as roundtrip
+from jaxdist.gossip._average_params import average_params as average_params
+from jaxdist.gossip._consensus_distance import consensus_distance as consensus_distance
+from jaxdist.gossip._mix_with_neighbors import (
+    MixWithNeighborsState as MixWithNeighborsState,
+)
+from jaxdist.gossip._mix_with_neighbors import mix_with_neighbors as mix_with_neighbors
 from jaxdist.layout._init import init as init
 from jaxdist.layout._per_worker import per_worker as per_worker
 from jaxdist.layout._state_specs import state_specs as state_specs

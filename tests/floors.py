@@ -24,6 +24,7 @@ FLOORS: list[dict[str, str]] = [
     {
         "aggregation": "W gradients become one: routes, reports, sharded optimizers",
         "attacks": "what corrupt workers send",
+        "gossip": "who hears whom, and what neighbours make of each other",
         "layout": "whose gradient, whose state, and where both live",
         "leader": "workers that follow the best of them, or a centre",
         "safety": "steps that are not finite, replicas that drift apart",
@@ -40,6 +41,7 @@ FAMILIES = (
     "attacks",
     "coding",
     "compression",
+    "gossip",
     "rules",
     "testing",
     "timing",

@@ -149,9 +149,13 @@ ITEMSIZE = {
 
 
 def collectives(compiled_text):
-    """Return ``(name, result bytes)`` of every collective in an HLO text."""
+    """Return ``(name, result bytes)`` of every collective in an HLO text.
+
+    Of a permutation these are the bytes of all workers that send.
+    """
     found = []
-    pattern = r"= (.*?) (all-reduce|all-gather|all-to-all)(?:-start)?\("
+    names = "all-reduce|all-gather|all-to-all|collective-permute"
+    pattern = rf"= (.*?) ({names})(?:-start)?\("
     for line in compiled_text.splitlines():
         match = re.search(pattern, line)
         if match:
@@ -160,6 +164,8 @@ def collectives(compiled_text):
                 ITEMSIZE[dtype] * int(np.prod([int(n) for n in dims.split(",") if n]))
                 for dtype, dims in shapes
             )
+            if pairs := re.search(r"source_target_pairs=\{(\{.*?\})\}", line):
+                nbytes *= pairs[1].count("{")
             found.append((match[2], nbytes))
     return found
 
@@ -168,6 +174,7 @@ def bytes_sent(compiled_text, num_workers=NUM_WORKERS):
     """Return what each worker sends, from the collectives of an HLO text."""
     rate = (num_workers - 1) / num_workers
     factor = {"all-reduce": 2 * rate, "all-gather": rate, "all-to-all": rate}
+    factor["collective-permute"] = 1 / num_workers
     return sum(factor[name] * nbytes for name, nbytes in collectives(compiled_text))
 
 

@@ -37,6 +37,7 @@ PAGES = {
         *("compression.md", "low_rank.md", "memory.md", "quantizers.md"),
         "sparsifiers.md",
     ],
+    "jaxdist.gossip": ["gossip.md"],
     "jaxdist.rules": ["rules.md"],
     "jaxdist.testing": ["rules.md", "testing.md"],
 }
@@ -171,6 +172,7 @@ def without_numbers(text):
         ("docs/attacks.md", "median()"),
         ("docs/coding.md", "after 4.0 s: 15.0"),
         ("docs/frameworks.md", "pmap: True"),
+        ("docs/gossip.md", "spectral gap"),
         ("docs/quickstart.md", "total"),
     ],
 )

@@ -13,7 +13,7 @@ import optax
 import jaxdist as jd
 
 MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.coding, jd.timing)
-MODULES += (jd.testing,)
+MODULES += (jd.gossip, jd.testing)
 SEVERAL = np.ones(2, np.float32)
 
 COUNT = ["x", 1.5, -1, True, [1], SEVERAL]
@@ -31,9 +31,12 @@ OPTIMIZER = [3, "x", optax.sgd, SEVERAL]
 MESH = [3, "x", SEVERAL]
 PROTOCOL = [3, "x", jd.timing.k_async, jd.timing.exponential(), SEVERAL]
 CODE = [3, "x", jd.coding.uncoded, SEVERAL]
+TOPOLOGY = [3, "x", jd.gossip.ring, SEVERAL]
+MATRIX = [3, "x", SEVERAL, [[1.0, 2.0]], [[-1.0]], [[float("nan")]], [[[[1.0]]]]]
 ATTACK = [3, "x", jd.attacks.sign_flip, SEVERAL]
 
 BAD: dict[str, list[Any]] = {
+    "adjacency": [*MATRIX, [[0, 1], [0, 0]], np.zeros((3, 3))],
     "argnums": ["x", 1.5, SEVERAL],
     "attack": ATTACK,
     "attacks": [3, [3]],
@@ -47,6 +50,7 @@ BAD: dict[str, list[Any]] = {
     "budget": CHOICE,
     "center": CHOICE,
     "code": CODE,
+    "columns": [*COUNT, 0],
     "compressor": COMPRESSOR,
     "compressors": [3, [jd.compression.top_k(0.1), 3], {"x": 3}, {0: 3}],
     "compute_time": FUNCTION,
@@ -111,6 +115,7 @@ BAD: dict[str, list[Any]] = {
     "min_ndim": COUNT,
     "min_size": COUNT,
     "minimum": [*COUNT, 0],
+    "mixing_matrix": [*MATRIX, np.ones((3, 3)), np.eye(3)],
     "mode": CHOICE,
     "model_axis_name": [*AXIS, "data"],
     "momentum": [*REAL, 1.0],
@@ -137,8 +142,10 @@ BAD: dict[str, list[Any]] = {
     "num_updates": [*COUNT, 0],
     "num_workers": [*COUNT, 0],
     "of": CHOICE,
+    "offsets": [*COUNT, 0],
     "old": [*COUNT, 0],
     "oracle": FUNCTION,
+    "order": CHOICE,
     "patterns": [3, {"x": 3}, {"(": jd.compression.identity(), 3: 4}, ["x"]],
     "penalty": REAL,
     "per_worker_params": FLAG,
@@ -154,6 +161,7 @@ BAD: dict[str, list[Any]] = {
     "reach": [*REAL, 0],
     "residual_dtype": [*CHOICE, "int4"],
     "route": CHOICE,
+    "rows": [*COUNT, 0],
     "rule": RULE,
     "saddle_point": FLAG,
     "sampled": [*REAL, 0],
@@ -172,12 +180,14 @@ BAD: dict[str, list[Any]] = {
     "sparsifier": COMPRESSOR,
     "squared": FLAG,
     "step": COUNT,
+    "step_size": [*REAL, 0, 1.5],
     "stored_strength": [*REAL, 1.5],
     "strength": [*REAL, -1],
     "then": RULE,
     "tight": FLAG,
     "times": ["x", [1.0], [[-1.0]], [[]], 3],
     "tolerance": [*REAL, 0],
+    "topology": TOPOLOGY,
     "total": [*REAL, 1.0],
     "transform_size": [*COUNT, 0],
     "trusted": COUNT,
@@ -220,12 +230,14 @@ NOT_CHECKED = {
 }
 
 GOOD: dict[str, Any] = {
+    "adjacency": [[0, 1], [1, 0]],
     "attack": jd.attacks.sign_flip(),
     "axis_name": "data",
     "bucket_size": 2,
     "compressor": jd.compression.top_k(0.1),
     "compressors": {0: jd.compression.top_k(0.1)},
     "code": jd.coding.uncoded(8, 8),
+    "columns": 4,
     "compute_time": jd.timing.exponential(),
     "constant": 0.1,
     "delay": 1,
@@ -251,6 +263,7 @@ GOOD: dict[str, Any] = {
     "max_step": 0.1,
     "mean": 1.0,
     "mesh": jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)),
+    "mixing_matrix": [[0.5, 0.5], [0.5, 0.5]],
     "new": 2,
     "num_blocks": 8,
     "num_byzantine": 1,
@@ -268,6 +281,7 @@ GOOD: dict[str, Any] = {
     "radius": 1.0,
     "rank": 1,
     "rates": [1.0, 2.0],
+    "rows": 2,
     "rule": jd.rules.median(),
     "scale": 1.0,
     "shape": 2.0,
@@ -279,6 +293,7 @@ GOOD: dict[str, Any] = {
     "strength": 0.1,
     "then": jd.rules.mean(),
     "times": [[1.0]] * 8,
+    "topology": jd.gossip.ring(),
     "tree": np.ones(3, np.float32),
     "tx": optax.sgd(0.1),
     "workers": 2,
@@ -346,11 +361,14 @@ def bad_values(row: ArgumentRow) -> list[Any]:
 def call(row: ArgumentRow, value: Any) -> Any:
     """Call the function with a bad value; all else is good."""
     good = {}
-    for parameter in inspect.signature(row.function).parameters.values():
+    parameters = inspect.signature(row.function).parameters
+    for parameter in parameters.values():
         variadic = parameter.kind is parameter.VAR_KEYWORD
         if parameter.default is parameter.empty and not variadic:
             key = (row.function.__name__, parameter.name)
             good[parameter.name] = GOOD_SPECIAL.get(key, GOOD.get(parameter.name))
     good |= WITH.get(row.function.__name__, {})
+    if parameters[row.argument].kind is inspect.Parameter.VAR_POSITIONAL:
+        return row.function(value)
     good |= WITH.get((row.function.__name__, row.argument), {})
     return row.function(**(good | {row.argument: value}))

@@ -264,6 +264,21 @@ CODES = [
 ]
 
 
+# With as many workers as each is for.
+TOPOLOGIES = [
+    jd.gossip.ring(),
+    jd.gossip.torus(2, 4),
+    jd.gossip.circulant(1, 3),
+    jd.gossip.exponential(),
+    jd.gossip.one_peer_exponential(),
+    jd.gossip.random_pairs(3),
+    jd.gossip.complete(),
+    jd.gossip.star(),
+    jd.gossip.graph(np.roll(np.eye(8), 1, axis=1) / 4 + np.eye(8) * 3 / 4),
+    jd.gossip.metropolis(np.eye(8, k=1) + np.eye(8, k=-1)),
+]
+
+
 class TransformationRow(NamedTuple):
     """A transformation, and how to feed it."""
 
@@ -310,6 +325,14 @@ def with_reference(tx):
 
 _SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
 _TOP = jd.compression.error_feedback(jd.compression.top_k(0.1))
+
+
+def _mixing(name, topology, *args, symmetry=None, **kwargs):
+    tx = jd.mix_with_neighbors(AXIS, topology, *args, **kwargs)
+    has_weights = name.startswith("weighted")
+    more = {"has_weights": has_weights, "own_params": True}
+    return TransformationRow(f"mix_with_neighbors-{name}", tx, symmetry, **more)
+
 
 TRANSFORMATIONS = [
     _aggregate("dense"),
@@ -514,6 +537,16 @@ TRANSFORMATIONS = [
     ),
 ]
 
+TRANSFORMATIONS += [
+    _mixing("ring", jd.gossip.ring(), step_size=0.5),
+    _mixing("complete", jd.gossip.complete(), symmetry="equivariant"),
+    _mixing("star", jd.gossip.star(), order="adapt_then_combine"),
+    _mixing("one_peer", jd.gossip.one_peer_exponential()),
+    _mixing("pairs", jd.gossip.random_pairs(1)),
+    _mixing("weighted", jd.gossip.torus(2, 4)),
+    _mixing("weighted-complete", jd.gossip.complete(), symmetry="equivariant"),
+]
+
 # Their states and messages are those of the typical ones; their numbers are their own.
 MORE_ATTACKS = [_attack(attack) for attack in ATTACKS if attack not in TYPICAL_ATTACKS]
 
@@ -589,6 +622,10 @@ NOT_IN_A_TABLE = {
     "StepPolicy": "a type",
     "ThresholdState": "a state",
     "TrainState": "a state",
+    "MixWithNeighborsState": "a state",
+    "Topology": "the type of TOPOLOGIES",
+    "average_params": "a function; tests/gossip/test_average_params.py",
+    "consensus_distance": "a function; tests/gossip/test_consensus_distance.py",
     "aggregation_metrics": "a function; tests/aggregation/test_aggregation_metrics.py",
     "compression_metrics": "a function; tests/compression/test_measured.py",
     "assert_replicas_equal": "a function; tests/safety",

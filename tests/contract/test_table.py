@@ -14,10 +14,11 @@ ATTACKS = [attack.name for attack in table.ATTACKS]
 LAWS = [law.name for law in table.LAWS]
 PROTOCOLS = [protocol.name for protocol in table.PROTOCOLS]
 CODES = [code.name for code in table.CODES]
+TOPOLOGIES = [topology.name for topology in table.TOPOLOGIES]
 TRANSFORMATIONS = [row.name for row in table.TRANSFORMATIONS]
 BY_WHAT_THEY_DO = [
-    *("delay_updates", "inject_attack", "limit_step_by_distance", "pull_to_center"),
-    *("pull_to_leader", "scale_by_staleness"),
+    *("delay_updates", "inject_attack", "limit_step_by_distance"),
+    *("mix_with_neighbors", "pull_to_center", "pull_to_leader", "scale_by_staleness"),
 ]
 ROWS = {
     "jaxdist": TRANSFORMATIONS + BY_WHAT_THEY_DO,
@@ -25,6 +26,7 @@ ROWS = {
     "jaxdist.rules": RULES,
     "jaxdist.attacks": ATTACKS,
     "jaxdist.coding": CODES,
+    "jaxdist.gossip": TOPOLOGIES,
     "jaxdist.timing": LAWS + PROTOCOLS,
 }
 
