@@ -43,6 +43,7 @@ from jaxdist.compression._roundtrip import payload_nbytes as payload_nbytes
 from jaxdist.compression._roundtrip import roundtrip as roundtrip
 from jaxdist.gossip._average_params import average_params as average_params
 from jaxdist.gossip._consensus_distance import consensus_distance as consensus_distance
+from jaxdist.gossip._estimates import NeighborEstimateState as NeighborEstimateState
 from jaxdist.gossip._mix_with_neighbors import (
     MixWithNeighborsState as MixWithNeighborsState,
 )

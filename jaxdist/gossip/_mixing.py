@@ -26,6 +26,7 @@ class Values(NamedTuple):
     names: Sequence[str]  # of the leaves
     leaves: Sequence[jax.Array]  # as they are sent
     is_here: jax.Array | None  # bool, shape (); None where all are
+    treedef: Any  # of the tree that the leaves are of
 
 
 def values_of(tree: Any, weight: Any, axis_name: _collectives.AxisName) -> Values:
@@ -36,9 +37,9 @@ def values_of(tree: Any, weight: Any, axis_name: _collectives.AxisName) -> Value
       weight: What ``tx.update`` got as ``weight=``, or None.
       axis_name: Of the workers.
     """
-    names, leaves, _ = _tree.flatten_named(tree)
+    names, leaves, treedef = _tree.flatten_named(tree)
     leaves = _collectives.to_varying(leaves, axis_name)
-    return Values(names, leaves, presence_of(weight, axis_name))
+    return Values(names, leaves, presence_of(weight, axis_name), treedef)
 
 
 def presence_of(weight: Any, axis_name: _collectives.AxisName) -> jax.Array | None:

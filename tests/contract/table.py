@@ -543,7 +543,44 @@ TRANSFORMATIONS += [
     _mixing("star", jd.gossip.star(), order="adapt_then_combine"),
     _mixing("one_peer", jd.gossip.one_peer_exponential()),
     _mixing("pairs", jd.gossip.random_pairs(1)),
+    _mixing("choco", jd.gossip.ring(), jd.compression.top_k(0.2), step_size=0.2),
+    _mixing(
+        "choco-policy",
+        jd.gossip.complete(),
+        jd.compression.by_leaf(
+            jd.compression.contractive(jd.compression.qsgd(4)), min_size=64
+        ),
+        step_size=0.2,
+        order="adapt_then_combine",
+    ),
+    _mixing("bridge", jd.gossip.circulant(1, 2), rule=jd.rules.trimmed_mean(1)),
+    _mixing(
+        "bridge-complete",
+        jd.gossip.complete(),
+        rule=jd.rules.geometric_median(),
+        symmetry="equivariant",
+    ),
+    _mixing(
+        "bridge-drawing",
+        jd.gossip.exponential(),
+        rule=jd.rules.bucketing(2, 0, then=jd.rules.krum),
+    ),
+    _mixing("bridge-memory", jd.gossip.ring(), rule=jd.rules.clipped_clustering(4)),
+    _mixing(
+        "bridge-choco",
+        jd.gossip.circulant(1, 2),
+        jd.compression.scaled_sign(),
+        jd.rules.trimmed_mean(1),
+        step_size=0.5,
+    ),
     _mixing("weighted", jd.gossip.torus(2, 4)),
+    _mixing(
+        "weighted-choco",
+        jd.gossip.ring(),
+        jd.compression.contractive(jd.compression.random_k(0.2)),
+        step_size=0.2,
+    ),
+    _mixing("weighted-rule", jd.gossip.circulant(1, 2), rule=jd.rules.krum(1)),
     _mixing("weighted-complete", jd.gossip.complete(), symmetry="equivariant"),
 ]
 
@@ -623,6 +660,7 @@ NOT_IN_A_TABLE = {
     "ThresholdState": "a state",
     "TrainState": "a state",
     "MixWithNeighborsState": "a state",
+    "NeighborEstimateState": "a state",
     "Topology": "the type of TOPOLOGIES",
     "average_params": "a function; tests/gossip/test_average_params.py",
     "consensus_distance": "a function; tests/gossip/test_consensus_distance.py",

@@ -105,7 +105,7 @@ def test_the_recipes_train_with_it(order):
 
 def test_the_step_size_may_follow_a_schedule():
     tx = optax.inject_hyperparams(
-        jd.mix_with_neighbors, static_args=("axis_name", "topology", "order")
+        jd.mix_with_neighbors, static_args=("axis_name", "topology", "order", "key")
     )(harness.AXIS, jd.gossip.complete(), step_size=optax.linear_schedule(0.5, 1.0, 1))
     params = jnp.arange(8.0)
     out, _ = harness.run_steps(tx, "shard_map", params, jnp.zeros((2, 8)))
@@ -147,3 +147,12 @@ def test_rows_alone_do_not_keep_the_mean():
     rows = jd.gossip.graph([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5], [0.25, 0.0, 0.75]])
     with pytest.raises(ValueError, match="`topology` of mix_.* only the rows do"):
         jd.mix_with_neighbors("data", rows)
+
+
+def test_room_for_neighbours_needs_their_number():
+    top = jd.compression.top_k(0.5)
+    anywhere = jd.mix_with_neighbors("x", jd.gossip.ring(), top, jd.rules.median())
+    with pytest.raises(NameError, match=r"under median\(\), so the number of workers"):
+        anywhere.init(jnp.ones(3))
+    grid = jd.mix_with_neighbors("x", jd.gossip.torus(4, 4), top, jd.rules.median())
+    assert grid.init(jnp.ones(3)).estimates.others.inner_state.shape == (1, 3, 4)
