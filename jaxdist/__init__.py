@@ -44,10 +44,16 @@ from jaxdist.compression._roundtrip import roundtrip as roundtrip
 from jaxdist.gossip._average_params import average_params as average_params
 from jaxdist.gossip._consensus_distance import consensus_distance as consensus_distance
 from jaxdist.gossip._estimates import NeighborEstimateState as NeighborEstimateState
+from jaxdist.gossip._exact_diffusion import ExactDiffusionState as ExactDiffusionState
+from jaxdist.gossip._exact_diffusion import exact_diffusion as exact_diffusion
 from jaxdist.gossip._mix_with_neighbors import (
     MixWithNeighborsState as MixWithNeighborsState,
 )
 from jaxdist.gossip._mix_with_neighbors import mix_with_neighbors as mix_with_neighbors
+from jaxdist.gossip._push_sum import PushSumState as PushSumState
+from jaxdist.gossip._push_sum import push_sum as push_sum
+from jaxdist.gossip._track_gradient import TrackGradientState as TrackGradientState
+from jaxdist.gossip._track_gradient import track_gradient as track_gradient
 from jaxdist.layout._init import init as init
 from jaxdist.layout._per_worker import per_worker as per_worker
 from jaxdist.layout._state_specs import state_specs as state_specs

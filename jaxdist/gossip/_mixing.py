@@ -6,7 +6,8 @@ without end. A difference is zero where all agree, whatever the weights.
 
 A neighbour counts as absent where it says so, and where one of its numbers is not
 finite: a NaN would be everywhere after few steps. Its share of the weight goes back to
-the worker itself.
+the worker itself. Who is not finite itself counts nobody, so that what two workers give
+each other stays the same.
 """
 
 from collections.abc import Sequence
@@ -96,7 +97,10 @@ def mixed_differences(
       weights: ``[places]`` in place of those of the topology.
     """
     own = [widened(leaf) for leaf in values.leaves]
-    groups = _network.groups_of(values.leaves, network.axis_name)
+    groups = [
+        (group, are_finite([own[i] for i in group]))
+        for group in _network.groups_of(values.leaves, network.axis_name)
+    ]
     if weights is None:
         table = network.weights(_tree.accumulator_dtype(*(x.dtype for x in own)))
         weights = network.in_places(heard, table)
@@ -105,8 +109,8 @@ def mixed_differences(
         present = presence_in(arrays, values) & (weights[place] > 0)
         arrays = arrays[: len(own)]
         totals = list(totals)
-        for group in groups:
-            counts = present & are_finite([arrays[i] for i in group])
+        for group, is_finite in groups:
+            counts = present & is_finite & are_finite([arrays[i] for i in group])
             for i in group:
                 way = weights[place].astype(own[i].dtype) * (
                     widened(arrays[i]) - own[i]

@@ -81,6 +81,12 @@ class Network:
             table[phase, move, sources[real]] = workers[real]
         return self._of_own(table).astype(jnp.int32)
 
+    @property
+    def own_share(self) -> jax.Array:
+        """What this worker keeps of its own, shape ()."""
+        phases = self.topology.phases(self.num_workers)
+        return self._of_own(np.stack([phase.own for phase in phases])[:, None])[0]
+
     def weights(self, dtype: Any) -> jax.Array:
         """Return what this worker gives to what it hears in each move, ``[moves]``."""
         table = np.zeros(self.sources.shape)

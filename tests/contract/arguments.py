@@ -90,6 +90,7 @@ BAD: dict[str, list[Any]] = {
     "knowledge": CHOICE,
     "labels": ["x", SEVERAL],
     "law": FUNCTION,
+    "lazy": FLAG,
     "leaf": ["x", {"a": SEVERAL}],
     "learning_rate": FUNCTION,
     "limit": [*REAL, 0],

@@ -326,6 +326,11 @@ def with_reference(tx):
 _SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
 _TOP = jd.compression.error_feedback(jd.compression.top_k(0.1))
 
+_LEANING = jd.gossip.graph(
+    np.eye(8) * np.linspace(0.2, 0.6, 8)
+    + np.roll(np.eye(8), 1, axis=0) * (1 - np.linspace(0.2, 0.6, 8))
+)
+
 
 def _mixing(name, topology, *args, symmetry=None, **kwargs):
     tx = jd.mix_with_neighbors(AXIS, topology, *args, **kwargs)
@@ -582,6 +587,33 @@ TRANSFORMATIONS += [
     ),
     _mixing("weighted-rule", jd.gossip.circulant(1, 2), rule=jd.rules.krum(1)),
     _mixing("weighted-complete", jd.gossip.complete(), symmetry="equivariant"),
+    TransformationRow(
+        "exact_diffusion",
+        jd.exact_diffusion(AXIS, jd.gossip.ring()),
+        own_params=True,
+    ),
+    TransformationRow(
+        "exact_diffusion-weighted",
+        jd.exact_diffusion(AXIS, jd.gossip.complete(), lazy=False),
+        "equivariant",
+        own_params=True,
+        has_weights=True,
+    ),
+    TransformationRow("track_gradient", jd.track_gradient(AXIS, jd.gossip.ring())),
+    TransformationRow(
+        "track_gradient-weighted",
+        jd.track_gradient(AXIS, jd.gossip.exponential()),
+        has_weights=True,
+    ),
+    TransformationRow(
+        "push_sum", jd.push_sum(AXIS, _LEANING), own_params=True, has_weights=True
+    ),
+    TransformationRow(
+        "push_sum-complete",
+        jd.push_sum(AXIS, jd.gossip.complete()),
+        "equivariant",
+        own_params=True,
+    ),
 ]
 
 # Their states and messages are those of the typical ones; their numbers are their own.
@@ -635,6 +667,7 @@ NOT_IN_A_TABLE = {
     "Dialogue": "a type",
     "Ef21State": "a state",
     "ErrorFeedbackState": "a state",
+    "ExactDiffusionState": "a state",
     "Geometry": "a type",
     "Norms": "a type",
     "Radii": "a type",
@@ -650,6 +683,7 @@ NOT_IN_A_TABLE = {
     "PowerSgdState": "a state",
     "PullToCenterState": "a state",
     "PullToLeaderState": "a state",
+    "PushSumState": "a state",
     "EstimateState": "a state",
     "RuleContract": "a type",
     "RuleState": "a state",
@@ -658,6 +692,7 @@ NOT_IN_A_TABLE = {
     "SkipStaleState": "a state",
     "StepPolicy": "a type",
     "ThresholdState": "a state",
+    "TrackGradientState": "a state",
     "TrainState": "a state",
     "MixWithNeighborsState": "a state",
     "NeighborEstimateState": "a state",

@@ -57,12 +57,15 @@ LOCAL = {
     "compress": jd.compress(jd.compression.top_k(0.5)),
     "delay_updates": jd.delay_updates(1),
     "delay_inner": jd.delay_updates(1, inner=optax.sgd(0.1)),
+    "exact_diffusion": jd.exact_diffusion(table.AXIS, jd.gossip.ring()),
     "inject_attack": jd.inject_attack(table.AXIS, jd.attacks.sign_flip(), 1),
     "limit_step_by_distance": jd.limit_step_by_distance(1.0, 1.0),
     "mix_with_neighbors": jd.mix_with_neighbors(table.AXIS, jd.gossip.ring()),
     "pull_to_center": jd.pull_to_center(table.AXIS, 0.1),
     "pull_to_leader": jd.pull_to_leader(table.AXIS, 0.1),
+    "push_sum": jd.push_sum(table.AXIS, jd.gossip.ring()),
     "scale_by_staleness": jd.scale_by_staleness(),
+    "track_gradient": jd.track_gradient(table.AXIS, jd.gossip.ring()),
 }
 
 
@@ -77,7 +80,8 @@ def test_numbers_of_python_are_no_updates(name):
     with pytest.raises(TypeError, match="`updates` leaf 'w' must be an array, got 1.0"):
         of_any_worker(update)
     checked = ("aggregate", "compress", "delay_inner", "delay_updates")
-    if name in (*checked, "mix_with_neighbors", "pull_to_center"):
+    gossip = ("exact_diffusion", "mix_with_neighbors", "push_sum", "track_gradient")
+    if name in (*checked, *gossip, "pull_to_center"):
         with pytest.raises(TypeError, match="`params` leaf 'w' must be an array"):
             of_any_worker(lambda: jax.tree.leaves(tx.init({"w": 1.0})))
 
