@@ -20,6 +20,7 @@ from jaxdist import coding, timing
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import matplotlib.ticker as ticker
 
 AXIS = "worker"
 NUM_WORKERS = 24
@@ -156,7 +157,10 @@ def save_figure(curves: dict[str, list[Curve]], path: pathlib.Path) -> None:
         axes.set(title=setting, xlabel="simulated seconds", yscale="log")
         axes.grid(alpha=0.3, which="both")
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0][0].set_ylabel("test error")
+    panels[0][0].set(ylabel="test error", ylim=(0.02, 1))
+    panels[0][0].set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], minor=False)
+    panels[0][0].yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
+    panels[0][0].yaxis.set_minor_formatter(ticker.NullFormatter())
     figure.legend(
         *panels[0][0].get_legend_handles_labels(),
         loc="lower center",

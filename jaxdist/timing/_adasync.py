@@ -122,7 +122,26 @@ def adasync(
     Raises:
       TypeError: If ``protocol`` is no function.
       ValueError: If an argument is out of range, or ``protocol`` makes no protocol with
-        a K.
+        a K, or ``choices`` do not hold ``initial``.
+
+    Communication:
+      None.
+
+    Example:
+      >>> def loss(params, batch):
+      ...     return jnp.mean((params - batch) ** 2)
+      >>> timing = jaxdist.timing
+      >>> protocol = timing.adasync(timing.k_async, initial=1, interval=5.0)
+      >>> tx = optax.chain(jaxdist.aggregate("worker"), optax.sgd(0.05))
+      >>> law = timing.exponential()
+      >>> init, step = jaxdist.simulate_async(
+      ...     loss, tx, 8, "worker", protocol=protocol, compute_time=law
+      ... )
+      >>> state = init(jnp.full((), 9.0))
+      >>> while state.clock.time < 30.0:
+      ...     state, metrics = step(state, jnp.zeros(8))
+      >>> print(metrics["worker"].size)
+      8
 
     References:
       Dutta, Wang, Joshi, `Slow and Stale Gradients Can Win the Race
