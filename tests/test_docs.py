@@ -40,6 +40,7 @@ PAGES = {
     "jaxdist.gossip": ["gossip.md"],
     "jaxdist.rules": ["rules.md"],
     "jaxdist.testing": ["rules.md", "testing.md"],
+    "jaxdist.timing": ["time.md"],
 }
 
 
@@ -174,6 +175,7 @@ def without_numbers(text):
         ("docs/frameworks.md", "pmap: True"),
         ("docs/gossip.md", "spectral gap"),
         ("docs/quickstart.md", "total"),
+        ("docs/time.md", "(8, 3) [1. 1. 1.]"),
     ],
 )
 def test_the_examples_of_a_page_run(path, printed, capsys):
