@@ -160,3 +160,25 @@ def sum_rows(rows: jax.Array) -> jax.Array:
 def is_key(leaf: jax.Array) -> bool:
     """Whether the leaf is an array of typed keys."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def check_parts(
+    name: str, shape: tuple[int, ...], num_workers: int, before: int = 0
+) -> None:
+    """Raise unless a leaf of a batch has a part for each worker.
+
+    Args:
+      name: Of the leaf.
+      shape: Of the leaf.
+      num_workers: W, or how many workers of this process there are.
+      before: 1 for local rounds, whose batches have H as the first axis.
+    """
+    if len(shape) > before and not shape[before] % num_workers:
+        return
+    wanted = (
+        f"`batch` must have a leading axis that {num_workers} workers divide"
+        if not before
+        else f"`batch` of a local round must be [H, b, ...] with a b that "
+        f"{num_workers} workers divide"
+    )
+    raise ValueError(f"{wanted}, but leaf {name!r} has shape {shape}.")
