@@ -54,6 +54,7 @@ from jaxdist.recipes._local_round import local_round as local_round
 from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
 from jaxdist.recipes._resize_training import resize_training as resize_training
+from jaxdist.recipes._rounds import DriftState as DriftState
 from jaxdist.recipes._rounds import RoundState as RoundState
 from jaxdist.recipes._simulate import simulate as simulate
 from jaxdist.recipes._simulate_async import AsyncState as AsyncState

@@ -29,6 +29,7 @@ def data_parallel(
     per_worker_params: bool = False,
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
+    correct_drift: bool = False,
 ) -> tuple[_local_step.Init, _local_step.Step]:
     """Return ``(init, step)`` that train on a mesh, one worker per device.
 
@@ -57,6 +58,9 @@ def data_parallel(
         nesterov=True)`` is DiLoCo.
       inner_state: What becomes of the state of ``tx`` after a round: each worker
         carries on its own, it is reset, or it is averaged, which sends it.
+      correct_drift: Whether each worker's gradients are corrected by how far its mean
+        gradient of the last round was from that of all (SCAFFOLD), for workers with
+        different data. It sends one more all-reduce of the parameters' size in a round.
 
     Returns:
       ``init(params, model_state=()) -> TrainState`` copies the parameters and puts them
@@ -102,7 +106,7 @@ def data_parallel(
     _init.check_mesh(mesh, axis_name)
     _checks.flag("per_worker_params", per_worker_params)
     rounds = _rounds.checked_rounds(
-        tx, outer, axis_name, inner_state, per_worker_params
+        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
     )
     training = _Training(
         _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches),

@@ -16,6 +16,7 @@ def local_round(
     axis_name: _collectives.AxisName,
     *,
     inner_state: _rounds.InnerState = "carry",
+    correct_drift: bool = False,
     has_aux: bool = False,
     has_state: bool = False,
     micro_batches: int = 1,
@@ -35,6 +36,7 @@ def local_round(
       outer: Optimizer of the displacements, with :func:`aggregate` in it.
       axis_name: Mapped axis of the workers, or a tuple of axes.
       inner_state: As in :func:`data_parallel`.
+      correct_drift: As in :func:`data_parallel`.
       has_aux: As in :func:`data_parallel`.
       has_state: As in :func:`data_parallel`.
       micro_batches: As in :func:`data_parallel`, of each local step.
@@ -74,7 +76,9 @@ def local_round(
     _checks.optimizer("inner", inner)
     _checks.optimizer("outer", outer)
     _checks.axis_name(axis_name)
-    rounds = _rounds.checked_rounds(inner, outer, axis_name, inner_state, False)
+    rounds = _rounds.checked_rounds(
+        inner, outer, axis_name, inner_state, correct_drift, False
+    )
     assert rounds is not None  # for type checkers
     loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
 

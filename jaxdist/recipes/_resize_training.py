@@ -23,6 +23,7 @@ def resize_training(
     per_worker_params: bool = False,
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
+    correct_drift: bool = False,
 ) -> _local_step.TrainState:
     """Return a state with which training goes on with other workers.
 
@@ -36,6 +37,7 @@ def resize_training(
         with the mean of the old ones.
       outer: As in :func:`data_parallel`, for a state of local rounds.
       inner_state: As in :func:`data_parallel`.
+      correct_drift: As in :func:`data_parallel`.
 
     Returns:
       A state for the new number of workers, placed on the mesh where there is one, so
@@ -63,7 +65,7 @@ def resize_training(
     _checks.optimizer("tx", tx)
     _checks.flag("per_worker_params", per_worker_params)
     rounds = _rounds.checked_rounds(
-        tx, outer, axis_name, inner_state, per_worker_params
+        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
     )
     tx = tx if rounds is None else rounds.transformation
     if isinstance(axis_name, tuple):

@@ -27,6 +27,7 @@ def simulate(
     per_worker_params: bool = False,
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
+    correct_drift: bool = False,
 ) -> tuple[_local_step.Init, _local_step.Step]:
     """Return ``(init, step)`` that train W simulated workers on one device.
 
@@ -45,6 +46,7 @@ def simulate(
       per_worker_params: As in :func:`data_parallel`.
       outer: As in :func:`data_parallel`.
       inner_state: As in :func:`data_parallel`.
+      correct_drift: As in :func:`data_parallel`.
 
     Returns:
       ``init(params, model_state=()) -> TrainState`` and ``step(state, batch,
@@ -74,7 +76,7 @@ def simulate(
     _checks.optimizer("tx", tx)
     _checks.flag("per_worker_params", per_worker_params)
     rounds = _rounds.checked_rounds(
-        tx, outer, axis_name, inner_state, per_worker_params
+        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
     )
     loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
     tx = tx if rounds is None else rounds.transformation

@@ -55,6 +55,7 @@ BAD: dict[str, list[Any]] = {
     "constant": [*REAL, 0],
     "contraction": [x for x in REAL if x is not True],
     "coordinate": COUNT,
+    "correct_drift": FLAG,
     "cost": [3, "x", SEVERAL],
     "decay": [*REAL, 1.5],
     "delay": ["x", -1, 1.5, [0.5], [0.5, -0.5, 1.0], [], [[1.0]], ["a"]],

@@ -600,6 +600,7 @@ NOT_IN_A_TABLE = {
     "label_flip": "a function of labels; tests/attacks/test_label_flip.py",
     "local_round": "a recipe; tests/recipes/test_local_round.py",
     "local_step": "a recipe; tests/recipes",
+    "DriftState": "a state",
     "RoundState": "a state",
     "optimal_loads": "a function; tests/coding/test_hcmm.py",
     "payload_nbytes": "a function; tests/contract/test_compressors.py runs it",

@@ -79,32 +79,98 @@ def test_the_scalar_sequence_of_diloco():
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_fixed_point_of_federated_averaging():
-    """Of quadratics, H steps each: not their optimum, and known in closed form."""
+def _quadratics():
+    """Return matrices and centres of four workers with different data."""
     rng = np.random.default_rng(0)
-    rate, number, size = 0.05, 4, 3
-    roots = rng.standard_normal((4, size + 2, size))
-    matrices = np.einsum("wij,wik->wjk", roots, roots) / size
-    centres = rng.standard_normal((4, size))
-    identity = np.eye(size)
+    roots = rng.standard_normal((4, 5, 3))
+    return np.einsum("wij,wik->wjk", roots, roots) / 3, rng.standard_normal((4, 3))
+
+
+RATE, LOCAL_STEPS = 0.05, 4
+
+
+def _solve_quadratics(rounds, matrices, centres, **options):
+    """Return where rounds of gradient descent end, in float64."""
+
+    def loss(params, batch):
+        matrix, centre = batch[0][0], batch[1][0]
+        return 0.5 * (params - centre) @ matrix @ (params - centre)
+
+    with jax.enable_x64(True):
+        init, step = jd.simulate(
+            *(loss, optax.sgd(RATE), 4, AXIS), outer=AVERAGE, **options
+        )
+        state = init(jnp.zeros(3, jnp.float64))
+        batches = [
+            np.broadcast_to(x, (LOCAL_STEPS, *x.shape)) for x in (matrices, centres)
+        ]
+        for _ in range(rounds):
+            state, _ = step(state, tuple(batches))
+        return np.asarray(state.params)
+
+
+def test_fixed_point_of_federated_averaging():
+    """Of quadratics: not their optimum, and known in closed form."""
+    matrices, centres = _quadratics()
+    identity = np.eye(3)
     moved = [
-        identity - np.linalg.matrix_power(identity - rate * a, number) for a in matrices
+        identity - np.linalg.matrix_power(identity - RATE * a, LOCAL_STEPS)
+        for a in matrices
     ]
     wanted = np.linalg.solve(
         sum(moved), sum(m @ c for m, c in zip(moved, centres, strict=True))
     )
-    with jax.enable_x64(True):
+    found = _solve_quadratics(400, matrices, centres)
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
 
-        def loss(params, batch):
-            matrix, centre = batch[0][0], batch[1][0]
-            return 0.5 * (params - centre) @ matrix @ (params - centre)
 
-        init, step = jd.simulate(loss, optax.sgd(rate), 4, AXIS, outer=AVERAGE)
-        state = init(jnp.zeros(size, jnp.float64))
-        batches = [np.broadcast_to(x, (number, *x.shape)) for x in (matrices, centres)]
-        for _ in range(400):
-            state, _ = step(state, tuple(batches))
-        np.testing.assert_allclose(state.params, wanted, atol=1e-9)
+def test_corrected_for_drift_they_end_at_the_optimum():
+    matrices, centres = _quadratics()
+    optimum = np.linalg.solve(
+        sum(matrices), sum(a @ c for a, c in zip(matrices, centres, strict=True))
+    )
+    plain = _solve_quadratics(400, matrices, centres)
+    assert np.linalg.norm(plain - optimum) > 1e-3
+    found = _solve_quadratics(400, matrices, centres, correct_drift=True)
+    np.testing.assert_allclose(found, optimum, atol=1e-12)
+
+
+def test_drift_against_numpy():
+    """Three rounds by hand; a worker that is absent keeps its correction."""
+    matrices, centres = _quadratics()
+    weights = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 1]], np.float32)
+    x, own = np.zeros(3), np.zeros((4, 3))
+    common = np.zeros(3)
+    for weight in weights:
+        ends, means = np.zeros((4, 3)), own.copy()
+        for w in range(4):
+            y, grads = x.copy(), []
+            for _ in range(LOCAL_STEPS):
+                grads.append(matrices[w] @ (y - centres[w]))
+                y -= RATE * (grads[-1] + common - own[w])
+            ends[w] = y
+            if weight[w]:
+                means[w] = np.mean(grads, axis=0)
+        common = common + (means - own).mean(axis=0)
+        own, x = means, weight @ ends / weight.sum()
+
+    def loss(params, batch):
+        matrix, centre = batch[0][0], batch[1][0]
+        return 0.5 * (params - centre) @ matrix @ (params - centre)
+
+    init, step = jd.simulate(
+        *(loss, optax.sgd(RATE), 4, AXIS), outer=AVERAGE, correct_drift=True
+    )
+    state = init(jnp.zeros(3))
+    batches = tuple(
+        np.broadcast_to(leaf, (LOCAL_STEPS, *leaf.shape)).astype(np.float32)
+        for leaf in (matrices, centres)
+    )
+    for weight in weights:
+        state, _ = step(state, batches, weight=weight)
+    np.testing.assert_allclose(state.params, x, atol=1e-5)
+    np.testing.assert_allclose(state.opt_state.drift.common, common, atol=1e-5)
+    np.testing.assert_allclose(state.opt_state.drift.own.inner_state, own, atol=1e-5)
 
 
 OUTERS = {
@@ -123,6 +189,7 @@ OUTERS = {
 @pytest.mark.parametrize("name", OUTERS)
 def test_a_mesh_and_a_simulation_agree(name, inner_state):
     options = {"outer": OUTERS[name], "inner_state": inner_state}
+    options["correct_drift"] = name == "average"
     simulated, seen = _train(SIMULATED, 3, **options)
     meshed, metrics = _train(_on_mesh, 3, **options)
     harness.assert_trees_close(
@@ -289,6 +356,7 @@ def test_two_of_eight_attackers_with_one_bit():
         ({"outer": 3}, "`outer` must be of type GradientTransformation"),
         ({"outer": AVERAGE, "inner_state": "keep"}, "`inner_state` must be one of"),
         ({"inner_state": "reset"}, "there are none without `outer`"),
+        ({"correct_drift": True}, "`correct_drift` is for local rounds"),
         (
             {"outer": AVERAGE, "per_worker_params": True},
             "`per_worker_params` must be False with `outer`",
