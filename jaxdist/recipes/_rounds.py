@@ -78,13 +78,13 @@ class Rounds:
     def update(
         self,
         updates: Any,
-        state: RoundState,
+        state: Any,
         params: Any = None,
         *,
         walked: Any = None,
         weight: Any = None,
         **extra: Any,
-    ) -> tuple[Any, RoundState]:
+    ) -> tuple[Any, Any]:
         """Return the step of the outer optimizer, and the state after the round.
 
         Args:
