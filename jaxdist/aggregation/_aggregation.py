@@ -274,8 +274,9 @@ class _Step(NamedTuple):
             held = (rule.memory, rule.whole, rule.part)
             return state.uplink, state.downlink, state.estimates, held
 
+        known = _tree.arrange_like(memories(after), memories(before))
         uplink, downlink, estimates, held = _receiver_memory.keep_while_absent(
-            memories(after), memories(before), there
+            memories(after), known, there
         )
         memory, whole, part = held
         rule = after.rule._replace(memory=memory, whole=whole, part=part)
