@@ -10,11 +10,12 @@ DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
-	peers benchmark benchmark-bytes benchmark-byzantine benchmark-network benchmark-peers \
+	peers benchmark benchmark-bytes benchmark-byzantine benchmark-clock benchmark-network benchmark-peers \
 	benchmark-rules
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/stragglers.py
 
 # As root, with iproute2: two hosts on this machine, and a link of 100 Mbit/s between them.
 # Torch is there when `make peers` was.
@@ -90,6 +91,10 @@ benchmark-bytes: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/entropy.py
 	PYTHONPATH=examples $(BIN)/python benchmarks/error_bytes.py out/error_bytes.png
 	PYTHONPATH=examples $(BIN)/python benchmarks/loss_bytes.py out/loss_bytes.png
+
+# Simulated time: how fast the clock is, what a step costs, and a picture.
+benchmark-clock: .venv/dev
+	PYTHONPATH=examples $(BIN)/python benchmarks/clock.py out/tradeoff.png
 
 # As root, with iproute2, on a quiet machine for half an hour: docs/network.md.
 benchmark-network: .venv/dev peers

@@ -39,6 +39,7 @@ PAGES = {
     ],
     "jaxdist.rules": ["rules.md"],
     "jaxdist.testing": ["rules.md", "testing.md"],
+    "jaxdist.timing": ["time.md"],
 }
 
 
@@ -172,6 +173,7 @@ def without_numbers(text):
         ("docs/coding.md", "after 4.0 s: 15.0"),
         ("docs/frameworks.md", "pmap: True"),
         ("docs/quickstart.md", "total"),
+        ("docs/time.md", "(8, 3) [1. 1. 1.]"),
     ],
 )
 def test_the_examples_of_a_page_run(path, printed, capsys):

@@ -100,6 +100,15 @@ def test_demo_runs(tmp_path):
     assert (tmp_path / "demo.png").exists()
 
 
+def test_stragglers_run(tmp_path):
+    arguments = ("--seconds", 2, "--target", 2, "--out", "here.png")
+    result = run("stragglers.py", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr  # no bar where there is no terminal
+    assert result.stdout.count("never") == 0  # every error is below 200 %
+    assert (tmp_path / "here.png").exists()
+
+
 def test_multihost_runs_in_one_process_too(tmp_path):
     arguments = ("--devices", 3, "--every", 2, "--directory", "here")
     result = run("multihost.py", "--steps", 3, *arguments, cwd=tmp_path)

@@ -282,7 +282,7 @@ class _Simulation:
 
     def _check_pace(self, params, opt_state):
         """Raise when the optimizer keeps something of a size that depends on K."""
-        largest = self.protocol.pace.largest(self.race.num_workers)
+        largest = max(self.protocol.pace.all_choices(self.race.num_workers))
         other = jax.eval_shape(
             functools.partial(self._init_optimizer, number=largest), params
         )

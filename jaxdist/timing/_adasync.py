@@ -6,8 +6,7 @@ has one compiled step for each, and chooses between them from one update to the 
 """
 
 import dataclasses
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -34,12 +33,11 @@ class Pace:
     make: Callable[[int], _protocol.Protocol]
     initial: int
     interval: float
-    minimum: int
-    maximum: int | None
+    choices: tuple[int, ...] | None  # sorted; None for all from 1 to W
 
-    def largest(self, num_workers: int) -> int:
-        """Return the largest K."""
-        return num_workers if self.maximum is None else self.maximum
+    def all_choices(self, num_workers: int) -> tuple[int, ...]:
+        """Return every K that may come up, sorted."""
+        return self.choices or tuple(range(1, num_workers + 1))
 
     def start(self) -> PaceState:
         """Return the state before the first update."""
@@ -86,18 +84,17 @@ class Pace:
             s = started * ratio
             # (-s + sqrt(s^2 + 4 s W)) / 2 without the difference of large numbers
             wanted = 2 * num_workers / (1 + jnp.sqrt(1 + 4 * num_workers / s))
+        choices = jnp.asarray(self.all_choices(num_workers), jnp.float32)
         # What rounding adds to a whole number must not make it the next one.
-        wanted = jnp.ceil(wanted * (1 - 1e-6))
-        return jnp.clip(wanted, self.minimum, self.largest(num_workers))
+        place = jnp.sum(choices < wanted * (1 - 1e-6))
+        return choices[jnp.minimum(place, choices.size - 1)]
 
 
 def adasync(
     protocol: Callable[[int], _protocol.Protocol],
     initial: int,
     interval: float,
-    *,
-    minimum: int = 1,
-    maximum: int | None = None,
+    choices: Sequence[int] | None = None,
 ) -> _protocol.Protocol:
     r"""Let K grow as the loss falls: fast progress first, a low error in the end.
 
@@ -106,7 +103,8 @@ def adasync(
        \quad\text{(k\_sync, k\_async)}
 
     :math:`F_t` is the mean training loss of the interval that has ended, as it is, with
-    no best value subtracted; :math:`F_0` the loss of the first update. K is rounded up.
+    no best value subtracted; :math:`F_0` the loss of the first update. K is rounded up
+    to the next of ``choices``.
 
     Args:
       protocol: :func:`k_sync`, :func:`k_async`, :func:`k_batch_sync` or
@@ -114,8 +112,8 @@ def adasync(
       initial: :math:`K_0`, at least 1; for :func:`k_sync` and :func:`k_async` at most
         W.
       interval: Seconds between two choices of K, above 0.
-      minimum: K is never smaller; a rule that needs three workers needs 3 here.
-      maximum: K is never larger; None for W.
+      choices: Values of K, among them ``initial``; None for all from 1 to W. Few of
+        them save compilations, and a rule that needs three workers needs no fewer here.
 
     Returns:
       A protocol for :func:`jaxdist.simulate_async`, which compiles one step for every K
@@ -124,7 +122,26 @@ def adasync(
     Raises:
       TypeError: If ``protocol`` is no function.
       ValueError: If an argument is out of range, or ``protocol`` makes no protocol with
-        a K.
+        a K, or ``choices`` do not hold ``initial``.
+
+    Communication:
+      None.
+
+    Example:
+      >>> def loss(params, batch):
+      ...     return jnp.mean((params - batch) ** 2)
+      >>> timing = jaxdist.timing
+      >>> protocol = timing.adasync(timing.k_async, initial=1, interval=5.0)
+      >>> tx = optax.chain(jaxdist.aggregate("worker"), optax.sgd(0.05))
+      >>> law = timing.exponential()
+      >>> init, step = jaxdist.simulate_async(
+      ...     loss, tx, 8, "worker", protocol=protocol, compute_time=law
+      ... )
+      >>> state = init(jnp.full((), 9.0))
+      >>> while state.clock.time < 30.0:
+      ...     state, metrics = step(state, jnp.zeros(8))
+      >>> print(metrics["worker"].size)
+      8
 
     References:
       Dutta, Wang, Joshi, `Slow and Stale Gradients Can Win the Race
@@ -132,11 +149,8 @@ def adasync(
       exponential and shifted exponential times.
     """
     _checks.function("protocol", protocol, "such as jaxdist.timing.k_async")
-    minimum = _checks.integer("minimum", minimum, 1)
-    if maximum is not None:
-        maximum = _checks.integer("maximum", maximum, minimum)
-    high = math.inf if maximum is None else maximum
-    initial = _checks.integer("initial", initial, minimum, high)
+    initial = _checks.integer("initial", initial, 1)
+    chosen = _checked_choices(choices, initial)
     interval = float(_checks.real("interval", interval, 0.0, above=True, static=True))
     first = protocol(initial)
     _protocol.check_protocol(first)
@@ -145,7 +159,7 @@ def adasync(
             "`protocol` must be one that takes K, such as jaxdist.timing.k_async, got "
             f"{first.name}."
         )
-    pace = Pace(protocol, initial, interval, minimum, maximum)
+    pace = Pace(protocol, initial, interval, chosen)
     kind = first.name.split("(")[0]
     return dataclasses.replace(
         first,
@@ -154,3 +168,21 @@ def adasync(
         staleness=lambda num_workers: None,
         pace=pace,
     )
+
+
+def _checked_choices(choices, initial):
+    """Return the choices in order, or None; raise unless the first K is one of them."""
+    if choices is None:
+        return None
+    is_sequence = isinstance(choices, Sequence) and not isinstance(choices, str)
+    if not is_sequence or not choices:
+        raise ValueError(
+            f"`choices` must be numbers of mini-batches such as (2, 4, 8), got "
+            f"{choices!r}."
+        )
+    numbers = {_checks.integer("choices", number, 1) for number in choices}
+    if initial not in numbers:
+        raise ValueError(
+            f"`choices` must hold `initial`, {initial}, got {sorted(numbers)}."
+        )
+    return tuple(sorted(numbers))

@@ -15,6 +15,9 @@ def constant(seconds: float = 1.0) -> _law.Law:
     Raises:
       ValueError: If ``seconds`` is out of range.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.constant(2.0)
       >>> protocol = jaxdist.timing.k_async(1)

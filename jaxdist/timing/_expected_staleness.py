@@ -23,6 +23,9 @@ def expected_staleness(protocol: _protocol.Protocol, num_workers: int) -> float:
       ValueError: If ``num_workers`` does not fit, or no formula is known, as for
         :func:`ringmaster`: :func:`simulate_clock` finds it by simulation.
 
+    Communication:
+      None.
+
     Example:
       >>> print(jaxdist.timing.expected_staleness(jaxdist.timing.k_async(1), 8))
       7.0

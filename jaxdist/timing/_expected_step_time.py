@@ -24,6 +24,9 @@ def expected_step_time(
         :func:`k_batch_sync` and :func:`k_async` of laws with memory, traces and laws of
         your own. :func:`simulate_clock` finds the time by simulation.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.exponential(mean=1.0)
       >>> for k in (1, 4, 8):

@@ -22,6 +22,9 @@ def exponential(mean: float = 1.0) -> _law.Law:
     Raises:
       ValueError: If ``mean`` is out of range.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.exponential(mean=2.0)
       >>> protocol = jaxdist.timing.k_sync(1)

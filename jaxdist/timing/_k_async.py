@@ -20,6 +20,9 @@ def k_async(k: int) -> _protocol.Protocol:
     Raises:
       ValueError: If ``k`` is below 1; when used, if it exceeds W.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.trace([[1.0], [2.5]])
       >>> protocol = jaxdist.timing.k_async(1)

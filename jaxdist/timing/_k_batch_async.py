@@ -24,6 +24,9 @@ def k_batch_async(k: int) -> _protocol.Protocol:
     Raises:
       ValueError: If ``k`` is below 1.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.exponential(mean=1.0)
       >>> protocol = jaxdist.timing.k_batch_async(4)

@@ -21,6 +21,9 @@ def k_batch_sync(k: int) -> _protocol.Protocol:
     Raises:
       ValueError: If ``k`` is below 1.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.trace([[1.0], [2.5]])
       >>> protocol = jaxdist.timing.k_batch_sync(3)

@@ -19,6 +19,9 @@ def k_sync(k: int) -> _protocol.Protocol:
     Raises:
       ValueError: If ``k`` is below 1; when used, if it exceeds W.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.trace([[1.0, 1.0], [2.0, 9.0], [4.0, 3.0]])
       >>> protocol = jaxdist.timing.k_sync(2)

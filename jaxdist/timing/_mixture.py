@@ -26,6 +26,9 @@ def mixture(
       TypeError: If ``fast`` or ``slow`` is no function.
       ValueError: If ``probability`` is out of range.
 
+    Communication:
+      None.
+
     Example:
       >>> timing = jaxdist.timing
       >>> law = timing.mixture(0.1, timing.constant(1.0), timing.constant(20.0))

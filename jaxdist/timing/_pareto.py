@@ -26,6 +26,9 @@ def pareto(shape: float, scale: float) -> _law.Law:
     Raises:
       ValueError: If an argument is out of range.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.pareto(shape=2.0, scale=1.0)
       >>> for k in (4, 8):

@@ -50,7 +50,7 @@ class Protocol:
     def most_visits(self, num_workers: int) -> int:
         """Return how many mini-batches one worker may bring to an update; 0 for one."""
         if self.pace is not None:
-            most = self.pace.largest(num_workers)
+            most = max(self.pace.all_choices(num_workers))
             return most if most > 1 and self.pace.make(most).repeats else 0
         return self.num_arrivals if self.repeats else 0
 
@@ -68,11 +68,15 @@ class Protocol:
                 f"`num_workers` must be that of the code {self.code.name}, "
                 f"{self.code.num_workers}, got {num_workers}."
             )
-        if self.code is None and not self.repeats and self.num_arrivals > num_workers:
+        largest = self.num_arrivals
+        if self.pace is not None:
+            largest = max(self.pace.all_choices(num_workers) + (largest,))
+        repeats = self.repeats or self.most_visits(num_workers) > 0
+        if self.code is None and not repeats and largest > num_workers:
             raise ValueError(
                 f"`k` of {self.name} must lie in [1, {num_workers}], the number of "
-                f"workers, got {self.num_arrivals}: a worker has one mini-batch in an "
-                "update. k_batch_sync and k_batch_async take several of a worker."
+                f"workers, got {largest}: a worker has one mini-batch in an update. "
+                "k_batch_sync and k_batch_async take several of a worker."
             )
 
 

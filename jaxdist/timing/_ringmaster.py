@@ -22,6 +22,9 @@ def ringmaster(limit: int) -> _protocol.Protocol:
     Raises:
       ValueError: If ``limit`` is below 1.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.trace([[1.0], [2.5]])
       >>> protocol = jaxdist.timing.ringmaster(limit=2)

@@ -21,6 +21,9 @@ def shifted_exponential(shift: float, mean: float) -> _law.Law:
     Raises:
       ValueError: If an argument is out of range.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.shifted_exponential(shift=1.0, mean=1.0)
       >>> protocol = jaxdist.timing.k_sync(4)

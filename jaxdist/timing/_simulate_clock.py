@@ -44,6 +44,9 @@ def simulate_clock(
       ValueError: If a number is below 1 or does not fit the protocol, or if the
         protocol needs a loss (:func:`adasync`).
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.exponential(mean=1.0)
       >>> protocol = jaxdist.timing.k_batch_async(4)

@@ -21,6 +21,9 @@ def slowed(law: _law.Law | _law.LawFunction, factors: Any) -> _law.Law:
       TypeError: If ``law`` is no function.
       ValueError: If ``factors`` are no numbers ``[W]`` of at least 0.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.slowed(jaxdist.timing.constant(1.0), [1.0, 1.0, 5.0])
       >>> protocol = jaxdist.timing.k_async(1)

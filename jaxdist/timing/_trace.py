@@ -21,6 +21,9 @@ def trace(times: Any) -> _law.Law:
     Raises:
       ValueError: If ``times`` are no numbers ``[W, T]`` of at least 0.
 
+    Communication:
+      None.
+
     Example:
       >>> law = jaxdist.timing.trace([[1.0, 1.0], [3.0, 5.0]])
       >>> protocol = jaxdist.timing.k_sync(2)

@@ -32,6 +32,9 @@ def until_decodable(code: _code.Code, limit: int | None = None) -> _protocol.Pro
       ValueError: If all workers together do not cover the code, its blocks are not of
         one size, or ``limit`` is out of range or given for a linear code.
 
+    Communication:
+      None.
+
     Example:
       >>> timing = jaxdist.timing
       >>> code = jaxdist.coding.fractional_repetition(num_workers=4, num_stragglers=1)

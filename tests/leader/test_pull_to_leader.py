@@ -506,3 +506,40 @@ def test_leaders_of_nodes_on_a_mesh(average):
     init, step = start(0.1)
     with pytest.raises(ValueError, match=r"`params` differ over \['node'\]"):
         step(init(jnp.zeros(())), batch)
+
+
+def test_most_leaders_turn_a_gradient_towards_newton():
+    """Quadratics: of all points that are no worse, at least half help the direction."""
+    rng = np.random.default_rng(0)
+    curvature = jnp.array([1.0, 4.0, 25.0])
+    tx = jd.pull_to_leader("w", 0.01)
+
+    def pulled(point, leader):
+        """Return where a gradient step from the point goes with this leader."""
+        rows = jnp.stack([point, leader])
+        updates = jnp.stack([-curvature * point, jnp.zeros(3)])
+        losses = jnp.array([1.0, 0.0])
+
+        def worker(params, update, loss):
+            return tx.update(update, tx.init(params), params, value=loss)[0]
+
+        return jax.vmap(worker, axis_name="w")(rows, updates, losses)[0]
+
+    def cosine(direction, point):
+        newton = -point
+        return (direction @ newton) / (
+            jnp.linalg.norm(direction, axis=-1) * jnp.linalg.norm(newton)
+        )
+
+    for _ in range(5):
+        point = jnp.asarray(rng.standard_normal(3), jnp.float32)
+        size = jnp.sqrt(jnp.sum(curvature * point**2))
+        ball = rng.standard_normal((4000, 3))
+        ball *= (rng.uniform(size=4000) ** (1 / 3) / np.linalg.norm(ball, axis=1))[
+            :, None
+        ]
+        inside = jnp.asarray(ball, jnp.float32) * size / jnp.sqrt(curvature)[None]
+        directions = jax.vmap(pulled, (None, 0))(point, inside)
+        alone = cosine(-curvature * point, point)
+        share = jnp.mean(cosine(directions, point) > alone)
+        assert share >= 0.5

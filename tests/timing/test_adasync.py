@@ -33,7 +33,7 @@ def test_quadratic_rule_of_protocols_that_wait(ratio):
 
 @pytest.mark.parametrize("kind", [timing.k_batch_sync, timing.k_batch_async])
 def test_square_root_rule_of_batch_protocols(kind):
-    protocol = timing.adasync(kind, 2, 1.0, maximum=30)
+    protocol = timing.adasync(kind, 2, 1.0, range(1, 31))
     assert _numbers(protocol, [1.0, 0.25, 1 / 64, 1e-9, 4.0]) == [2, 4, 16, 30, 1]
 
 
@@ -50,9 +50,20 @@ def test_a_loss_that_says_nothing_changes_nothing(loss):
     assert _numbers(protocol, [8.0, loss])[-1] == 3
 
 
-def test_bounds():
-    protocol = timing.adasync(timing.k_batch_sync, 4, 1.0, minimum=3, maximum=6)
-    assert _numbers(protocol, [1.0, 100.0, 1e-6]) == [4, 3, 6]
+def test_rounds_up_to_a_choice():
+    protocol = timing.adasync(timing.k_batch_sync, 4, 1.0, [3, 4, 8])
+    assert _numbers(protocol, [1.0, 100.0, 0.4, 1e-6]) == [4, 3, 8, 8]
+
+
+def test_choices_must_hold_the_first():
+    with pytest.raises(ValueError, match=r"`choices` must hold `initial`, 2, got"):
+        timing.adasync(timing.k_sync, 2, 1.0, [1, 4])
+
+
+def test_choices_must_fit_the_workers():
+    protocol = timing.adasync(timing.k_sync, 2, 1.0, [2, 9])
+    with pytest.raises(ValueError, match=r"must lie in \[1, 8\].*got 9"):
+        protocol.check(8)
 
 
 @pytest.mark.parametrize("wrong", [timing.ringmaster, lambda k: timing.k_sync(k + 1)])

@@ -38,6 +38,6 @@ def test_how_often_a_worker_may_come():
     assert timing.k_batch_async(3).most_visits(8) == 3
     assert timing.k_batch_async(1).most_visits(8) == 0
     assert timing.adasync(timing.k_batch_sync, 1, 1.0).most_visits(8) == 8
-    assert timing.adasync(timing.k_batch_sync, 1, 1.0, maximum=20).most_visits(8) == 20
+    assert timing.adasync(timing.k_batch_sync, 1, 1.0, [1, 20]).most_visits(8) == 20
     assert timing.adasync(timing.k_sync, 1, 1.0).most_visits(8) == 0
     assert dataclasses.replace(timing.k_sync(2), repeats=True).most_visits(8) == 2
