@@ -29,6 +29,32 @@ def named_leaves(tree: Any) -> list[tuple[str, Any]]:
     return [(path_name(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
 
 
+def arrange_like(made: Any, tree: Any) -> Any:
+    """Return the leaves of a tree in the structure of another, found by their names.
+
+    Containers between the optimizer and its state (flax.nnx) may replace named tuples
+    by mappings, and drop what is empty; names survive.
+
+    Args:
+      made: Arrays, or shapes and dtypes.
+      tree: What may have gone through such a container.
+    """
+    if jax.tree.structure(made) == jax.tree.structure(tree):
+        return tree
+    found = dict(named_leaves(tree))
+
+    def find(path, _):
+        name = path_name(path)
+        if name not in found:
+            raise ValueError(
+                f"`state` has no {name!r}: it was made for other parameters or by "
+                "another transformation."
+            )
+        return found[name]
+
+    return jax.tree.map_with_path(find, made)
+
+
 def check_arrays(argument: str, tree: Any) -> None:
     """Raise when a leaf is a number of Python, which has neither shape nor dtype."""
     for name, leaf in named_leaves(tree):

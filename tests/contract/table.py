@@ -151,12 +151,11 @@ class RuleRow(NamedTuple):
     more_workers: int = 12  # with which the kit tries it too; programs for 70 are long
 
 
-def apply(rule, stacked):
+def apply(rule, stacked, **known):
     """Call the rule; a reference, if it needs one, is all ones."""
-    if rule.anchor != "reference":
-        return rule(stacked)
-    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), stacked)
-    return rule(stacked, anchor=ones)
+    if rule.anchor == "reference":
+        known["anchor"] = jax.tree.map(lambda leaf: jnp.ones_like(leaf[0]), stacked)
+    return rule(stacked, **known)
 
 
 def _places(num_workers):
