@@ -33,7 +33,8 @@ napoleon_custom_sections = ["Communication", "Shapes", "References"]
 nitpick_ignore_regex = [
     ("py:class", r"(collections|hypothesis|jax|numpy|optax)\..*"),
     ("py:class", r"jaxdist\..*_\w+\.(Contributions|Init|Shipment|Step|Stream)"),
-    ("py:class", r"jaxdist\..*_\w+\.(Arrivals|AsyncInit|AsyncStep|PaceState|Race)"),
+    ("py:class", r"jaxdist\..*_\w+\.(Arrivals|AsyncInit|AsyncStep|Rounds)"),
+    ("py:class", r"jaxdist\..*_\w+\.(PaceState|Race|Walked)"),
 ]
 nitpicky = True
 python_display_short_literal_types = True

@@ -64,9 +64,12 @@ from jaxdist.leader._pull_to_leader import LeaderMemoryState as LeaderMemoryStat
 from jaxdist.leader._pull_to_leader import PullToLeaderState as PullToLeaderState
 from jaxdist.leader._pull_to_leader import pull_to_leader as pull_to_leader
 from jaxdist.recipes._data_parallel import data_parallel as data_parallel
+from jaxdist.recipes._local_round import local_round as local_round
 from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
 from jaxdist.recipes._resize_training import resize_training as resize_training
+from jaxdist.recipes._rounds import DriftState as DriftState
+from jaxdist.recipes._rounds import RoundState as RoundState
 from jaxdist.recipes._simulate import simulate as simulate
 from jaxdist.recipes._simulate_async import AsyncState as AsyncState
 from jaxdist.recipes._simulate_async import simulate_async as simulate_async

@@ -3,6 +3,9 @@
 Transformations whose user gives no key, or the same one to all, must not draw alike:
 two levels of a network would then drop the same coordinates. So every key is folded
 with the name of who draws, and the key of a leaf with the name of the leaf.
+
+What does not say that it draws gets None for a key, and its state holds no stream: if
+it draws all the same, JAX raises, and nothing is drawn alike in every step.
 """
 
 import zlib
@@ -14,10 +17,16 @@ import jax.numpy as jnp
 
 
 class Keys(NamedTuple):
-    """The randomness of one encoding, known to the sender and to every receiver."""
+    """The randomness of one encoding, known to the sender and to every receiver.
 
-    common: jax.Array  # typed key, the same on all workers
-    own: jax.Array  # typed key, the sender's own; derived from `common` and its index
+    None for compressors whose contract does not say that they draw.
+    """
+
+    common: Any  # typed key, the same on all workers
+    own: Any  # typed key, the sender's own; derived from `common` and its index
+
+
+NO_KEYS = Keys(None, None)
 
 
 class Stream(NamedTuple):
@@ -72,8 +81,13 @@ def _is_typed(key):
     return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
 
 
-def named_key(key: jax.Array, name: str) -> jax.Array:
-    """Return the key of one leaf, or of one purpose, among all that share a key."""
+def named_key(key: Any, name: str) -> Any:
+    """Return the key of one leaf, or of one purpose, among all that share a key.
+
+    None where there is none, because nothing is drawn.
+    """
+    if key is None:
+        return None
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
@@ -87,8 +101,16 @@ def stream_of(key: int | jax.Array, origin: str) -> Stream:
     return Stream(jax.random.key_data(named_key(as_key(key), origin)))
 
 
-def step_key(stream: Stream, count: jax.Array) -> jax.Array:
-    """Return the common key of this optimizer step."""
+def stream_if(draws: bool, key: int | jax.Array, origin: str) -> Stream | tuple[()]:
+    """Return the same, or ``()`` where nothing is drawn, which needs no key."""
+    check_key(key)
+    return stream_of(key, origin) if draws else ()
+
+
+def step_key(stream: Stream | tuple[()], count: jax.Array) -> Any:
+    """Return the common key of this optimizer step; None where nothing is drawn."""
+    if not isinstance(stream, Stream):
+        return None
     return jax.random.fold_in(stream.key, count)
 
 
@@ -97,8 +119,10 @@ def own_key(common: jax.Array, worker_index: jax.Array | int) -> jax.Array:
     return jax.random.fold_in(common, worker_index)
 
 
-def keys_of(common: jax.Array, worker_index: jax.Array | int) -> Keys:
+def keys_of(common: Any, worker_index: jax.Array | int, draws: bool = True) -> Keys:
     """Return the keys with which this worker encodes."""
+    if common is None or not draws:
+        return NO_KEYS
     return Keys(common, own_key(common, worker_index))
 
 

@@ -110,18 +110,28 @@ def every(period: int) -> contextlib.AbstractContextManager[None]:
     return _assigned(_share, _share.get() / period)
 
 
-def silence(name: str) -> contextlib.AbstractContextManager[None]:
-    """Let nothing travel inside of a transformation whose workers are each alone."""
-    return _assigned(_silent, name)
+def silence(
+    name: str,
+    instead: str = (
+        "Chain it behind: optax.chain(jaxdist.per_worker(...), jaxdist.aggregate(...))"
+    ),
+) -> contextlib.AbstractContextManager[None]:
+    """Let nothing travel inside of a transformation whose workers are each alone.
+
+    Args:
+      name: Whose inner transformation it is, as errors call it.
+      instead: What to do where it would communicate.
+    """
+    return _assigned(_silent, (name, instead))
 
 
 def note(route: str, nbytes: float) -> None:
     """Note what one worker sends in a collective, if a report is being traced."""
-    if _silent.get() is not None:
+    if (silent := _silent.get()) is not None:
+        name, instead = silent
         raise ValueError(
-            f"`inner` of {_silent.get()} must not communicate: what all workers "
-            "receive alike would be kept by each as its own. Chain it behind: "
-            "optax.chain(jaxdist.per_worker(...), jaxdist.aggregate(...))."
+            f"`inner` of {name} must not communicate: what all workers receive alike "
+            f"would be kept by each as its own. {instead}."
         )
     log = _log.get()
     if log is None:

@@ -29,6 +29,32 @@ def named_leaves(tree: Any) -> list[tuple[str, Any]]:
     return [(path_name(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
 
 
+def arrange_like(made: Any, tree: Any) -> Any:
+    """Return the leaves of a tree in the structure of another, found by their names.
+
+    Containers between the optimizer and its state (flax.nnx) may replace named tuples
+    by mappings, and drop what is empty; names survive.
+
+    Args:
+      made: Arrays, or shapes and dtypes.
+      tree: What may have gone through such a container.
+    """
+    if jax.tree.structure(made) == jax.tree.structure(tree):
+        return tree
+    found = dict(named_leaves(tree))
+
+    def find(path, _):
+        name = path_name(path)
+        if name not in found:
+            raise ValueError(
+                f"`state` has no {name!r}: it was made for other parameters or by "
+                "another transformation."
+            )
+        return found[name]
+
+    return jax.tree.map_with_path(find, made)
+
+
 def check_arrays(argument: str, tree: Any) -> None:
     """Raise when a leaf is a number of Python, which has neither shape nor dtype."""
     for name, leaf in named_leaves(tree):
@@ -160,3 +186,25 @@ def sum_rows(rows: jax.Array) -> jax.Array:
 def is_key(leaf: jax.Array) -> bool:
     """Whether the leaf is an array of typed keys."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def check_parts(
+    name: str, shape: tuple[int, ...], num_workers: int, before: int = 0
+) -> None:
+    """Raise unless a leaf of a batch has a part for each worker.
+
+    Args:
+      name: Of the leaf.
+      shape: Of the leaf.
+      num_workers: W, or how many workers of this process there are.
+      before: 1 for local rounds, whose batches have H as the first axis.
+    """
+    if len(shape) > before and not shape[before] % num_workers:
+        return
+    wanted = (
+        f"`batch` must have a leading axis that {num_workers} workers divide"
+        if not before
+        else f"`batch` of a local round must be [H, b, ...] with a b that "
+        f"{num_workers} workers divide"
+    )
+    raise ValueError(f"{wanted}, but leaf {name!r} has shape {shape}.")

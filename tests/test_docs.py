@@ -175,6 +175,7 @@ def without_numbers(text):
         ("docs/frameworks.md", "pmap: True"),
         ("docs/gossip.md", "spectral gap"),
         ("docs/quickstart.md", "total"),
+        ("docs/rounds.md", "True\nTrue"),
         ("docs/time.md", "(8, 3) [1. 1. 1.]"),
     ],
 )

@@ -155,6 +155,7 @@ def bind_aggregation(
     _checks.flag("metrics", metrics)
     _check_arguments(axis_name, rule, compressor, route, downlink)
     _check_model_axis(axis_name, model_axis_name)
+    draws = rule.draws or any(map(_compressor.may_draw, (compressor, downlink)))
     bound = _aggregation.Aggregation(
         axis_name,
         model_axis_name,
@@ -163,7 +164,7 @@ def bind_aggregation(
         route,
         weighted,
         metrics,
-        _random.stream_of(key, f"aggregate over {axis_name}"),
+        _random.stream_if(draws, key, f"aggregate over {axis_name}"),
     )
     _check_stages(rule, bound.stages)
     return bound

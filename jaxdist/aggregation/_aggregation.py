@@ -34,7 +34,7 @@ class AggregateState(NamedTuple):
     """State of :func:`aggregate`."""
 
     count: jax.Array  # int32, shape (); equal on all workers
-    key: _random.Stream  # equal on all workers
+    key: _random.Stream | tuple[()]  # equal on all workers; () where nothing is drawn
     uplink: _worker_state.PerWorkerState  # tree of compressor states; varies
     downlink: _worker_state.PerWorkerState  # of the way back or an optimizer; varies
     estimates: _receiver_memory.EstimateState
@@ -53,7 +53,7 @@ class Aggregation:
     route: str
     weighted: bool
     metrics: bool
-    key: _random.Stream
+    key: _random.Stream | tuple[()]
     optimizer: _part_optimizer.PartOptimizer | None = None  # that steps with parts
 
     def plan_leaves(
@@ -274,8 +274,9 @@ class _Step(NamedTuple):
             held = (rule.memory, rule.whole, rule.part)
             return state.uplink, state.downlink, state.estimates, held
 
+        known = _tree.arrange_like(memories(after), memories(before))
         uplink, downlink, estimates, held = _receiver_memory.keep_while_absent(
-            memories(after), memories(before), there
+            memories(after), known, there
         )
         memory, whole, part = held
         rule = after.rule._replace(memory=memory, whole=whole, part=part)

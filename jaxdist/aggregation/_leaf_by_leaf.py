@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import optax
 
+from jaxdist import _tree
+
 SCOPES = ("gradient", "leaf")
 
 
@@ -32,7 +34,7 @@ def apply_to_each_leaf(
         results = [
             tx.update(
                 _only_leaf(updates, i),
-                before,
+                _own_structure(tx, _only_leaf(updates, i), before),
                 params,
                 reference=_only_leaf(reference, i),
                 **extra_args,
@@ -44,6 +46,13 @@ def apply_to_each_leaf(
         return treedef.unflatten(merged), treedef.unflatten(after)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _own_structure(tx, updates, state):
+    """Return the state as it was made; a container may hold the leaf and its state."""
+    if isinstance(state, tuple):
+        return state
+    return _tree.arrange_like(jax.eval_shape(tx.init, updates), state)
 
 
 def _only_leaf(tree: Any, index: int) -> Any:

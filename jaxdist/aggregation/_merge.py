@@ -25,7 +25,7 @@ class Extent(NamedTuple):
 
     workers: _workers.Workers
     model: _collectives.AxisName | None  # over which leaves themselves are sharded
-    key: jax.Array  # the same on all workers
+    key: Any  # the same on all workers; None where nothing is drawn
 
 
 class Merged(NamedTuple):

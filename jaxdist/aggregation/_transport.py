@@ -19,7 +19,7 @@ class Outgoing(NamedTuple):
 
     plan: _leaf_plan.LeafPlan
     payload: Any  # [blocks, ...]; None where a dialogue finds the mean
-    key: jax.Array  # that all workers share for this leaf
+    key: Any  # that all workers share for this leaf; None where nobody draws
 
     def keys_of(self, worker_index: jax.Array | int) -> _random.Keys:
         """Return a sender's keys."""
@@ -31,7 +31,7 @@ class Arrived(NamedTuple):
 
     plan: _leaf_plan.LeafPlan
     payload: Any  # the mean payload [1, ...]; else [W, ...], one row per sender
-    key: jax.Array  # that all workers share for this leaf
+    key: Any  # that all workers share for this leaf; None where nobody draws
     mean: Any = None  # that a dialogue found
 
     def keys_of(self, worker_index: jax.Array | int) -> _random.Keys:
@@ -42,10 +42,9 @@ class Arrived(NamedTuple):
 def _keys_of_sender(
     item: Outgoing | Arrived, worker_index: jax.Array | int
 ) -> _random.Keys:
-    """Return a sender's keys; none is derived for compressors that do not draw."""
-    if not item.plan.compressor.contract.stochastic:
-        return _random.Keys(item.key, item.key)
-    return _random.keys_of(item.key, worker_index)
+    """Return a sender's keys, which compressors that do not draw do not get."""
+    draws = item.plan.compressor.contract.stochastic
+    return _random.keys_of(item.key, worker_index, draws)
 
 
 class Message(NamedTuple):

@@ -45,7 +45,8 @@ class Attack:
 
     Attributes:
       corrupt: ``(updates, key) -> updates`` of one worker that knows no updates but its
-        own, with its own key. None for attacks that collude.
+        own, with its own key, which is None unless the attack ``draws``. None for
+        attacks that collude.
       name: How errors and tables call it.
       collude: ``(seen, state, key) -> (rows, state)`` of attackers that see
         :class:`jaxdist.attacks.SeenUpdates`, and share a key; ``rows`` is what each of
@@ -54,15 +55,16 @@ class Attack:
         one worker or from their shapes; equal on all workers.
       check: ``(num_workers, num_byzantine) -> None``; raises when the attack is not
         possible with so many.
+      draws: Whether the attackers use their key. Without it there is none, and states
+        hold none.
     """
 
-    corrupt: Callable[[Any, jax.Array], Any] | None = None
+    corrupt: Callable[[Any, Any], Any] | None = None
     name: str = "custom attack"
-    collude: Callable[[SeenUpdates, Any, jax.Array], tuple[jax.Array, Any]] | None = (
-        None
-    )
+    collude: Callable[[SeenUpdates, Any, Any], tuple[jax.Array, Any]] | None = None
     init: Callable[[Any], Any] = _no_memory
     check: Callable[[int, int], None] = _any_numbers
+    draws: bool = False
 
     def __post_init__(self):
         """Raise unless it is clear what the attackers know."""
@@ -113,7 +115,9 @@ class Attack:
         if self.corrupt is not None:
             own = treedef.unflatten(leaf[num_honest:] for leaf in leaves)
             attackers = jnp.arange(num_honest, num_workers)
-            keys = jax.vmap(lambda index: _random.own_key(key, index))(attackers)
+            keys = None
+            if self.draws:
+                keys = jax.vmap(lambda index: _random.own_key(key, index))(attackers)
             bad = jax.vmap(self.corrupt)(own, keys)
             return jax.tree.leaves(like_updates(bad, own)), state
         rows, state = self.conspire(leaves, num_honest, state, key)
@@ -122,14 +126,14 @@ class Attack:
         return jax.vmap(lambda row: from_row(row, like))(rows), state
 
     def conspire(
-        self, leaves: Sequence[jax.Array], num_honest: int, state: Any, key: jax.Array
+        self, leaves: Sequence[jax.Array], num_honest: int, state: Any, key: Any
     ) -> tuple[jax.Array, Any]:
         """Return ``rows`` and state of ``collude``, given all workers' leaves."""
         if self.collude is None:
             raise TypeError(f"The workers of {self.name} do not collude.")
         rows = to_rows(leaves)
         seen = SeenUpdates(rows[:num_honest], rows[num_honest:])
-        return self.collude(seen, state, key)
+        return self.collude(seen, state, key if self.draws else None)
 
     def check_numbers(self, num_workers: int, num_byzantine: int) -> None:
         """Raise when so many cannot attack, or not in this way."""
@@ -141,9 +145,10 @@ class Attack:
 
 def colluding_attack(
     name: str,
-    craft: Callable[[SeenUpdates, jax.Array], jax.Array],
+    craft: Callable[[SeenUpdates, Any], jax.Array],
     num_honest: int = 1,
     check: Callable[[int, int], None] = _any_numbers,
+    draws: bool = False,
 ) -> Attack:
     """Return an attack without memory by workers that see all updates.
 
@@ -152,6 +157,7 @@ def colluding_attack(
       craft: ``(seen, key) -> rows``.
       num_honest: How many workers must be honest at least.
       check: Raises when the attack is not possible for other reasons.
+      draws: Whether ``craft`` uses its key.
     """
 
     def collude(seen, state, key):
@@ -162,7 +168,7 @@ def colluding_attack(
         _checks.byzantine_count(name, num_byzantine, num_workers, largest)
         check(num_workers, num_byzantine)
 
-    return Attack(name=name, collude=collude, check=check_all)
+    return Attack(name=name, collude=collude, check=check_all, draws=draws)
 
 
 def like_updates(bad: Any, updates: Any) -> Any:

@@ -23,7 +23,7 @@ class _Shifts(NamedTuple):
     """Attackers that send the honest mean plus a multiple of a direction."""
 
     rule: _rule.AggregationRule
-    key: jax.Array  # of the rule
+    key: Any  # of the rule; None where it does not draw
     honest: jax.Array  # [h, n]
     mean: jax.Array  # [n], of the honest
     direction: jax.Array  # [n]
@@ -42,7 +42,7 @@ class _Shifts(NamedTuple):
 
 def shift_damages(
     rule: _rule.AggregationRule,
-    key: jax.Array,
+    key: Any,
     honest: jax.Array,
     direction: jax.Array,
     num_byzantine: int,
@@ -55,7 +55,7 @@ def shift_damages(
 
     Args:
       rule: The rule to mislead.
-      key: Of the rule.
+      key: Of the rule; None where it does not draw.
       honest: ``[h, n]``.
       direction: ``[n]``, of which attackers add a multiple to the honest mean.
       num_byzantine: How many attackers.

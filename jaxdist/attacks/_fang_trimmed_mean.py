@@ -68,7 +68,8 @@ def fang_trimmed_mean(
         return near[None] + drawn * (far - near)[None]
 
     name = f"fang_trimmed_mean({knowledge!r}, {outer})"
-    return _attack.colluding_attack(name, craft, num_honest=int(knowledge == "full"))
+    num_honest = int(knowledge == "full")
+    return _attack.colluding_attack(name, craft, num_honest, draws=True)
 
 
 def _beyond_honest(honest, factor):

@@ -43,4 +43,4 @@ def gaussian(scale: float = 200.0) -> _attack.Attack:
             for key, leaf in zip(keys, leaves, strict=False)
         )
 
-    return _attack.Attack(corrupt, f"gaussian({scale})")
+    return _attack.Attack(corrupt, f"gaussian({scale})", draws=True)

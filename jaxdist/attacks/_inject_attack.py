@@ -15,7 +15,7 @@ class InjectAttackState(NamedTuple):
     """State of :func:`inject_attack`."""
 
     count: jax.Array  # int32, shape (); equal on all workers
-    key: _random.Stream  # equal on all workers
+    key: _random.Stream | tuple[()]  # equal on all workers; () where nothing is drawn
     attack_state: Any  # what the attackers remember, or (); equal on all workers
 
 
@@ -75,7 +75,7 @@ def inject_attack(
     _checks.instance("attack", attack, _attack.Attack, "jaxdist.attacks.sign_flip()")
     num_byzantine = _checks.integer("num_byzantine", num_byzantine, 0)
     origin = f"inject_attack by {num_byzantine} over {axis_name}"
-    stream = _random.stream_of(key, origin)
+    stream = _random.stream_if(attack.draws, key, origin)
 
     def init(params):
         return InjectAttackState(jnp.zeros((), jnp.int32), stream, attack.init(params))
@@ -96,7 +96,7 @@ def inject_attack(
 
     def inject(updates, memory, step, who):
         if attack.corrupt is not None:
-            corrupted = attack.corrupt(updates, _random.own_key(step, who.index))
+            corrupted = attack.corrupt(updates, _random.keys_of(step, who.index).own)
         else:
             corrupted, memory = conspire(updates, memory, step)
         # In simulated time W is the index of a place without anybody.

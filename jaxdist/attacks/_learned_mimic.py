@@ -72,7 +72,9 @@ def learned_mimic(warm_up: int = 100) -> _attack.Attack:
         state = state._replace(count=_tree.next_count(state.count))
         return jnp.take(seen.honest, state.worker_index, axis=0), state
 
-    return _attack.Attack(name=name, collude=collude, init=_init_memory, check=check)
+    return _attack.Attack(
+        name=name, collude=collude, init=_init_memory, check=check, draws=True
+    )
 
 
 def _init_memory(updates: Any) -> LearnedMimicState:

@@ -39,16 +39,17 @@ def non_finite(kind: Literal["nan", "inf", "-inf", "mixed"] = "nan") -> _attack.
     """
     _checks.one_of("kind", kind, (*_VALUES, "mixed"))
 
-    def fill(leaf, key):
-        if kind != "mixed":
-            return jnp.full_like(leaf, _VALUES[kind])
+    def draw(leaf, key):
         values = jnp.array(list(_VALUES.values()), leaf.dtype)
         drawn = jax.random.bits(key, leaf.shape, jnp.uint8) % len(_VALUES)
         return values[drawn.astype(jnp.int32)]
 
     def corrupt(updates, key):
+        if kind != "mixed":
+            return jax.tree.map(lambda x: jnp.full_like(x, _VALUES[kind]), updates)
         leaves, treedef = jax.tree.flatten(updates)
         keys = jax.random.split(key, max(1, len(leaves)))
-        return treedef.unflatten(map(fill, leaves, keys))
+        return treedef.unflatten(map(draw, leaves, keys))
 
-    return _attack.Attack(corrupt, f"non_finite({kind!r})")
+    draws = kind == "mixed"
+    return _attack.Attack(corrupt, f"non_finite({kind!r})", draws=draws)

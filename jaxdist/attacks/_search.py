@@ -41,7 +41,9 @@ def optimal_attack(name, rule, direction, limit, num_magnitudes, num_refinements
         candidates = jnp.zeros_like(mean, shape=grid.shape) + grid
         return mean + worst_shift(damage, candidates, num_refinements) * along
 
-    return _attack.colluding_attack(f"{name}({rule.name})", craft, check=check)
+    return _attack.colluding_attack(
+        f"{name}({rule.name})", craft, check=check, draws=rule.draws
+    )
 
 
 def signed_grid(limit: float, num_magnitudes: int) -> np.ndarray:

@@ -82,12 +82,20 @@ def by_leaf(
             return _per_leaf.DENSE
         return compressor
 
+    draws = any(map(_compressor.may_draw, (compressor, *patterns.values())))
     if not joint:
         return _compressor.LeafPolicy(
-            select, f"by_leaf({compressor.name})", patterns=tuple(patterns)
+            select,
+            f"by_leaf({compressor.name})",
+            patterns=tuple(patterns),
+            stochastic=draws,
         )
     # A copy, so that what a pattern chooses is never taken for one that joins.
     compressor = compressor._replace()
     return _compressor.LeafPolicy(
-        select, f"by_leaf({compressor.name}, joint=True)", compressor, tuple(patterns)
+        select,
+        f"by_leaf({compressor.name}, joint=True)",
+        compressor,
+        tuple(patterns),
+        draws,
     )

@@ -172,7 +172,8 @@ def cat(
         if mode == "stochastic":
             return _draw_elements(keys.own, chunks, number, count), state
         values = _sparse.gather_elements(chunks, indices)
-        used = jnp.arange(values.shape[-1]).reshape(1, 1, -1) < number[..., None]
+        places = jnp.arange(values.shape[-1], dtype=jnp.int32)
+        used = places.reshape(1, 1, -1) < number[..., None]
         values = jnp.where(used, values, jnp.zeros_like(values))
         if mode == "top_k":
             return _sparse.sparse_payload(values, indices, length), state

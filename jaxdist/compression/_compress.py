@@ -14,7 +14,7 @@ class CompressState(NamedTuple):
     """State of :func:`compress`."""
 
     count: jax.Array  # int32, shape ()
-    key: _random.Stream
+    key: _random.Stream | tuple[()]  # () where nothing is drawn
     compressor_state: Any  # tree of the leaves' compressor states
     estimates: Any  # tree of [...], what incremental compressors sent; () for others
 
@@ -55,7 +55,7 @@ def compress(
       [-0.4  0.  -0.2  0. ]
     """
     _per_leaf.check_compressor("compressor", compressor, policies=True, steps=True)
-    stream = _random.stream_of(key, "compress")
+    stream = _random.stream_if(_compressor.may_draw(compressor), key, "compress")
     stages = _stages.split_stages(compressor)
 
     def init(params):
@@ -112,7 +112,8 @@ def _compress_once(compressor, updates, state):
     estimates = _per_leaf.find_arrays(names, likes, state.estimates)
     seen = []
     for i, (chosen, leaf) in enumerate(zip(compressors, leaves, strict=True)):
-        keys = _random.keys_of(_random.named_key(step, names[i]), 0)
+        named, draws = _random.named_key(step, names[i]), chosen.contract.stochastic
+        keys = _random.keys_of(named, 0, draws)
         payload, states[i] = chosen.encode(leaf, states[i], keys, 1)
         if chosen.incremental:
             change = chosen.decode(payload, likes[i], keys)

@@ -49,7 +49,8 @@ class Contract:
       linear: Decoding the mean of the workers' payloads gives the mean of what was
         sent, so that payloads may be summed while they travel.
       splittable: ``encode`` accepts ``blocks > 1``.
-      stochastic: The result depends on the keys.
+      stochastic: The result depends on the keys. Without it there are none: both are
+        None, and states hold no key for it.
       aligned: All workers keep the same coordinates, and most elements survive, so
         that coordinate-wise rules compare like with like. A quantizer so coarse that it
         rounds most elements to zero gives a median of zero, just as top-k does. Those
@@ -166,12 +167,14 @@ class LeafPolicy(NamedTuple):
       name: How reports and errors call it.
       joint: Compressor whose leaves are compressed as a single vector, or None.
       patterns: Shell patterns of paths, each of which must match a leaf.
+      stochastic: Whether any of the compressors may draw.
     """
 
     select: Callable[[str, Any], Compressor]
     name: str = "custom policy"
     joint: Compressor | None = None
     patterns: tuple[str, ...] = ()
+    stochastic: bool = True
 
     def __repr__(self):
         return self.name
@@ -195,3 +198,16 @@ class StepPolicy(NamedTuple):
 
 
 AnyCompressor = Compressor | LeafPolicy | StepPolicy
+
+
+def may_draw(compressor: AnyCompressor | None) -> bool:
+    """Whether a compressor, or one of a policy's, may draw; without looking at leaves.
+
+    `optax.tree_map_params` makes a state for a tree without leaves, which must have the
+    structure of all others.
+    """
+    if isinstance(compressor, Compressor):
+        return compressor.contract.stochastic
+    if isinstance(compressor, LeafPolicy):
+        return compressor.stochastic
+    return compressor is not None and any(map(may_draw, compressor.stages))

@@ -101,7 +101,7 @@ def error_feedback(
 
     dialogue = compressor.dialogue and _with_memory(compressor.dialogue, memory)
     suffix = "" if residual_dtype is None else f", residual_dtype={residual_dtype!r}"
-    rounds_at_random = residual_dtype in ("bfloat16", "int8")
+    rounds_at_random = residual_dtype in _stored_residual.ROUNDED_AT_RANDOM
     return compressor._replace(
         init=init,
         encode=encode,
@@ -162,8 +162,10 @@ class _Memory(NamedTuple):
 
     def _stored(self, residual, keys):
         """Return the residual as it is kept."""
-        key = jax.random.fold_in(keys.own, _STORE)
-        return _stored_residual.store_residual(residual, self.residual_dtype, key)
+        dtype, key = self.residual_dtype, None
+        if dtype in _stored_residual.ROUNDED_AT_RANDOM:
+            key = jax.random.fold_in(keys.own, _STORE)
+        return _stored_residual.store_residual(residual, dtype, key)
 
     def _rescaling(self, count):
         """Return the ratio of the last step size to this one."""

@@ -153,4 +153,6 @@ def _values_place(sparsifier: _compressor.Compressor, payload: Any) -> int:
 
 def _second_keys(keys: _random.Keys) -> _random.Keys:
     """Return keys for the quantizer that are independent of the sparsifier's."""
+    if keys.own is None:  # neither of them draws
+        return keys
     return _random.Keys(*(jax.random.fold_in(key, 1) for key in keys))

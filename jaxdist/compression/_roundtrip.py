@@ -48,7 +48,8 @@ def roundtrip(
     leaf = _checks.array("leaf", leaf)
     compressor = _per_leaf.select_compressor(compressor, "", leaf)
     _per_leaf.check_dtype(compressor, "leaf", "", leaf)
-    keys = _random.keys_of(_random.as_key(0 if key is None else key), 0)
+    key = _random.as_key(0 if key is None else key)
+    keys = _random.keys_of(key, 0, compressor.contract.stochastic)
     state = compressor.init(leaf) if state is None else state
     payload, state = compressor.encode(leaf, state, keys, blocks)
     return compressor.decode(payload, _tree.like_leaf(leaf), keys), state

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxdist import _tree
 
 DTYPES = (None, "float32", "bfloat16", "int8")
+ROUNDED_AT_RANDOM = ("bfloat16", "int8")
 
 
 class Int8Residual(NamedTuple):
@@ -36,8 +37,11 @@ def load_residual(stored: Stored, dtype: Any) -> jax.Array:
     return stored.astype(dtype)
 
 
-def store_residual(residual: jax.Array, dtype: str | None, key: jax.Array) -> Stored:
-    """Return the residual as stored; its expectation over keys is the residual."""
+def store_residual(residual: jax.Array, dtype: str | None, key: Any) -> Stored:
+    """Return the residual as stored; its expectation over keys is the residual.
+
+    Only the dtypes in ROUNDED_AT_RANDOM need a key.
+    """
     if dtype == "int8":
         scale = _largest_of_rows(residual).astype(jnp.float32) / 127
         unit = jnp.where(scale > 0, scale, 1.0).astype(residual.dtype)
@@ -56,7 +60,7 @@ def _largest_of_rows(leaf: jax.Array) -> jax.Array:
     return _tree.largest_magnitude(leaf)[..., None]
 
 
-def _to_bfloat16(residual: jax.Array, key: jax.Array) -> jax.Array:
+def _to_bfloat16(residual: jax.Array, key: Any) -> jax.Array:
     """Round to one of the two neighbours, at random and without bias."""
     bits = jax.lax.bitcast_convert_type(residual, jnp.uint32)
     noise = jax.random.bits(key, residual.shape, jnp.uint16).astype(jnp.uint32)

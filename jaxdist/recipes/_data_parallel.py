@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxdist import _checks, _collectives, _random, _tree
 from jaxdist.layout import _init, _state_specs
-from jaxdist.recipes import _gradient, _local_step, _model_state, _trial
+from jaxdist.recipes import _gradient, _local_step, _model_state, _rounds, _trial
 
 
 def data_parallel(
@@ -27,6 +27,9 @@ def data_parallel(
     micro_batches: int = 1,
     key: int | jax.Array | None = None,
     per_worker_params: bool = False,
+    outer: optax.GradientTransformation | None = None,
+    inner_state: _rounds.InnerState = "carry",
+    correct_drift: bool = False,
 ) -> tuple[_local_step.Init, _local_step.Step]:
     """Return ``(init, step)`` that train on a mesh, one worker per device.
 
@@ -48,16 +51,29 @@ def data_parallel(
         and micro-batch gets a key of its own. None where it draws nothing.
       per_worker_params: Whether each worker has parameters and a model state of its
         own. They start equal, and have a leading axis of W, sharded over ``axis_name``.
+      outer: For local rounds: every worker takes H steps with ``tx``, which must not
+        communicate, and what :func:`aggregate` in ``outer`` makes of the W
+        displacements, start minus end, is what ``outer`` steps with. ``optax.sgd(1.0)``
+        behind it averages the parameters (local SGD); ``optax.sgd(0.7, momentum=0.9,
+        nesterov=True)`` is DiLoCo.
+      inner_state: What becomes of the state of ``tx`` after a round: each worker
+        carries on its own, it is reset, or it is averaged, which sends it.
+      correct_drift: Whether each worker's gradients are corrected by how far its mean
+        gradient of the last round was from that of all (SCAFFOLD), for workers with
+        different data. It sends one more all-reduce of the parameters' size in a round.
 
     Returns:
       ``init(params, model_state=()) -> TrainState`` copies the parameters and puts them
-      and the state of ``tx`` on the mesh. ``step(state, batch, weight=None) -> (state,
-      metrics)`` is jitted and donates the state. Arrays of the batch have a leading
-      axis that W divides, and are sharded over it; NumPy arrays are this process' part
-      of the batch. The metrics hold ``"loss"`` and those of ``loss_fn``, as means over
-      the workers. ``weight`` ``[W]``, sharded as the batch is, says how much each
-      worker counts, in the means too; 0 is absent: see :func:`aggregate`. With several
-      levels of :func:`aggregate`, a group counts as much as all of its workers.
+      and the state of ``tx`` on the mesh. ``step(state, batch, weight=None, steps=None)
+      -> (state, metrics)`` is jitted and donates the state. Arrays of the batch have a
+      leading axis that W divides, and are sharded over it; NumPy arrays are this
+      process' part of the batch. With ``outer`` they are ``[H, W * b, ...]``, a batch
+      for each local step, and ``steps`` ``[W]``, int32, lets each worker take only the
+      first so many of them. The metrics hold ``"loss"`` and those of ``loss_fn``, as
+      means over the workers, and over the steps that each took. ``weight`` ``[W]``,
+      sharded as the batch is, says how much each worker counts, in the means too; 0 is
+      absent: see :func:`aggregate`. With several levels of :func:`aggregate`, a group
+      counts as much as all of its workers.
 
     Raises:
       TypeError: If ``loss_fn`` is no function.
@@ -68,7 +84,13 @@ def data_parallel(
         raises.
 
     Communication:
-      That of ``tx``, and an all-reduce of the metrics and of the model state.
+      That of ``tx``, and an all-reduce of the metrics and of the model state. With
+      ``outer`` that of ``outer``, once for H steps, with none in the local steps;
+      ``communication_report(outer, ...)`` says how much.
+
+    References:
+      Douillard et al., `DiLoCo: Distributed Low-Communication Training of Language
+      Models <https://arxiv.org/abs/2311.08105>`_, 2023, for ``outer``.
 
     Example:
       >>> def loss(params, batch):
@@ -83,13 +105,17 @@ def data_parallel(
     _checks.optimizer("tx", tx)
     _init.check_mesh(mesh, axis_name)
     _checks.flag("per_worker_params", per_worker_params)
+    rounds = _rounds.checked_rounds(
+        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
+    )
     training = _Training(
         _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches),
-        tx,
+        tx if rounds is None else rounds.transformation,
         mesh,
         axis_name,
         () if key is None else _random.key_data(key),
         per_worker_params,
+        rounds,
     )
     return training.init, training.step
 
@@ -105,6 +131,7 @@ class _Training:
     axis_name: _collectives.AxisName
     words: Any  # of the first key, or ()
     per_worker_params: bool
+    rounds: _rounds.Rounds | None
 
     def init(self, params: Any, model_state: Any = ()) -> _local_step.TrainState:
         """Return the state before the first step, on the mesh."""
@@ -127,34 +154,52 @@ class _Training:
         return _init.make_on_mesh(make, arguments, specs, self.mesh, self.axis_name)
 
     def step(
-        self, state: _local_step.TrainState, batch: Any, weight: Any = None
+        self,
+        state: _local_step.TrainState,
+        batch: Any,
+        weight: Any = None,
+        steps: Any = None,
     ) -> tuple[_local_step.TrainState, dict[str, jax.Array]]:
         """Return the state after a step, and the metrics."""
+        mesh, axis_name = self.mesh, self.axis_name
         if weight is not None:
-            weight = _weights_on_mesh(weight, self.mesh, self.axis_name)
-        return self._run(state, _on_mesh(batch, self.mesh, self.axis_name), weight)
+            weight = _numbers_on_mesh("weight", weight, mesh, axis_name, np.float32)
+        if steps is not None:
+            steps = _numbers_on_mesh("steps", steps, mesh, axis_name, np.int32)
+        batch = _on_mesh(batch, mesh, axis_name, self._axes_before)
+        return self._run(state, batch, weight, steps)
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def _run(self, state, batch, weight):
+    def _run(self, state, batch, weight, steps):
         specs = self._specs(state.params, state.opt_state)
         own = PartitionSpec(self.axis_name)
+        parts = PartitionSpec(*[None] * self._axes_before, self.axis_name)
         on_workers = functools.partial(
             jax.shard_map, mesh=self.mesh, axis_names=set(self._names)
         )
         # The optimizer needs types; they would ask the user's loss for `pcast`.
         find = on_workers(
-            self._find_gradient, in_specs=(specs, own), out_specs=own, check_vma=False
+            self._find_gradient,
+            in_specs=(specs, parts, own),
+            out_specs=own,
+            check_vma=False,
         )
         apply = on_workers(
             self._apply_gradient,
             in_specs=(specs, own, own),
             out_specs=(specs, PartitionSpec()),
         )
-        return apply(state, find(state, batch), weight)
+        return apply(state, find(state, batch, steps), weight)
 
-    def _find_gradient(self, state, batch):
+    @property
+    def _axes_before(self):
+        """How many axes a batch has before that of the workers."""
+        return 0 if self.rounds is None else 1
+
+    def _find_gradient(self, state, batch, steps):
+        steps = None if steps is None else steps[0]
         outcome = _local_step.find_gradient(
-            self.loss, self._own(state), batch, self.axis_name
+            self.loss, self._own(state), batch, self.axis_name, self.rounds, steps
         )
         return jax.tree.map(lambda leaf: leaf[None], outcome)
 
@@ -202,9 +247,11 @@ class _Training:
         return jax.tree.map(lambda leaf: leaf[None], varying)
 
 
-def _on_mesh(batch: Any, mesh: Mesh, axis_name: _collectives.AxisName) -> Any:
+def _on_mesh(
+    batch: Any, mesh: Mesh, axis_name: _collectives.AxisName, before: int = 0
+) -> Any:
     """Shard a batch over the workers; NumPy arrays are this process' part of it."""
-    sharding = NamedSharding(mesh, PartitionSpec(axis_name))
+    sharding = NamedSharding(mesh, PartitionSpec(*[None] * before, axis_name))
     num_workers = math.prod(
         mesh.shape[name] for name in _collectives.names_of(axis_name)
     )
@@ -215,11 +262,7 @@ def _on_mesh(batch: Any, mesh: Mesh, axis_name: _collectives.AxisName) -> Any:
         shards = num_workers
         if not is_global:
             shards = num_workers * len(mesh.local_devices) // mesh.size
-        if not leaf.ndim or leaf.shape[0] % shards:
-            raise ValueError(
-                f"`batch` must have a leading axis that {shards} workers divide, but "
-                f"leaf {_tree.path_name(path)!r} has shape {leaf.shape}."
-            )
+        _tree.check_parts(_tree.path_name(path), leaf.shape, shards, before)
         if is_global:
             return jax.device_put(leaf, sharding)
         return jax.make_array_from_process_local_data(sharding, leaf)
@@ -227,18 +270,18 @@ def _on_mesh(batch: Any, mesh: Mesh, axis_name: _collectives.AxisName) -> Any:
     return jax.tree.map_with_path(put, batch)
 
 
-def _weights_on_mesh(
-    weight: Any, mesh: Mesh, axis_name: _collectives.AxisName
+def _numbers_on_mesh(
+    name: str, value: Any, mesh: Mesh, axis_name: _collectives.AxisName, dtype: Any
 ) -> jax.Array:
     """Shard one number for each worker; NumPy arrays are those of this process."""
-    weight = weight if isinstance(weight, jax.Array) else np.asarray(weight, np.float32)
+    value = value if isinstance(value, jax.Array) else np.asarray(value, dtype)
     names = _collectives.names_of(axis_name)
-    wanted = math.prod(mesh.shape[name] for name in names)
-    if not isinstance(weight, jax.Array):
+    wanted = math.prod(mesh.shape[axis] for axis in names)
+    if not isinstance(value, jax.Array):
         wanted = wanted * len(mesh.local_devices) // mesh.size
-    if weight.shape != (wanted,):
+    if value.shape != (wanted,):
         raise ValueError(
-            f"`weight` must have one number for each worker, the shape ({wanted},), "
-            f"got {weight.shape}."
+            f"`{name}` must have one number for each worker, the shape ({wanted},), "
+            f"got {value.shape}."
         )
-    return _on_mesh(weight, mesh, axis_name)
+    return _on_mesh(value, mesh, axis_name)

@@ -31,7 +31,9 @@ class Outcome(NamedTuple):
     loss: jax.Array
     metrics: dict[str, jax.Array]
     model_state: Any  # after this step; () where the loss has none
-    grads: Any
+    grads: Any  # or the displacement of a local round
+    walked: Any = None  # state of the inner optimizer after a local round
+    has_seen: jax.Array | None = None  # bool, shape (): whether it took any step
 
 
 def checked_loss(

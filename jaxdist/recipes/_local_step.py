@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxdist import _checks, _collectives, _random
-from jaxdist.recipes import _frozen, _gradient, _model_state
+from jaxdist.recipes import _frozen, _gradient, _model_state, _rounds
 from jaxdist.workers import _weight
 
 
@@ -15,7 +16,7 @@ class Step(Protocol):
     """A training step."""
 
     def __call__(
-        self, state: "TrainState", batch: Any, weight: Any = None
+        self, state: "TrainState", batch: Any, weight: Any = None, steps: Any = None
     ) -> tuple["TrainState", dict[str, jax.Array]]:
         """Return the state after the step, and its metrics."""
         ...
@@ -96,8 +97,20 @@ def local_step(
     _checks.flag("per_worker_params", per_worker_params)
     loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
 
-    def step(state, batch, weight=None):
-        outcome = find_gradient(loss, state, batch, axis_name)
+    return make_step(loss, tx, axis_name, per_worker_params, None)
+
+
+def make_step(
+    loss: _gradient.Loss,
+    tx: optax.GradientTransformation,
+    axis_name: _collectives.AxisName,
+    per_worker_params: bool,
+    rounds: _rounds.Rounds | None,
+) -> Step:
+    """Return what one worker does in a step, or in a local round."""
+
+    def step(state, batch, weight=None, steps=None):
+        outcome = find_gradient(loss, state, batch, axis_name, rounds, steps)
         return apply_gradient(tx, axis_name, per_worker_params, state, outcome, weight)
 
     return step
@@ -108,19 +121,31 @@ def find_gradient(
     state: TrainState,
     batch: Any,
     axis_name: _collectives.AxisName,
+    rounds: _rounds.Rounds | None = None,
+    steps: jax.Array | None = None,
 ) -> _gradient.Outcome:
     """Return what this worker finds out about its part of the batch, and tells nobody.
 
     Args:
       loss: The loss.
-      state: Of this worker; the state of the optimizer is not read.
-      batch: This worker's part.
+      state: Of this worker; the state of the optimizer is read by rounds alone.
+      batch: This worker's part; of a round ``[H, b, ...]``.
       axis_name: Of the workers.
+      rounds: How workers step on their own, or None.
+      steps: How many steps of a round this worker takes; None for all.
     """
     key = None
     if has_key(state):
         now, _ = _random.split_data(state.key)
         key = _random.own_key(now, _collectives.axis_index(axis_name))
+    if rounds is not None:
+        params, opt_state, model_state, _ = state
+        return rounds.walk(loss, params, opt_state, model_state, batch, key, steps)
+    if steps is not None:
+        raise ValueError(
+            "`steps` says how many local steps each worker takes in a round, and there "
+            "are none without `outer`."
+        )
     return _gradient.differentiate(
         loss, axis_name, state.params, state.model_state, batch, key
     )
@@ -150,13 +175,16 @@ def apply_gradient(
       weight: This worker's, or None.
     """
     extra = {"value": outcome.loss}
+    if outcome.walked is not None:
+        extra["walked"] = outcome.walked
     if weight is not None:
         extra["weight"] = _weight.weight_of_levels(weight, axis_name)
     params, opt_state = update_params(
         tx, axis_name, outcome.grads, state.opt_state, state.params, **extra
     )
     metrics = {"loss": outcome.loss, **outcome.metrics}
-    means = _model_state.means_over_workers(metrics, weight, axis_name)
+    seen = _weight_of_seen(outcome, weight, axis_name)
+    means = _model_state.means_over_workers(metrics, seen, axis_name)
     model_state = outcome.model_state
     if not per_worker_params:
         model_state = _model_state.merge_model_states(
@@ -164,6 +192,14 @@ def apply_gradient(
         )
     key = _random.split_data(state.key)[1] if has_key(state) else state.key
     return TrainState(params, opt_state, model_state, key), means
+
+
+def _weight_of_seen(outcome, weight, axis_name):
+    """Return how much a worker counts in the means of what was seen."""
+    if outcome.has_seen is None:
+        return weight
+    own = jnp.ones(()) if weight is None else _weight.own_weight(weight, axis_name)
+    return jnp.where(outcome.has_seen, own, 0)
 
 
 def update_params(

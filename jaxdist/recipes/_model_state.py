@@ -89,7 +89,8 @@ def means_over_workers(
 
     def weigh(leaf):
         # What an absent worker says may be anything.
-        share = own.astype(jnp.result_type(leaf, jnp.float32))
+        with jax.numpy_dtype_promotion("standard"):  # numbers of any kind have a mean
+            share = own.astype(jnp.result_type(leaf, jnp.float32))
         return (
             jnp.where(own > 0, leaf, jnp.zeros_like(leaf)).astype(share.dtype) * share
         )

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxdist import _checks
 from jaxdist.aggregation import _resize_residuals
 from jaxdist.layout import _init, _state_specs
-from jaxdist.recipes import _local_step
+from jaxdist.recipes import _local_step, _rounds
 from jaxdist.workers import _worker_state
 
 
@@ -21,6 +21,9 @@ def resize_training(
     axis_name: str,
     *,
     per_worker_params: bool = False,
+    outer: optax.GradientTransformation | None = None,
+    inner_state: _rounds.InnerState = "carry",
+    correct_drift: bool = False,
 ) -> _local_step.TrainState:
     """Return a state with which training goes on with other workers.
 
@@ -32,6 +35,9 @@ def resize_training(
       axis_name: Axis of the workers, one name.
       per_worker_params: Whether each worker has parameters of its own. All then start
         with the mean of the old ones.
+      outer: As in :func:`data_parallel`, for a state of local rounds.
+      inner_state: As in :func:`data_parallel`.
+      correct_drift: As in :func:`data_parallel`.
 
     Returns:
       A state for the new number of workers, placed on the mesh where there is one, so
@@ -58,6 +64,10 @@ def resize_training(
     """
     _checks.optimizer("tx", tx)
     _checks.flag("per_worker_params", per_worker_params)
+    rounds = _rounds.checked_rounds(
+        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
+    )
+    tx = tx if rounds is None else rounds.transformation
     if isinstance(axis_name, tuple):
         raise ValueError(
             "`axis_name` must be one name, since the levels of a network cannot be "

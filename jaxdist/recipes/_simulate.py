@@ -10,7 +10,7 @@ import optax
 
 from jaxdist import _checks, _random, _tree
 from jaxdist.layout import _state_specs
-from jaxdist.recipes import _local_step, _model_state, _trial
+from jaxdist.recipes import _gradient, _local_step, _model_state, _rounds, _trial
 from jaxdist.workers import _worker_state
 
 
@@ -25,6 +25,9 @@ def simulate(
     micro_batches: int = 1,
     key: int | jax.Array | None = None,
     per_worker_params: bool = False,
+    outer: optax.GradientTransformation | None = None,
+    inner_state: _rounds.InnerState = "carry",
+    correct_drift: bool = False,
 ) -> tuple[_local_step.Init, _local_step.Step]:
     """Return ``(init, step)`` that train W simulated workers on one device.
 
@@ -41,11 +44,14 @@ def simulate(
       micro_batches: As in :func:`data_parallel`.
       key: As in :func:`data_parallel`.
       per_worker_params: As in :func:`data_parallel`.
+      outer: As in :func:`data_parallel`.
+      inner_state: As in :func:`data_parallel`.
+      correct_drift: As in :func:`data_parallel`.
 
     Returns:
-      ``init(params, model_state=()) -> TrainState`` and
-      ``step(state, batch, weight=None) -> (state, metrics)``, jitted; ``step`` donates
-      the state. ``weight`` ``[W]`` as in :func:`data_parallel`.
+      ``init(params, model_state=()) -> TrainState`` and ``step(state, batch,
+      weight=None, steps=None) -> (state, metrics)``, jitted; ``step`` donates the
+      state. ``weight`` and ``steps`` ``[W]`` as in :func:`data_parallel`.
 
     Raises:
       TypeError: If ``loss_fn`` is no function.
@@ -67,15 +73,14 @@ def simulate(
     """
     num_workers = _checks.integer("num_workers", num_workers, 1)
     _checks.axis_name(axis_name)
-    worker_step = _local_step.local_step(
-        loss_fn,
-        tx,
-        axis_name,
-        has_aux=has_aux,
-        has_state=has_state,
-        micro_batches=micro_batches,
-        per_worker_params=per_worker_params,
+    _checks.optimizer("tx", tx)
+    _checks.flag("per_worker_params", per_worker_params)
+    rounds = _rounds.checked_rounds(
+        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
     )
+    loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
+    tx = tx if rounds is None else rounds.transformation
+    worker_step = _local_step.make_step(loss, tx, axis_name, per_worker_params, rounds)
     words = () if key is None else _random.key_data(key)
     model_axis = 0 if per_worker_params else None
 
@@ -108,43 +113,50 @@ def simulate(
         params, model_state = jax.tree.map(place, (params, model_state))
         return _local_step.TrainState(params, made, model_state, words)
 
-    def worker(state, batch, weight):
+    def worker(state, batch, weight, steps):
         # Inside, a slice has a leading axis of size 1, as on a mesh.
         state = _worker_state.map_slices(lambda leaf: leaf[None], state)
-        state, metrics = worker_step(state, batch, weight)
+        state, metrics = worker_step(state, batch, weight, steps)
         return _worker_state.map_slices(lambda leaf: leaf[0], state), metrics
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def step(state, batch, weight=None):
+    def step(state, batch, weight=None, steps=None):
         axes = axes_of(state.opt_state)
-        mapped = jax.vmap(worker, (axes, 0, 0), (axes, None), axis_name=axis_name)
+        before = 0 if rounds is None else 1  # axes of the batch before the workers'
+        in_axes = axes, before, 0, 0
+        mapped = jax.vmap(worker, in_axes, (axes, None), axis_name=axis_name)
         if weight is not None:
-            weight = _checked_weights(weight, num_workers)
-        return mapped(state, split_batch(batch, num_workers), weight)
+            weight = _numbers_of_workers("weight", weight, num_workers)
+        if steps is not None:
+            steps = _numbers_of_workers("steps", steps, num_workers)
+        return mapped(state, split_batch(batch, num_workers, before), weight, steps)
 
     return init, step
 
 
-def _checked_weights(weight: Any, num_workers: int) -> jax.Array:
+def _numbers_of_workers(name: str, value: Any, num_workers: int) -> jax.Array:
     """Return one number for each worker, or raise."""
-    weight = jnp.asarray(weight)
-    if weight.shape != (num_workers,):
+    value = jnp.asarray(value)
+    if value.shape != (num_workers,):
         raise ValueError(
-            f"`weight` must have one number for each worker, the shape "
-            f"({num_workers},), got {weight.shape}."
+            f"`{name}` must have one number for each worker, the shape "
+            f"({num_workers},), got {value.shape}."
         )
-    return weight
+    return value
 
 
-def split_batch(batch: Any, num_workers: int) -> Any:
-    """Cut a batch into one part for each worker."""
+def split_batch(batch: Any, num_workers: int, before: int = 0) -> Any:
+    """Cut a batch into one part for each worker.
+
+    Args:
+      batch: Arrays ``[W * b, ...]``; of a local round ``[H, W * b, ...]``.
+      num_workers: W.
+      before: How many axes come before that of the workers.
+    """
 
     def cut(path, leaf):
-        if not jnp.ndim(leaf) or leaf.shape[0] % num_workers:
-            raise ValueError(
-                f"`batch` must have a leading axis that {num_workers} workers divide, "
-                f"but leaf {_tree.path_name(path)!r} has shape {jnp.shape(leaf)}."
-            )
-        return leaf.reshape(num_workers, -1, *leaf.shape[1:])
+        _tree.check_parts(_tree.path_name(path), jnp.shape(leaf), num_workers, before)
+        first, rest = leaf.shape[:before], leaf.shape[before + 1 :]
+        return leaf.reshape(*first, num_workers, -1, *rest)
 
     return jax.tree.map_with_path(cut, batch)

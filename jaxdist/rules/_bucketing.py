@@ -98,5 +98,5 @@ def bucketing(
     )
     name = f"bucketing({s}, {f})"
     return _pre_aggregation.mix_before(
-        rule, name, premix, contract, sees=_norms.Norms, num_byzantine=f
+        rule, name, premix, contract, sees=_norms.Norms, num_byzantine=f, draws=True
     )

@@ -93,7 +93,7 @@ def _remember_norms(memory, lengths):
 
 def _usual_norm(memory):
     """Return the median of what was noted."""
-    noted = jnp.arange(memory.norms.shape[0]) < memory.count
+    noted = jnp.arange(memory.norms.shape[0], dtype=jnp.int32) < memory.count
     return jnp.nanmedian(jnp.where(noted, memory.norms, jnp.nan))
 
 
@@ -113,12 +113,14 @@ def _larger_cluster(distances: jax.Array, finite: jax.Array) -> jax.Array:
     possible = finite[:, None] & finite[None] & ~jnp.eye(num_workers, dtype=bool)
     distances = jnp.where(possible, distances, jnp.inf)
     sizes = finite.astype(distances.dtype)
-    labels = jnp.arange(num_workers) + jnp.zeros_like(finite, jnp.int32)
+    labels = jnp.arange(num_workers, dtype=jnp.int32)
+    labels += jnp.zeros_like(finite, jnp.int32)  # varies as the workers do
 
     def merge(i, clusters):
         del i
         distances, sizes, labels = clusters
-        low, high = jnp.divmod(jnp.argmin(distances), num_workers)
+        closest = jnp.argmin(distances).astype(jnp.int32)
+        low, high = jnp.divmod(closest, num_workers)
         total = sizes[low] + sizes[high]
         average = (sizes[low] * distances[low] + sizes[high] * distances[high]) / total
         distances = distances.at[low].set(average).at[:, low].set(average)

@@ -93,6 +93,6 @@ def multi_krum(
 def _of_turns(order, number, geometry):
     """Return weights ``[1, W]`` of the mean of the workers that were taken in turn."""
     dtype = geometry.squared_norms.dtype
-    workers = jnp.arange(geometry.finite.shape[0])
+    workers = jnp.arange(geometry.finite.shape[0], dtype=jnp.int32)
     taken = jnp.any(order[:, None] == workers[None], axis=0) & geometry.finite
     return taken[None].astype(dtype) / jnp.asarray(number, dtype)

@@ -10,7 +10,7 @@ from jaxdist import _checks, _random
 from jaxdist.geometry import _geometry
 from jaxdist.rules import _rule
 
-Premix = Callable[[Any, jax.Array], jax.Array]
+Premix = Callable[[Any, Any], jax.Array]
 
 
 def _as_many(num_workers: int) -> int:
@@ -68,6 +68,7 @@ def mix_before(
     sees: type[_rule.Sight] = _geometry.Geometry,
     only_scales: bool = False,
     num_byzantine: int = 0,
+    draws: bool = False,
 ) -> _rule.AggregationRule:
     """Return the rule that mixes with ``premix`` and goes on with ``then``.
 
@@ -89,6 +90,7 @@ def mix_before(
       only_scales: Whether ``premix`` returns ``[W]``.
       num_byzantine: Corrupt workers for which the mixing is made; must lie in the range
         of the contract even where the next rule tolerates fewer.
+      draws: Whether ``premix`` uses its key.
     """
     looks_again = only_scales and then.mix is not None
 
@@ -105,7 +107,7 @@ def mix_before(
             seen = sight.seen_again(then.sees, first)
         else:
             seen = then.sees.seen_in(sight.mixed(first))
-        second, memory = then.mix(seen, keys[1], memory)
+        second, memory = then.mix(seen, keys[1] if then.draws else None, memory)
         return _geometry.compose_mixtures(second, first), memory
 
     whole_name = f"{name} then {then.name}"
@@ -128,6 +130,7 @@ def mix_before(
         requires=requires,
         reduce_weighted=then.reduce_weighted,
         needs_everybody=then.needs_everybody,
+        draws=draws or then.draws,
     )
 
 

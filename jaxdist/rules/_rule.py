@@ -55,7 +55,7 @@ def constant_count(number: int) -> Callable[[int], int]:
 
 
 Sight = _geometry.Geometry | _radii.Radii | _norms.Norms
-Mix = Callable[[Any, jax.Array, Any], tuple[jax.Array, Any]]
+Mix = Callable[[Any, Any, Any], tuple[jax.Array, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +155,8 @@ class AggregationRule:
         weight 0 do not count, or None.
       needs_everybody: The rule means workers by their index, so that all W must meet in
         every update.
+      draws: Whether ``mix`` uses its key. Without it there is none, it is None, and
+        states hold none.
     """
 
     name: str
@@ -169,6 +171,7 @@ class AggregationRule:
     requires: Callable[[int], None] = _accept_any
     reduce_weighted: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     needs_everybody: bool = False
+    draws: bool = False
 
     def __repr__(self):
         return self.name
@@ -397,7 +400,7 @@ def apply_rule(
     rule: AggregationRule,
     parts: Mapping[Any, Contributions],
     sum_of_parts: SumOfParts,
-    key: jax.Array,
+    key: Any,
     memory: Any,
     weight: jax.Array | None = None,
 ) -> Applied:
@@ -408,7 +411,7 @@ def apply_rule(
       parts: Of the gradient.
       sum_of_parts: Adds up what is known of each part, wherever parts are; takes also
         what it is.
-      key: The same wherever parts are.
+      key: The same wherever parts are; None where the rule does not draw.
       memory: Of the rule.
       weight: ``[W]``, 0 for workers that are absent, whose rows are finite; or None.
     """
@@ -421,7 +424,7 @@ def apply_rule(
         sight = _measure_parts(parts, sum_of_parts, weight, rule.sees)
         finite = sight.finite[:num_workers]
         all_finite = jnp.all(sight.finite | ~sight.present)
-        mixed = rule.mix(sight, key, memory)
+        mixed = rule.mix(sight, key if rule.draws else None, memory)
         mixture, memory = _checked_mixture(rule, mixed, sight.finite.shape[0])
         results = {
             k: rule.apply(part, mixture, all_finite, weight)

@@ -94,7 +94,7 @@ def delay_updates(
         _checks.optimizer("inner", inner)
         inner = optax.with_extra_args_support(inner)
     is_fixed = probabilities[-1] == 1
-    stream = () if is_fixed else _random.stream_of(key, "delay_updates")
+    stream = _random.stream_if(not is_fixed, key, "delay_updates")
     line = _DelayLine(probabilities, stream, warm_up)
     if line.longest == 0:
         return _without_delay(inner)

@@ -92,6 +92,6 @@ def _squared_distance(left: Any, right: Any) -> jax.Array:
         wide = _tree.accumulator_dtype(one.dtype)
         apart = jnp.abs(one.astype(wide) - other.astype(wide))
         square = jnp.sum(apart * apart)
-        dtype = jnp.promote_types(total.dtype, square.dtype)
+        dtype = _tree.accumulator_dtype(total.dtype, square.dtype)
         total = total.astype(dtype) + square.astype(dtype)
     return total

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdist import _tree
+
 
 def step_unless_skipped(
     counts: jax.Array,
@@ -37,5 +39,6 @@ def step_unless_skipped(
     updates, moved = inner.update(
         jax.tree.map(or_zeros, updates), state, params, **extra_args
     )
+    state = _tree.arrange_like(moved, state)
     kept = jax.tree.map(lambda new, old: jnp.where(counts, new, old), moved, state)
     return jax.tree.map(or_zeros, updates), kept

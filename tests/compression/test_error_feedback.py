@@ -110,7 +110,9 @@ def test_counter_example_of_the_paper(compressor, low, high):
 
 def test_a_leaf_that_is_not_contracted_is_refused_when_seen():
     grows = jd.compression.random_k(0.5)._replace(
-        contract=jd.Contract(variance=lambda size: 2.0 if size < 10 else 0.5)
+        contract=jd.Contract(
+            variance=lambda size: 2.0 if size < 10 else 0.5, stochastic=True
+        )
     )
     compressor = jd.compression.error_feedback(grows)
     jd.roundtrip(compressor, jnp.ones(100), 0)

@@ -151,12 +151,11 @@ class RuleRow(NamedTuple):
     more_workers: int = 12  # with which the kit tries it too; programs for 70 are long
 
 
-def apply(rule, stacked):
+def apply(rule, stacked, **known):
     """Call the rule; a reference, if it needs one, is all ones."""
-    if rule.anchor != "reference":
-        return rule(stacked)
-    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), stacked)
-    return rule(stacked, anchor=ones)
+    if rule.anchor == "reference":
+        known["anchor"] = jax.tree.map(lambda leaf: jnp.ones_like(leaf[0]), stacked)
+    return rule(stacked, **known)
 
 
 def _places(num_workers):
@@ -708,7 +707,10 @@ NOT_IN_A_TABLE = {
     "expected_arrivals": "a function; tests/coding/test_coupons.py",
     "init": "a function; tests/contract/test_layout.py runs it",
     "label_flip": "a function of labels; tests/attacks/test_label_flip.py",
+    "local_round": "a recipe; tests/recipes/test_local_round.py",
     "local_step": "a recipe; tests/recipes",
+    "DriftState": "a state",
+    "RoundState": "a state",
     "optimal_loads": "a function; tests/coding/test_hcmm.py",
     "payload_nbytes": "a function; tests/contract/test_compressors.py runs it",
     "replica_fingerprint": "a function; tests/safety",

@@ -83,3 +83,22 @@ def test_bad_arguments():
         jd.resize_training(state, tx, 0, harness.AXIS)
     with pytest.raises(ValueError, match="one of the axes of the mesh"):
         jd.resize_training(state, tx, mesh_of(2), "rows")
+
+
+def test_local_rounds_go_on_with_fewer_workers():
+    outer = optax.chain(
+        jd.aggregate(
+            harness.AXIS,
+            compressor=jd.compression.error_feedback(jd.compression.scaled_sign()),
+        ),
+        optax.sgd(0.7, momentum=0.9),
+    )
+    inner = optax.sgd(0.1, momentum=0.9)
+    batches = jax.tree.map(lambda x: np.stack([x, x]), problem.BATCH)
+    init, step = jd.simulate(problem.loss, inner, 8, harness.AXIS, outer=outer)
+    state, _ = step(init(problem.PARAMS), batches)
+    state = jd.resize_training(state, inner, 4, harness.AXIS, outer=outer)
+    assert jax.tree.leaves(state.opt_state.inner)[0].shape[0] == 4
+    _, step = jd.simulate(problem.loss, inner, 4, harness.AXIS, outer=outer)
+    state, metrics = step(state, batches)
+    assert np.isfinite(metrics["loss"])

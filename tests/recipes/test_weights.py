@@ -96,3 +96,17 @@ def test_weights_have_one_number_for_each_worker(recipe, weight):
     init, step = recipes(TX)[recipe]
     with pytest.raises(ValueError, match=r"`weight`.*shape \(8,\), got"):
         step(init(problem.PARAMS), BATCH, weight=weight)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bfloat16, jnp.float32, jnp.float64])
+def test_weighted_metrics_take_strict_dtypes_with_64_bits(dtype):
+    def loss(params, batch):
+        return jnp.sum(params * batch), {"seen": jnp.sum(batch).astype(dtype)}
+
+    tx = optax.chain(jd.aggregate("data"), optax.scale(-1.0))
+    init, step = jd.simulate(loss, tx, 2, "data", has_aux=True)
+    with jax.enable_x64(True):
+        batch = jnp.arange(4.0)
+        start = init(jnp.zeros(2, batch.dtype))
+        _, metrics = step(start, batch, weight=jnp.array([1.0, 0.0]))
+    np.testing.assert_allclose(np.asarray(metrics["seen"], np.float32), 1.0)

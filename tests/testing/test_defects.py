@@ -1,7 +1,5 @@
 """Forty kinds of defects, each of which breaks a promise that the kit must try."""
 
-import contextlib
-
 import jax
 import pytest
 
@@ -13,6 +11,11 @@ PLANTED = [
     for name, compressors in defects.PLANTED.items()
     for compressor in compressors
 ]
+# Numbers of 64 bits change how a property is tried, and not what it finds.
+FIRST = [
+    pytest.param(name, compressors[0], id=f"{name}-{compressors[0].name}")
+    for name, compressors in defects.PLANTED.items()
+]
 
 
 def check(compressor, **options):
@@ -20,9 +23,14 @@ def check(compressor, **options):
 
 
 @pytest.mark.parametrize(("name", "compressor"), PLANTED)
-@pytest.mark.parametrize("x64", [False, True], ids=["x32", "x64"])
-def test_a_planted_defect_is_found(name, compressor, x64):
-    with jax.enable_x64(True) if x64 else contextlib.nullcontext():
+def test_a_planted_defect_is_found(name, compressor):
+    with pytest.raises(AssertionError, match=f"{compressor.name} breaks {name!r}"):
+        check(compressor, properties=[name])
+
+
+@pytest.mark.parametrize(("name", "compressor"), FIRST)
+def test_a_planted_defect_is_found_with_64_bits(name, compressor):
+    with jax.enable_x64(True):
         with pytest.raises(AssertionError, match=f"{compressor.name} breaks {name!r}"):
             check(compressor, properties=[name])
 

@@ -13,13 +13,14 @@ def alarms(samples, false_alarm, **kwargs):
     """Return for each column ``[n, m]`` whether it alone would alarm."""
     log = _mean_test.alarm_level(false_alarm, 1)
     found = []
-    for column in samples.T:
+    totals, squares = samples.sum(axis=0), np.sum(samples**2, axis=0)
+    for total, square in zip(totals, squares, strict=True):
         means = _mean_test.Means(
             ["x"],
-            np.array([column.sum()]),
-            np.array([np.sum(column**2)]),
+            total[None],
+            square[None],
             np.zeros(1),
-            len(column),
+            len(samples),
             "some input",
             **kwargs,
         )
@@ -54,8 +55,11 @@ def centred(name, rng, shape):
     }[name]
 
 
-@pytest.mark.parametrize("name", ["normal", "rare", "exponential", "sign"])
-@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("normal", 1), ("sign", 1)]  # which are symmetric
+    + [(name, side) for name in ("rare", "exponential") for side in (1, -1)],
+)
 def test_false_alarms_are_rarer_than_stated(name, side):
     rng = np.random.default_rng(0)
     samples = side * centred(name, rng, (NUM_DRAWS, REPETITIONS))

@@ -30,21 +30,6 @@ def test_what_travels_narrow_may_be_rounded():
         check(compressor)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("compressor", defects.HONEST, ids=str)
-def test_honest_compressors_pass_with_many_seeds(compressor):
-    whole = defects.promising(compressor, compressor.name, splittable=False)
-    for seed in range(50):
-        testing.check_compressor(
-            whole,
-            properties=["narrow_dtypes", "long_leaves"],
-            shape=(16,),
-            num_draws=1000,
-            false_alarm=0.01,
-            seed=seed,
-        )
-
-
 def test_narrow_leaves_are_decoded_twice():
     chosen = setting(jd.compression.cast(jnp.float16))
     leaves = np.asarray(chosen.leaves("normal", 3, jnp.bfloat16))

@@ -6,17 +6,8 @@ import pytest
 import jaxdist as jd
 from jaxdist import testing
 from jaxdist.testing import _draws, _inputs, _mean_test, _run
-from tests.contract import table
 from tests.testing import defects
 from tests.testing.test_run import setting
-
-ROWS = [row for row in table.COMPRESSORS if row.compressor.contract.unbiased]
-# One block holds all of the short leaves here, so that two rows are one program.
-TWICE = ["terngrad(20)"]
-UNBIASED = [
-    *(row.compressor for row in ROWS if row.compressor.name not in TWICE),
-    *defects.HONEST[:2],
-]
 
 
 def check(compressor, **options):
@@ -27,15 +18,6 @@ def check(compressor, **options):
 def test_planted_defects_are_found(name):
     with pytest.raises(AssertionError, match="breaks 'unbiasedness': on .* over 10240"):
         check(defects.BIASED[name])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("compressor", UNBIASED, ids=str)
-def test_unbiased_compressors_pass_with_every_seed(compressor):
-    """Even with a false alarm of a hundredth: the proven bound is a safe one."""
-    whole = defects.promising(compressor, compressor.name, splittable=False)
-    for seed in range(200):
-        check(whole, shape=(16,), num_draws=2000, false_alarm=0.01, seed=seed)
 
 
 def test_statistics_are_standard_normal_without_bias():

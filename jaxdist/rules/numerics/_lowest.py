@@ -5,8 +5,9 @@ import jax.numpy as jnp
 
 
 def score_ranks(scores: jax.Array) -> jax.Array:
-    """Return the place of each score in its row, from 0; ties by index."""
-    return jnp.argsort(jnp.argsort(scores, axis=-1, stable=True), axis=-1)
+    """Return the place of each score in its row, int32 from 0; ties by index."""
+    order = jnp.argsort(scores, axis=-1, stable=True)
+    return jnp.argsort(order, axis=-1).astype(jnp.int32)
 
 
 def mean_weights(scores: jax.Array, number: jax.Array | int) -> jax.Array:

@@ -30,10 +30,11 @@ def neighbour_scores(
         num_workers = distances.shape[0]
         others = ~taken[None] & ~jnp.eye(num_workers, dtype=bool)
         ordered = jnp.sort(jnp.where(others, distances, jnp.inf), axis=1)
-        num_left = geometry.num_present(num_workers) - jnp.sum(taken)
+        num_taken = jnp.sum(taken, dtype=jnp.int32)
+        num_left = geometry.num_present(num_workers) - num_taken
         # At the last of many choices few workers are left; one neighbour is needed.
         num_near = jnp.maximum(num_left - not_counted, jnp.minimum(num_left - 1, 1))
-        counted = jnp.arange(num_workers) < num_near
+        counted = jnp.arange(num_workers, dtype=jnp.int32) < num_near
         total = jnp.sum(jnp.where(counted[None], ordered, 0), axis=1)
         return jnp.where(taken | ~geometry.finite, jnp.inf, total)
 
@@ -76,4 +77,5 @@ def take_best(
     nobody = jnp.zeros_like(geometry.finite)
     order = jnp.zeros_like(geometry.squared_norms, shape=most, dtype=jnp.int32)
     order, _ = jax.lax.fori_loop(0, number, take, (order, nobody))
-    return jnp.where(jnp.arange(most) < number, order, num_workers)
+    turns = jnp.arange(most, dtype=jnp.int32)
+    return jnp.where(turns < number, order, num_workers)

@@ -67,7 +67,7 @@ def subset_scores(
         there = kept & geometry.present[None]
         found = score(there)
         # Those left out must be among those who are there, W - f without them.
-        all_count = jnp.sum(there, axis=1) == num_counted
+        all_count = jnp.sum(there, axis=1, dtype=jnp.int32) == num_counted
         trusted = all_count & ~jnp.any(there & ~geometry.finite[None], axis=1)
         return jnp.where(trusted, found, jnp.inf)
 

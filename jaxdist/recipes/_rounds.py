@@ -1,0 +1,320 @@
+"""Rounds: H steps of each worker on its own, and one exchange of how far they went.
+
+A displacement stands where a gradient does, so that all that handles gradients handles
+rounds. What differs is kept here: the walk of a worker, and a state of two optimizers.
+The walk is a loop without a collective, in which parameters are this worker's own;
+after it they are stored once again, the same bits on all workers.
+"""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdist import _checks, _collectives, _traffic, _tree
+from jaxdist.aggregation import _receiver_memory
+from jaxdist.recipes import _gradient, _model_state
+from jaxdist.workers import _weight, _worker_state
+
+InnerState = Literal["carry", "reset", "average"]
+
+
+class RoundState(NamedTuple):
+    """State of the two optimizers of local rounds."""
+
+    inner: Any  # a PerWorkerState; or equal on all workers; or () where it is reset
+    outer: Any  # of what the displacements go to
+    drift: Any = ()  # a DriftState where it is corrected
+
+
+class DriftState(NamedTuple):
+    """What gradients are corrected by, so that workers do not drift apart."""
+
+    common: Any  # mean of `own` over the workers; equal on all of them
+    own: _worker_state.PerWorkerState  # mean gradient of a worker's last round; varies
+
+
+class Walked(NamedTuple):
+    """What a worker brings from a round besides its displacement."""
+
+    inner: Any  # state of its inner optimizer
+    gradient: Any  # mean of its gradients; () where no drift is corrected
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rounds:
+    """How workers step on their own, and what becomes of their displacements."""
+
+    inner: optax.GradientTransformationExtraArgs
+    outer: optax.GradientTransformationExtraArgs
+    axis_name: _collectives.AxisName
+    inner_state: InnerState
+    correct_drift: bool
+
+    @property
+    def transformation(self) -> optax.GradientTransformationExtraArgs:
+        """The optimizer whose gradients are displacements."""
+        return optax.GradientTransformationExtraArgs(self.init, self.update)
+
+    def init(self, params: Any) -> RoundState:
+        """Return the state before the first round."""
+        own = ()
+        if self.inner_state != "reset":
+            own = self._init_walk(params)
+        if self.inner_state == "carry":
+            own = _worker_state.attach_axis(own, self.axis_name)
+        return RoundState(own, self.outer.init(params), self._init_drift(params))
+
+    def _init_drift(self, params):
+        """Return corrections of zero."""
+        if not self.correct_drift:
+            return ()
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        own = _worker_state.attach_axis(zeros, self.axis_name)
+        return DriftState(zeros, own)
+
+    def update(
+        self,
+        updates: Any,
+        state: Any,
+        params: Any = None,
+        *,
+        walked: Any = None,
+        weight: Any = None,
+        **extra: Any,
+    ) -> tuple[Any, Any]:
+        """Return the step of the outer optimizer, and the state after the round.
+
+        Args:
+          updates: Displacement of this worker.
+          state: Before the round.
+          params: Equal on all workers.
+          walked: What this worker brings besides, a :class:`Walked`.
+          weight: Of this worker, or None.
+          **extra: Further arguments for the outer optimizer.
+        """
+        _checks.own_state(state, RoundState, "local rounds")
+        if weight is not None:
+            extra["weight"] = weight
+        updates, outer = self.outer.update(updates, state.outer, params, **extra)
+        if walked is None:
+            return updates, state._replace(outer=outer)
+        inner = self._merge_inner(state.inner, walked.inner, weight)
+        drift = self._merge_drift(state.drift, walked.gradient, weight)
+        return updates, RoundState(inner, outer, drift)
+
+    def _merge_inner(self, before, walked, weight):
+        """Return what the inner optimizers remember after the exchange."""
+        if self.inner_state == "reset":
+            return before
+        if self.inner_state == "average":
+            with _traffic.contents(_leaf_contents(walked, self.axis_name)):
+                return _model_state.merge_model_states(
+                    walked, before, weight, self.axis_name
+                )
+        return self._keep_of_absent(walked, before, weight)
+
+    def _merge_drift(self, before, gradient, weight):
+        """Return the corrections of the next round: one more mean of gradients."""
+        if not self.correct_drift:
+            return before
+        own = self._keep_of_absent(gradient, before.own, weight)
+        change = jax.tree.map(
+            lambda new, old: (new - old)[0], own.inner_state, before.own.inner_state
+        )
+        with _traffic.contents(_leaf_contents(change, self.axis_name)):
+            total = _collectives.psum(change, self.axis_name)
+        number = _collectives.axis_size(self.axis_name)
+        common = jax.tree.map(lambda c, x: c + x / number, before.common, total)
+        return DriftState(common, own)
+
+    def _keep_of_absent(self, own, before, weight):
+        """Return each worker's own, of those who are absent as it was."""
+        marked = _worker_state.attach_axis(own, self.axis_name)
+        if weight is None:
+            return marked
+        here = _weight.own_weight(weight, self.axis_name) > 0
+        return _receiver_memory.keep_while_absent(marked, before, here)
+
+    def _init_walk(self, params):
+        """Return the state of an inner optimizer that has not stepped yet."""
+        with _alone():
+            return self.inner.init(params)
+
+    def walk(
+        self,
+        loss: _gradient.Loss,
+        params: Any,
+        state: RoundState,
+        model_state: Any,
+        batches: Any,
+        key: jax.Array | None,
+        steps: jax.Array | None,
+    ) -> _gradient.Outcome:
+        """Return how far this worker came in a round, and what it saw on the way.
+
+        Args:
+          loss: The loss.
+          params: Where all workers start.
+          state: This worker's.
+          model_state: Carried from step to step.
+          batches: ``[H, b, ...]``.
+          key: This worker's, for this round; None where the loss draws nothing.
+          steps: How many of the H steps this worker takes, int32 of shape (); None for
+            all of them.
+        """
+        own = state.inner
+        if self.inner_state == "carry":
+            own = _worker_state.detach_axis(own)
+        elif self.inner_state == "reset":
+            own = self._init_walk(params)
+        walk = _Walk(self, loss, key, _correction_of(state.drift))
+        total = ()
+        if self.correct_drift:
+            total = jax.tree.map(jnp.zeros_like, params)
+        start = _collectives.to_varying(
+            (params, own, model_state, total), self.axis_name
+        )
+        if steps is None:
+            end, seen = jax.lax.scan(walk.step, (*start, jnp.int32(0)), batches)
+            seen = jax.tree.map(lambda x: jnp.mean(x, axis=0), seen)
+        else:
+            end, seen = walk.some_steps(start, batches, steps)
+        stepped, own, model_state, total, taken = end
+        displacement = jax.tree.map(jnp.subtract, params, stepped)
+        has_seen = None if steps is None else taken > 0
+        mean = total
+        if self.correct_drift:
+            before = _worker_state.detach_axis(state.drift.own)
+            mean = jax.tree.map(
+                lambda x, old: jnp.where(taken > 0, x / taken.astype(x.dtype), old),
+                *(total, before),
+            )
+        walked, (value, metrics) = Walked(own, mean), seen
+        return _gradient.Outcome(
+            value, metrics, model_state, displacement, walked, has_seen
+        )
+
+
+def _alone():
+    """Let nothing travel in the steps of a worker."""
+    return _traffic.silence("local rounds", "Put it into `outer`")
+
+
+class _Walk(NamedTuple):
+    """The steps of one worker in one round."""
+
+    rounds: Rounds
+    loss: _gradient.Loss
+    key: jax.Array | None
+    correction: Any  # added to each gradient; None where no drift is corrected
+
+    def step(self, carried, batch):
+        """Take one local step."""
+        params, own, model_state, total, index = carried
+        key = None if self.key is None else jax.random.fold_in(self.key, index)
+        axis_name = self.rounds.axis_name
+        outcome = _gradient.differentiate(
+            self.loss, axis_name, params, model_state, batch, key
+        )
+        grads = outcome.grads
+        if self.correction is not None:
+            total = jax.tree.map(jnp.add, total, grads)
+            grads = jax.tree.map(jnp.add, grads, self.correction)
+        with _alone():
+            updates, own = self.rounds.inner.update(
+                grads, own, params, value=outcome.loss
+            )
+        params = optax.apply_updates(params, updates)
+        after = params, own, outcome.model_state, total, index + 1
+        return after, (outcome.loss, outcome.metrics)
+
+    def some_steps(self, start, batches, steps):
+        """Take the first so many steps, really fewer: the loop ends there."""
+        number = jax.tree.leaves(batches)[0].shape[0]
+        steps = jnp.clip(steps, 0, number)
+
+        def batch_at(index):
+            return jax.tree.map(lambda x: x[index], batches)
+
+        def turn(index, carried):
+            state, sums = carried
+            state, seen = self.step(state, batch_at(index))
+            return state, jax.tree.map(_add_wide, sums, seen)
+
+        state = (*start, jnp.int32(0))
+        shapes = jax.eval_shape(lambda s: self.step(s, batch_at(0))[1], state)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, _tree.accumulator_dtype(x.dtype)), shapes
+        )
+        carried = _collectives.to_varying((state, zeros), self.rounds.axis_name)
+        state, sums = jax.lax.fori_loop(0, steps, turn, carried)
+        # Of no step nothing was seen: NaN, which counts in no mean.
+        return state, jax.tree.map(lambda x: x / steps.astype(x.dtype), sums)
+
+
+def _correction_of(drift):
+    """Return what is added to a worker's gradients: what is common less its own."""
+    if drift == ():
+        return None
+    own = _worker_state.detach_axis(drift.own)
+    return jax.tree.map(jnp.subtract, drift.common, own)
+
+
+def _add_wide(total, value):
+    return total + value.astype(total.dtype)
+
+
+def _leaf_contents(leaves, axis_name):
+    """Return what an all-reduce of these leaves holds."""
+    num_workers = _collectives.axis_size(axis_name)
+    return [
+        _traffic.Content(
+            name,
+            _collectives.psum_nbytes(leaf),
+            leaf.shape,
+            "identity()",
+            dense=_traffic.all_reduce_bytes(_tree.leaf_nbytes(leaf), num_workers),
+        )
+        for name, leaf in _tree.named_leaves(leaves)
+    ]
+
+
+def checked_rounds(
+    inner: optax.GradientTransformation,
+    outer: Any,
+    axis_name: _collectives.AxisName,
+    inner_state: Any,
+    correct_drift: Any,
+    per_worker_params: bool,
+) -> Rounds | None:
+    """Return the rounds, None without an outer optimizer, or raise."""
+    _checks.one_of("inner_state", inner_state, ("carry", "reset", "average"))
+    _checks.flag("correct_drift", correct_drift)
+    if outer is None:
+        if correct_drift:
+            raise ValueError(
+                "`correct_drift` is for local rounds, and there are none without "
+                "`outer`."
+            )
+        if inner_state != "carry":
+            raise ValueError(
+                "`inner_state` says what becomes of it after a local round, and there "
+                f"are none without `outer`; got {inner_state!r}."
+            )
+        return None
+    _checks.optimizer("outer", outer)
+    if per_worker_params:
+        raise ValueError(
+            "`per_worker_params` must be False with `outer`: after each round all "
+            "workers have the same parameters."
+        )
+    return Rounds(
+        optax.with_extra_args_support(inner),
+        optax.with_extra_args_support(outer),
+        axis_name,
+        inner_state,
+        bool(correct_drift),
+    )

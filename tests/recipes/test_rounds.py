@@ -1,0 +1,395 @@
+"""Local rounds: oracles, the same on all backends, no message on the way."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxdist as jd
+from tests import harness
+from tests.recipes import problem
+
+AXIS = harness.AXIS
+AVERAGE = optax.chain(jd.aggregate(AXIS), optax.sgd(1.0))
+DILOCO = optax.chain(jd.aggregate(AXIS), optax.sgd(0.7, momentum=0.9, nesterov=True))
+FEEDBACK = jd.compression.error_feedback(jd.compression.scaled_sign())
+
+
+def _batches(number, seed=0):
+    """Return a batch of 64 for each of so many local steps."""
+    rng = np.random.default_rng(seed)
+    inputs = rng.standard_normal((number, 64, 10)).astype(np.float32)
+    return inputs, np.sin(inputs[..., :1])
+
+
+def _train(recipe, rounds, tx=None, **options):
+    tx = tx or optax.sgd(0.1, momentum=0.9)
+    init, step = recipe(problem.loss, tx, **({"outer": AVERAGE} | options))
+    state = init(problem.PARAMS)
+    for index in range(rounds):
+        state, metrics = step(state, _batches(3, index))
+    return state, metrics
+
+
+SIMULATED = functools.partial(jd.simulate, num_workers=8, axis_name=AXIS)
+
+
+def _on_mesh(*args, **options):
+    return jd.data_parallel(*args, harness.make_mesh(), AXIS, **options)
+
+
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_equal_workers_that_average_are_the_inner_optimizer_alone(num_workers):
+    tx = optax.sgd(0.1, momentum=0.9)
+    init, step = jd.simulate(problem.loss, tx, num_workers, AXIS, outer=AVERAGE)
+    state = init(problem.PARAMS)
+    params, inner = problem.PARAMS, tx.init(problem.PARAMS)
+    for index in range(3):
+        batches = _batches(5, index)
+        state, _ = step(
+            state,
+            jax.tree.map(lambda x: np.concatenate([x] * num_workers, axis=1), batches),
+        )
+        for batch in zip(*batches, strict=True):
+            gradient = jax.grad(problem.loss)(params, batch)
+            updates, inner = tx.update(gradient, inner, params)
+            params = optax.apply_updates(params, updates)
+    harness.assert_trees_close(state.params, params, atol=1e-6)
+
+
+def test_the_scalar_sequence_of_diloco():
+    """For x^2 / 2, five steps of 0.1, Nesterov with 0.7 and 0.9, by recursion."""
+    init, step = jd.simulate(
+        lambda x, batch: 0.5 * x**2 + 0 * jnp.mean(batch),
+        *(optax.sgd(0.1), 2, AXIS),
+        outer=DILOCO,
+    )
+    state, found = init(jnp.ones(())), []
+    for _ in range(8):
+        state, _ = step(state, jnp.zeros((5, 2)))
+        found.append(float(state.params))
+    wanted = [
+        *(0.4553517, -0.024847, -0.32601618, -0.42591459),
+        *(-0.36795884, -0.22527277, -0.06909105, 0.0509844),
+    ]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def _quadratics():
+    """Return matrices and centres of four workers with different data."""
+    rng = np.random.default_rng(0)
+    roots = rng.standard_normal((4, 5, 3))
+    return np.einsum("wij,wik->wjk", roots, roots) / 3, rng.standard_normal((4, 3))
+
+
+RATE, LOCAL_STEPS = 0.05, 4
+
+
+def _solve_quadratics(rounds, matrices, centres, **options):
+    """Return where rounds of gradient descent end, in float64."""
+
+    def loss(params, batch):
+        matrix, centre = batch[0][0], batch[1][0]
+        return 0.5 * (params - centre) @ matrix @ (params - centre)
+
+    with jax.enable_x64(True):
+        init, step = jd.simulate(
+            *(loss, optax.sgd(RATE), 4, AXIS), outer=AVERAGE, **options
+        )
+        state = init(jnp.zeros(3, jnp.float64))
+        batches = [
+            np.broadcast_to(x, (LOCAL_STEPS, *x.shape)) for x in (matrices, centres)
+        ]
+        for _ in range(rounds):
+            state, _ = step(state, tuple(batches))
+        return np.asarray(state.params)
+
+
+def test_fixed_point_of_federated_averaging():
+    """Of quadratics: not their optimum, and known in closed form."""
+    matrices, centres = _quadratics()
+    identity = np.eye(3)
+    moved = [
+        identity - np.linalg.matrix_power(identity - RATE * a, LOCAL_STEPS)
+        for a in matrices
+    ]
+    wanted = np.linalg.solve(
+        sum(moved), sum(m @ c for m, c in zip(moved, centres, strict=True))
+    )
+    found = _solve_quadratics(400, matrices, centres)
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_corrected_for_drift_they_end_at_the_optimum():
+    matrices, centres = _quadratics()
+    optimum = np.linalg.solve(
+        sum(matrices), sum(a @ c for a, c in zip(matrices, centres, strict=True))
+    )
+    plain = _solve_quadratics(400, matrices, centres)
+    assert np.linalg.norm(plain - optimum) > 1e-3
+    found = _solve_quadratics(400, matrices, centres, correct_drift=True)
+    np.testing.assert_allclose(found, optimum, atol=1e-12)
+
+
+def test_drift_against_numpy():
+    """Three rounds by hand; a worker that is absent keeps its correction."""
+    matrices, centres = _quadratics()
+    weights = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 1]], np.float32)
+    x, own = np.zeros(3), np.zeros((4, 3))
+    common = np.zeros(3)
+    for weight in weights:
+        ends, means = np.zeros((4, 3)), own.copy()
+        for w in range(4):
+            y, grads = x.copy(), []
+            for _ in range(LOCAL_STEPS):
+                grads.append(matrices[w] @ (y - centres[w]))
+                y -= RATE * (grads[-1] + common - own[w])
+            ends[w] = y
+            if weight[w]:
+                means[w] = np.mean(grads, axis=0)
+        common = common + (means - own).mean(axis=0)
+        own, x = means, weight @ ends / weight.sum()
+
+    def loss(params, batch):
+        matrix, centre = batch[0][0], batch[1][0]
+        return 0.5 * (params - centre) @ matrix @ (params - centre)
+
+    init, step = jd.simulate(
+        *(loss, optax.sgd(RATE), 4, AXIS), outer=AVERAGE, correct_drift=True
+    )
+    state = init(jnp.zeros(3))
+    batches = tuple(
+        np.broadcast_to(leaf, (LOCAL_STEPS, *leaf.shape)).astype(np.float32)
+        for leaf in (matrices, centres)
+    )
+    for weight in weights:
+        state, _ = step(state, batches, weight=weight)
+    np.testing.assert_allclose(state.params, x, atol=1e-5)
+    np.testing.assert_allclose(state.opt_state.drift.common, common, atol=1e-5)
+    np.testing.assert_allclose(state.opt_state.drift.own.inner_state, own, atol=1e-5)
+
+
+OUTERS = {
+    "average": AVERAGE,
+    "diloco": DILOCO,
+    "signs": optax.chain(jd.aggregate(AXIS, compressor=FEEDBACK), optax.sgd(0.7)),
+    "trimmed": optax.chain(
+        jd.inject_attack(AXIS, jd.attacks.sign_flip(10.0), 2),
+        jd.aggregate(AXIS, jd.rules.trimmed_mean(2), FEEDBACK, "scatter"),
+        optax.sgd(1.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("inner_state", ["carry", "reset", "average"])
+@pytest.mark.parametrize("name", OUTERS)
+def test_a_mesh_and_a_simulation_agree(name, inner_state):
+    options = {"outer": OUTERS[name], "inner_state": inner_state}
+    options["correct_drift"] = name == "average"
+    simulated, seen = _train(SIMULATED, 3, **options)
+    meshed, metrics = _train(_on_mesh, 3, **options)
+    harness.assert_trees_close(
+        jax.tree.map(np.asarray, meshed), jax.tree.map(np.asarray, simulated), atol=1e-6
+    )
+    np.testing.assert_allclose(metrics["loss"], seen["loss"], rtol=1e-5)
+    for leaf in jax.tree.leaves(meshed.params):
+        shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+        assert all(np.array_equal(shard, shards[0]) for shard in shards)
+
+
+def test_what_becomes_of_the_inner_state():
+    states = {
+        name: _train(SIMULATED, 1, inner_state=name)[0].opt_state.inner
+        for name in ("carry", "reset", "average")
+    }
+    carried = states["carry"].inner_state[0].trace
+    assert jax.tree.leaves(carried)[0].shape[0] == 8
+    means = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), carried)
+    harness.assert_trees_close(states["average"][0].trace, means, atol=1e-6)
+    assert states["reset"] == ()
+
+
+@pytest.mark.parametrize("recipe", [SIMULATED, _on_mesh])
+def test_each_worker_takes_its_own_number_of_steps(recipe):
+    steps = np.array([0, 1, 2, 3, 3, 2, 1, 9], np.int32)  # at most H
+    tx = optax.sgd(0.1, momentum=0.9)
+    init, step = recipe(problem.loss, tx, outer=AVERAGE)
+    batches = _batches(3)
+    state, metrics = step(init(problem.PARAMS), batches, steps=steps)
+    ends, losses = [], []
+    for worker, number in enumerate(np.minimum(steps, 3)):
+        params, inner = problem.PARAMS, tx.init(problem.PARAMS)
+        own = []
+        for x, y in zip(*batches, strict=True):
+            if len(own) == number:
+                break
+            part = slice(8 * worker, 8 * worker + 8)
+            value, gradient = jax.value_and_grad(problem.loss)(
+                params, (x[part], y[part])
+            )
+            updates, inner = tx.update(gradient, inner, params)
+            params = optax.apply_updates(params, updates)
+            own.append(value)
+        ends.append(params)
+        losses.extend([np.mean(own)] if own else [])
+    means = jax.tree.map(lambda *leaves: sum(leaves) / 8, *ends)
+    harness.assert_trees_close(state.params, means, atol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-5)
+
+
+def test_who_takes_no_step_can_be_absent_too():
+    init, step = SIMULATED(problem.loss, optax.sgd(0.1, momentum=0.9), outer=AVERAGE)
+    steps = np.array([0, 1, 2, 3, 3, 2, 1, 3], np.int32)
+    weight = (steps > 0).astype(np.float32)
+    state, _ = step(init(problem.PARAMS), _batches(3, 1))
+    before = jax.tree.map(np.asarray, state.opt_state.inner)
+    state, metrics = step(state, _batches(3), weight=weight, steps=steps)
+    assert np.isfinite(metrics["loss"])
+    after = jax.tree.map(np.asarray, state.opt_state.inner)
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(old[0], new[0])
+        assert not np.array_equal(old[1], new[1])
+
+
+def test_weights_weigh_displacements():
+    init, step = SIMULATED(problem.loss, optax.sgd(0.1), outer=AVERAGE)
+    weight = np.array([1, 0, 0, 0, 0, 0, 0, 3], np.float32)
+    state, _ = step(init(problem.PARAMS), _batches(1), weight=weight)
+    inputs, targets = _batches(1)
+    grads = [
+        jax.grad(problem.loss)(problem.PARAMS, (inputs[0, part], targets[0, part]))
+        for part in (slice(0, 8), slice(56, 64))
+    ]
+    wanted = jax.tree.map(
+        lambda p, a, b: p - 0.1 * (a + 3 * b) / 4, problem.PARAMS, *grads
+    )
+    harness.assert_trees_close(state.params, wanted, atol=1e-6)
+
+
+def _compiled(outer):
+    tx = optax.sgd(0.1, momentum=0.9) if outer else optax.chain(jd.aggregate(AXIS))
+    _, step = _on_mesh(problem.loss, tx, outer=outer)
+    training = step.__self__
+    init, _ = _on_mesh(problem.loss, tx, outer=outer)
+    state = init(problem.PARAMS)
+    batch = _batches(3) if outer else problem.BATCH
+    lowered = type(training)._run.lower(training, state, batch, None, None)
+    return lowered.compile().as_text()
+
+
+COLLECTIVE = re.compile(r"(all-reduce|all-gather|all-to-all|collective-permute)\(")
+
+
+def test_no_message_in_the_local_steps():
+    text = _compiled(DILOCO)
+    assert "while(" in text
+    bodies = set(re.findall(r"body=%?([\w.-]+)", text))
+    assert bodies
+    blocks = re.split(r"\n(?=%?[\w.-]+ \(|ENTRY)", text)
+    inside = [b for b in blocks if re.match(r"%?([\w.-]+)", b).group(1) in bodies]
+    assert len(inside) == len(bodies)
+    assert not any(COLLECTIVE.search(block) for block in inside)
+    assert COLLECTIVE.search(text)
+
+
+def test_a_round_sends_what_a_step_sends():
+    def messages(text):
+        return sorted(re.findall(r"= (\S+) all-reduce\(", text))
+
+    assert messages(_compiled(AVERAGE)) == messages(_compiled(None))
+
+
+def test_keys_metrics_and_states_of_the_model():
+    """A key for every worker and step; the model state is carried, then averaged."""
+
+    def loss(params, count, batch, key):
+        noise = jax.random.normal(key, ())
+        seen = {"noise": noise}
+        return jnp.mean((params - batch) ** 2), seen, count + noise
+
+    init, step = jd.simulate(
+        *(loss, optax.sgd(0.1), 4, AXIS),
+        outer=AVERAGE,
+        key=0,
+        has_aux=True,
+        has_state=True,
+    )
+    state, metrics = step(init(jnp.zeros(()), jnp.zeros(())), jnp.ones((3, 4)))
+    # Three steps of four workers, each with a draw of its own.
+    np.testing.assert_allclose(state.model_state, 3 * metrics["noise"], rtol=1e-5)
+    again, other = step(state, jnp.ones((3, 4)))
+    del again
+    assert other["noise"] != metrics["noise"]
+
+
+def test_micro_batches_of_local_steps_change_nothing():
+    plain, _ = _train(SIMULATED, 2)
+    cut, _ = _train(SIMULATED, 2, micro_batches=4)
+    harness.assert_trees_close(cut.params, plain.params, atol=1e-6)
+
+
+def test_another_number_of_local_steps_takes_the_same_state():
+    init, step = SIMULATED(problem.loss, optax.adamw(1e-3), outer=DILOCO)
+    with jax.numpy_dtype_promotion("standard"):
+        state, _ = step(init(problem.PARAMS), _batches(3))
+        state, metrics = step(state, _batches(7))
+    assert np.isfinite(metrics["loss"])
+
+
+def test_two_of_eight_attackers_with_one_bit():
+    """Against the dense honest rounds: as good within a few percent of the loss."""
+    honest, _ = _train(SIMULATED, 40)
+    attacked, _ = _train(SIMULATED, 40, outer=OUTERS["trimmed"])
+    final = [problem.loss(s.params, problem.BATCH) for s in (honest, attacked)]
+    start = problem.loss(problem.PARAMS, problem.BATCH)
+    assert final[0] < 0.4 * start
+    assert final[1] < 0.5 * start
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"outer": 3}, "`outer` must be of type GradientTransformation"),
+        ({"outer": AVERAGE, "inner_state": "keep"}, "`inner_state` must be one of"),
+        ({"inner_state": "reset"}, "there are none without `outer`"),
+        ({"correct_drift": True}, "`correct_drift` is for local rounds"),
+        (
+            {"outer": AVERAGE, "per_worker_params": True},
+            "`per_worker_params` must be False with `outer`",
+        ),
+    ],
+)
+def test_options_that_make_no_sense(options, match):
+    with pytest.raises((ValueError, TypeError), match=match):
+        SIMULATED(problem.loss, optax.sgd(0.1), **options)
+
+
+@pytest.mark.parametrize("recipe", [SIMULATED, _on_mesh])
+def test_an_inner_optimizer_that_communicates_is_refused(recipe):
+    tx = optax.chain(jd.aggregate(AXIS), optax.sgd(0.1))
+    init, step = recipe(problem.loss, tx, outer=AVERAGE)
+    with pytest.raises(ValueError, match="must not communicate.*Put it into `outer`"):
+        step(init(problem.PARAMS), _batches(2))
+
+
+@pytest.mark.parametrize("recipe", [SIMULATED, _on_mesh])
+def test_batches_and_steps_must_fit(recipe):
+    init, step = recipe(problem.loss, optax.sgd(0.1), outer=AVERAGE)
+    state = init(problem.PARAMS)
+    with pytest.raises(ValueError, match=r"`batch` of a local round must be \[H, b"):
+        step(state, problem.BATCH[0])
+    with pytest.raises(ValueError, match=r"`steps` must have one number for each"):
+        step(state, _batches(2), steps=np.ones(3, np.int32))
+    init, step = recipe(problem.loss, optax.chain(jd.aggregate(AXIS), optax.sgd(0.1)))
+    with pytest.raises(ValueError, match="`steps` says how many local steps"):
+        step(init(problem.PARAMS), problem.BATCH, steps=np.ones(8, np.int32))
+
+
+def test_an_outer_optimizer_must_aggregate():
+    init, _ = SIMULATED(problem.loss, optax.sgd(0.1), outer=optax.sgd(1.0))
+    with pytest.raises(ValueError, match="`tx` gives every worker other updates"):
+        init(problem.PARAMS)
