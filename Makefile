@@ -10,7 +10,7 @@ DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
-	peers benchmark benchmark-bytes benchmark-byzantine benchmark-clock benchmark-network benchmark-peers \
+	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-network benchmark-peers \
 	benchmark-rules
 
 demo: .venv/examples
@@ -85,6 +85,10 @@ benchmark-byzantine: .venv/dev
 	$(BIN)/python -m benchmarks.byzantine.grid docs/_static/byzantine.jsonl $(DATA_OPTION)
 	$(BIN)/python -m benchmarks.byzantine.report docs/_static/byzantine.jsonl \
 		docs/_byzantine.md
+
+# Nodes whose neighbours lie, with and without a rule: the table of docs/gossip.md.
+benchmark-bridge: .venv/dev
+	PYTHONPATH=examples $(BIN)/python benchmarks/bridge.py
 
 # Pictures and tables of bytes, in ten minutes; times do not matter here.
 benchmark-bytes: .venv/dev

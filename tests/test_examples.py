@@ -109,6 +109,18 @@ def test_stragglers_run(tmp_path):
     assert (tmp_path / "here.png").exists()
 
 
+def test_gossip(tmp_path):
+    pytest.importorskip("networkx")
+    result = run(
+        "gossip.py", "--steps", 2, "--nodes", 9, "--out", "g.png", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("%") == 12 and "torus 3 x 3" in result.stdout
+    assert (tmp_path / "g.png").stat().st_size > 10_000
+    result = run("gossip.py", "--nodes", 4, cwd=tmp_path)
+    assert result.returncode == 2 and "`--nodes` must be at least 8" in result.stderr
+
+
 def test_multihost_runs_in_one_process_too(tmp_path):
     arguments = ("--devices", 3, "--every", 2, "--directory", "here")
     result = run("multihost.py", "--steps", 3, *arguments, cwd=tmp_path)

@@ -1,5 +1,6 @@
-"""Correction: what each worker remembers to be added, and adds up from its moves."""
+"""Correction: what is added to each worker's updates, summed up from its moves."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,6 +8,19 @@ import jax.numpy as jnp
 
 from jaxdist import _collectives, _tree
 from jaxdist.workers import _worker_state
+
+
+def arrange_state(state: Any, init: Callable[[Any], Any], params: Any) -> Any:
+    """Return a state as it was made, whatever container it went through.
+
+    Args:
+      state: What ``update`` got.
+      init: Of the transformation.
+      params: From whose shapes it was made.
+    """
+    if isinstance(state, tuple):
+        return state
+    return _tree.arrange_like(jax.eval_shape(init, params), state)
 
 
 def init_correction(

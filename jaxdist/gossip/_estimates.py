@@ -109,7 +109,7 @@ def tell_changes(
     network: _network.Network,
     values: _mixing.Values,
     state: Any,
-    step_key: jax.Array,
+    step_key: Any,
     num_neighbors: int | None,
 ) -> Told:
     """Send what is new of this worker to its neighbours, and add up what they send.
@@ -119,7 +119,7 @@ def tell_changes(
       network: Of this step.
       values: Of this worker.
       state: What is remembered, an :class:`NeighborEstimateState`.
-      step_key: The same on all workers.
+      step_key: The same on all workers; None where nobody draws.
       num_neighbors: As in :func:`init_estimates`.
     """
     if len(network.topology.phases(network.num_workers)) > 1:
@@ -148,16 +148,15 @@ class _Sender(NamedTuple):
     name: str
     compressor: _compressor.Compressor
     leaf: jax.Array
-    key: jax.Array  # the same on all workers
+    key: Any  # the same on all workers; None where nobody draws
 
     @property
     def like(self):
         return _tree.like_leaf(self.leaf, _tree.accumulator_dtype(self.leaf.dtype))
 
     def keys_of(self, worker):
-        if not self.compressor.contract.stochastic:
-            return _random.Keys(self.key, self.key)
-        return _random.keys_of(self.key, worker)
+        draws = self.compressor.contract.stochastic
+        return _random.keys_of(self.key, worker, draws)
 
     def encode(self, estimate, state, worker):
         """Return the payload of what is new, where it is finite, and the state."""

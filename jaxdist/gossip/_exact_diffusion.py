@@ -104,6 +104,7 @@ def exact_diffusion(
         del extra_args
         _checks.own_state(state, ExactDiffusionState, "exact_diffusion")
         _tree.check_arrays("updates", updates)
+        state = _correction.arrange_state(state, init, updates)
         never = jnp.zeros((), jnp.int32)
         network = _network.network_of_step(topology, axis_name, never, arrival)
         _check_matrix(topology, network.num_workers, lazy)

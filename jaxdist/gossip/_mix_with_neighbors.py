@@ -9,6 +9,7 @@ import optax
 from jaxdist import _checks, _collectives, _random, _traffic, _tree
 from jaxdist.compression import _compressor
 from jaxdist.gossip import (
+    _correction,
     _corruption,
     _estimates,
     _mixing,
@@ -26,7 +27,7 @@ class MixWithNeighborsState(NamedTuple):
     """State of :func:`mix_with_neighbors`."""
 
     count: jax.Array  # int32, shape (); equal on all workers
-    key: _random.Stream  # equal on all workers
+    key: _random.Stream | tuple[()]  # equal on all workers; () where nothing is drawn
     estimates: Any  # an NeighborEstimateState with a compressor, else (); varies
     rule_memory: _worker_state.PerWorkerState  # of the rule; varies
 
@@ -146,7 +147,9 @@ def mix_with_neighbors(
     if compressor is not None:
         _estimates.check_compressor(compressor, topology)
     _check_corrupt(corrupt, compressor)
-    stream = _random.stream_of(key, f"mix_with_neighbors over {axis_name}")
+    draws = corrupt is not None or _compressor.may_draw(compressor)
+    draws |= rule is not None and rule.draws
+    stream = _random.stream_if(draws, key, f"mix_with_neighbors over {axis_name}")
     name = f"mix_with_neighbors({axis_name!r})"
 
     def init(params):
@@ -167,6 +170,7 @@ def mix_with_neighbors(
         del extra_args
         _checks.own_state(state, MixWithNeighborsState, "mix_with_neighbors")
         _tree.check_arrays("updates", updates)
+        state = _correction.arrange_state(state, init, updates)
         network = _network.network_of_step(topology, axis_name, state.count, arrival)
         _own_params.check_own_params("mix_with_neighbors", params, axis_name, arrival)
         updates = _collectives.to_varying(updates, axis_name)
@@ -254,7 +258,7 @@ def _meet_compressed(network, values, state, step, ways):
 
 def _screen(network, own, neighbors, memory, step, rule, is_there=None):
     """Apply the rule with this worker's memory and its own random numbers."""
-    key = _random.own_key(step, network.own_index)
+    key = _random.own_key(step, network.own_index) if rule.draws else None
     before = _worker_state.detach_axis(memory)
     moves, after = _screening.screen(
         rule, own, neighbors, network.axis_name, key, before, is_there

@@ -75,7 +75,7 @@ def screen(
     own: Sequence[jax.Array],
     neighbors: Sequence[jax.Array],
     axis_name: _collectives.AxisName,
-    key: jax.Array,
+    key: Any,
     memory: Any,
     is_there: jax.Array | None = None,
 ) -> Screened:
@@ -86,7 +86,7 @@ def screen(
       own: Leaves of this worker.
       neighbors: The same of its neighbours, ``[neighbours, ...]``.
       axis_name: Of the workers.
-      key: Of this worker and step.
+      key: Of this worker and step; None where the rule does not draw.
       memory: Of the rule.
       is_there: bool ``[neighbours]``, or None where all are.
     """

@@ -72,6 +72,14 @@ TRANSFORMATIONS = {
         harness.AXIS, jd.aggregate(harness.AXIS, compressor=TOP)
     ),
     "delay": jd.delay_updates([0.5, 0.3, 0.2]),
+    "mix_with_neighbors": jd.mix_with_neighbors(harness.AXIS, jd.gossip.ring()),
+    "choco": jd.mix_with_neighbors(harness.AXIS, jd.gossip.ring(), C.qsgd(8, 8)),
+    "bridge": jd.mix_with_neighbors(
+        harness.AXIS, jd.gossip.ring(), C.top_k(0.2), jd.rules.clipped_clustering(4)
+    ),
+    "exact_diffusion": jd.exact_diffusion(harness.AXIS, jd.gossip.ring()),
+    "track_gradient": jd.track_gradient(harness.AXIS, jd.gossip.ring()),
+    "push_sum": jd.push_sum(harness.AXIS, jd.gossip.one_peer_exponential()),
 }
 
 

@@ -28,3 +28,12 @@ def test_others_are_refused():
 def test_moves_are_added():
     found = _correction.add_moves([jnp.ones(2)], [jnp.full(2, 4.0)], 0.5)
     np.testing.assert_array_equal(found[0], [3, 3])
+
+
+def test_states_are_found_in_other_containers():
+    made = jd.PerWorkerState({"b": jnp.ones((1, 2)), "none": ()})
+    found = _correction.arrange_state(
+        {"inner_state": {"b": jnp.zeros((1, 2))}}, lambda _: made, None
+    )
+    assert isinstance(found, jd.PerWorkerState) and found.inner_state["none"] == ()
+    assert _correction.arrange_state(made, None, None) is made
