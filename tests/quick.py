@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
-WITH_ROWS = ("attacks", "coding", "compression", "rules")
+WITH_ROWS = ("attacks", "coding", "compression", "gossip", "rules")
 
 
 def changed_files():

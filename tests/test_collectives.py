@@ -10,6 +10,14 @@ from jaxdist import _collectives
 from tests import harness
 
 AXES = ("pod", "device")
+# Of two phases: a permutation of all workers, and one of some, the others hear nobody.
+SOURCES = np.array([[7, 0, 1, 2, 3, 4, 5, 6], [3, 1, 0, 3, 4, 2, 6, 7]])
+
+
+def heard(rows, sources):
+    """Return what each worker hears; zeros where it hears nobody."""
+    hears = (sources != np.arange(8)).reshape(8, *[1] * (rows.ndim - 1))
+    return np.where(hears, rows[sources], 0)
 
 
 def over_two_axes(fn, backend, array, axis_type=AxisType.Auto):
@@ -45,6 +53,8 @@ def everything(axis):
             "all_to_all": _collectives.all_to_all(rows, axis),
             "psum": _collectives.psum({"x": row}, axis)["x"],
             "from_worker": _collectives.from_worker(row, jnp.asarray(5), axis),
+            "permute": _collectives.permute(row, SOURCES, axis, jnp.asarray(1)),
+            "permute_all": _collectives.permute(row, SOURCES[:1], axis),
         }
 
     return fn
@@ -58,6 +68,8 @@ def expected(array):
         "all_to_all": np.stack([rows + j for j in range(8)]),
         "psum": np.stack([rows.sum(axis=0)] * 8),
         "from_worker": np.stack([rows[5]] * 8),
+        "permute": heard(rows, SOURCES[1]),
+        "permute_all": heard(rows, SOURCES[0]),
     }
 
 

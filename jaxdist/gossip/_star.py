@@ -15,8 +15,9 @@ def star() -> _topology.Topology:
       so that no rule can screen them.
 
     Communication:
-      Worker 0 sends W - 1 messages per step, the others 1; reports say the mean, 2 (W -
-      1) / W. One after the other, since a worker sends to one other at a time.
+      Worker 0 sends :math:`W - 1` messages per step, the others 1; reports say the
+      mean, :math:`2 (W - 1) / W`. They travel one after the other, since a worker sends
+      to one other at a time; a program for hundreds of workers takes long to compile.
 
     Example:
       >>> topology = jaxdist.gossip.star()
