@@ -10,7 +10,7 @@ from tests.contract import table
 # Whose program holds more than what one step runs: branches, and a common start.
 CONDITIONAL = (
     *("leader-period", "leader-memory", "center", "center-period"),
-    "aggregate-by_step",
+    *("aggregate-by_step", "local_updates"),
 )
 ROWS = [row for row in table.TRANSFORMATIONS if row.name not in CONDITIONAL]
 
