@@ -67,6 +67,8 @@ from jaxdist.recipes._data_parallel import data_parallel as data_parallel
 from jaxdist.recipes._local_round import local_round as local_round
 from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
+from jaxdist.recipes._local_updates import LocalUpdatesState as LocalUpdatesState
+from jaxdist.recipes._local_updates import local_updates as local_updates
 from jaxdist.recipes._resize_training import resize_training as resize_training
 from jaxdist.recipes._rounds import DriftState as DriftState
 from jaxdist.recipes._rounds import RoundState as RoundState

@@ -125,6 +125,11 @@ def silence(
     return _assigned(_silent, (name, instead))
 
 
+def once() -> contextlib.AbstractContextManager[None]:
+    """Leave out what is sent once, before the first step, of a report of steps."""
+    return _assigned(_log, None)
+
+
 def note(route: str, nbytes: float) -> None:
     """Note what one worker sends in a collective, if a report is being traced."""
     if (silent := _silent.get()) is not None:

@@ -175,7 +175,7 @@ def without_numbers(text):
         ("docs/frameworks.md", "pmap: True"),
         ("docs/gossip.md", "spectral gap"),
         ("docs/quickstart.md", "total"),
-        ("docs/rounds.md", "True\nTrue"),
+        ("docs/rounds.md", "(32,) (1000, 3)"),
         ("docs/time.md", "(8, 3) [1. 1. 1.]"),
     ],
 )

@@ -8,6 +8,7 @@ from jaxdist.gossip._metropolis import metropolis as metropolis
 from jaxdist.gossip._one_peer_exponential import (
     one_peer_exponential as one_peer_exponential,
 )
+from jaxdist.gossip._phase import Phase as Phase
 from jaxdist.gossip._random_pairs import random_pairs as random_pairs
 from jaxdist.gossip._ring import ring as ring
 from jaxdist.gossip._star import star as star

@@ -17,8 +17,8 @@ def circulant(*offsets: int) -> _topology.Topology:
       *offsets: Places along the ring, each at least 1.
 
     Returns:
-      A symmetric topology for numbers of workers that the offsets connect: they and W
-      must have no common divisor.
+      A symmetric topology for each number of workers that the offsets connect, which is
+      when they and W have no common divisor.
 
     Raises:
       ValueError: If there are no offsets, or one is no integer of at least 1.

@@ -16,7 +16,7 @@ import optax
 from jaxdist import _checks, _collectives, _traffic, _tree
 from jaxdist.aggregation import _receiver_memory
 from jaxdist.recipes import _gradient, _model_state
-from jaxdist.workers import _weight, _worker_state
+from jaxdist.workers import _arrival, _weight, _worker_state
 
 InnerState = Literal["carry", "reset", "average"]
 
@@ -102,7 +102,10 @@ class Rounds:
         if walked is None:
             return updates, state._replace(outer=outer)
         inner = self._merge_inner(state.inner, walked.inner, weight)
-        drift = self._merge_drift(state.drift, walked.gradient, weight)
+        everyone = _arrival.identity_of(extra.get("arrival"), self.axis_name)
+        drift = self._merge_drift(
+            state.drift, walked.gradient, weight, everyone.num_workers
+        )
         return updates, RoundState(inner, outer, drift)
 
     def _merge_inner(self, before, walked, weight):
@@ -116,7 +119,7 @@ class Rounds:
                 )
         return self._keep_of_absent(walked, before, weight)
 
-    def _merge_drift(self, before, gradient, weight):
+    def _merge_drift(self, before, gradient, weight, num_workers):
         """Return the corrections of the next round: one more mean of gradients."""
         if not self.correct_drift:
             return before
@@ -126,8 +129,8 @@ class Rounds:
         )
         with _traffic.contents(_leaf_contents(change, self.axis_name)):
             total = _collectives.psum(change, self.axis_name)
-        number = _collectives.axis_size(self.axis_name)
-        common = jax.tree.map(lambda c, x: c + x / number, before.common, total)
+        # Of all workers, also of those who do not meet, and have not changed.
+        common = jax.tree.map(lambda c, x: c + x / num_workers, before.common, total)
         return DriftState(common, own)
 
     def _keep_of_absent(self, own, before, weight):

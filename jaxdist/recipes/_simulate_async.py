@@ -21,6 +21,7 @@ from jaxdist.recipes import (
     _gradient,
     _local_step,
     _model_state,
+    _rounds,
     _rows,
     _simulate,
     _trial,
@@ -68,6 +69,9 @@ def simulate_async(
     key: int | jax.Array = 0,
     has_aux: bool = False,
     per_worker_params: bool = False,
+    outer: optax.GradientTransformation | None = None,
+    inner_state: _rounds.InnerState = "carry",
+    correct_drift: bool = False,
 ) -> tuple[AsyncInit, AsyncStep]:
     """Return ``(init, step)`` that train W workers in simulated time on one device.
 
@@ -93,13 +97,20 @@ def simulate_async(
       per_worker_params: Whether each worker has parameters of its own, as for
         :func:`pull_to_leader` and :func:`pull_to_center`. There is no server then:
         whoever arrives steps.
+      outer: As in :func:`data_parallel`: a worker takes H steps of its own before it
+        arrives with its displacement, and ``compute_time`` is that of its whole round.
+        With :func:`jaxdist.timing.k_sync` and equal workers, each round samples K of W
+        clients; :func:`jaxdist.timing.k_batch_async` is a server with a buffer.
+      inner_state: As in :func:`data_parallel`.
+      correct_drift: As in :func:`data_parallel`.
 
     Returns:
       ``init(params) -> AsyncState`` and ``step(state, batch) -> (state, metrics)``,
       jitted; ``step`` donates the state. Arrays of the batch have a leading axis that W
       divides, worker i's part in place i, whether it arrives or not; with protocols
       that take several mini-batches of a worker they are ``[K, W * b, ...]``, and the
-      n-th that a worker brings to an update comes from the n-th. With
+      n-th that a worker brings to an update comes from the n-th. With ``outer`` an
+      axis of H comes before that of the workers. With
       :func:`jaxdist.timing.until_decodable` the batch is that of all units, in order.
       The metrics hold
       ``"loss"`` and those of ``loss_fn``, as means over the K; ``"time"``, in seconds;
@@ -159,15 +170,24 @@ def simulate_async(
             f"update where `per_worker_params` is True, such as "
             f"jaxdist.timing.k_async(1), got {protocol.name}."
         )
+    rounds = _rounds.checked_rounds(
+        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
+    )
+    if rounds is not None and protocol.code is not None:
+        raise ValueError(
+            f"`outer` must be None with {protocol.name}: codes recover the sum of "
+            "gradients, and displacements of local rounds are none."
+        )
     simulation = _Simulation(
         _gradient.checked_loss(loss_fn, has_aux, has_state=False, micro_batches=1),
-        tx,
+        tx if rounds is None else rounds.transformation,
         race,
         axis_name,
         protocol,
         _simulate_clock.start_stream(key),
         per_worker_params,
         functools.cache(protocol.pace.make if protocol.pace else lambda k: protocol),
+        rounds,
     )
     return simulation.init, simulation.step
 
@@ -185,6 +205,7 @@ class _Simulation:
     stream: _random.Stream
     per_worker_params: bool
     with_arrivals: Callable[[int], _protocol.Protocol]  # the same object for the same K
+    rounds: _rounds.Rounds | None
 
     def init(self, params: Any) -> AsyncState:
         """Return the state before the first update."""
@@ -340,10 +361,13 @@ class _Simulation:
         if self.protocol.code is not None:
             return _coded.take_blocks(self.protocol.code, batch, arrivals)
         most = self.protocol.most_visits(number)
+        before = 0 if self.rounds is None else 1
         if most:
-            parts = _split_visits(batch, number, most)
+            parts = _split_visits(batch, number, most, before)
             return jax.tree.map(lambda x: x[arrivals.visit, arrivals.worker], parts)
-        return meeting.take_tree(_simulate.split_batch(batch, number))
+        parts = _simulate.split_batch(batch, number, before)
+        parts = jax.tree.map(lambda x: jnp.moveaxis(x, before, 0), parts)
+        return meeting.take_tree(parts)
 
     def _snapshots_of(self, copies, params, meeting):
         """Return what the gradients are computed on."""
@@ -359,6 +383,14 @@ class _Simulation:
             lambda new, old: _choose_rows(is_new, new, old, new), params, copies
         )
 
+    def _find_gradient(self, params, opt_state, part):
+        """Return what a worker finds out about its mini-batch, or in its round."""
+        if self.rounds is not None:
+            return self.rounds.walk(self.loss, params, opt_state, (), part, None, None)
+        return _coded.own_loss(
+            _gradient.differentiate(self._loss, self.axis_name, params, (), part, None)
+        )
+
     def _update(self, state, meeting, parts):
         """Return parameters and state of the optimizer after the K have met."""
         arrivals, axis_name = meeting.arrivals, self.axis_name
@@ -370,12 +402,11 @@ class _Simulation:
         def worker(params, snapshot, opt_state, part, arrivals, staleness):
             # Inside, a slice has a leading axis of size 1, as on a mesh.
             opt_state = _worker_state.map_slices(lambda leaf: leaf[None], opt_state)
-            outcome = _coded.own_loss(
-                _gradient.differentiate(self._loss, axis_name, snapshot, (), part, None)
-            )
+            outcome = self._find_gradient(snapshot, opt_state, part)
             params, opt_state = _local_step.update_params(
                 *(self.tx, axis_name, _share_of(outcome.grads, arrivals.share)),
                 *(opt_state, params),
+                **({} if self.rounds is None else {"walked": outcome.walked}),
                 value=outcome.loss,
                 staleness=staleness,
                 stale_params=snapshot,
@@ -488,18 +519,23 @@ def _choose_rows(chosen, new, old, like):
     return jnp.where(chosen.reshape(-1, *(1,) * jnp.ndim(like)), new, old)
 
 
-def _split_visits(batch, num_workers, most):
-    """Cut ``[most, W * b, ...]`` into ``[most, W, b, ...]``."""
+def _split_visits(batch, num_workers, most, before):
+    """Cut ``[most, W * b, ...]`` into ``[most, W, b, ...]``; of rounds with H as well.
+
+    ``[most, H, W * b, ...]`` becomes ``[most, W, H, b, ...]``.
+    """
+    wanted = f"[{most}, {'H, ' * before}{num_workers} * b, ...]"
+    axis = 1 + before
 
     def cut(path, leaf):
         shape = jnp.shape(leaf)
-        if len(shape) < 2 or shape[0] != most or shape[1] % num_workers:
+        if len(shape) <= axis or shape[0] != most or shape[axis] % num_workers:
             raise ValueError(
-                f"`batch` must be [{most}, {num_workers} * b, ...], since a worker may "
-                f"bring up to {most} mini-batches to an update and needs other "
-                f"examples each time, but leaf {_tree.path_name(path)!r} has shape "
-                f"{shape}."
+                f"`batch` must be {wanted}, since a worker may bring up to {most} "
+                "mini-batches to an update and needs other examples each time, but "
+                f"leaf {_tree.path_name(path)!r} has shape {shape}."
             )
-        return jnp.reshape(leaf, (most, num_workers, -1, *shape[2:]))
+        parts = jnp.reshape(leaf, (*shape[:axis], num_workers, -1, *shape[axis + 1 :]))
+        return jnp.moveaxis(parts, axis, 1)
 
     return jax.tree.map_with_path(cut, batch)

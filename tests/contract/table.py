@@ -539,6 +539,25 @@ TRANSFORMATIONS = [
         "equivariant",
         own_params=True,
     ),
+    TransformationRow(
+        "local_updates",
+        jd.local_updates(
+            AXIS,
+            optax.sgd(0.1, momentum=0.9),
+            optax.chain(
+                jd.aggregate(
+                    AXIS,
+                    compressor=jd.compression.error_feedback(
+                        jd.compression.scaled_sign()
+                    ),
+                ),
+                optax.sgd(0.7, momentum=0.9, nesterov=True),
+            ),
+            period=2,
+        ),
+        "equivariant",
+        own_params=True,
+    ),
 ]
 
 TRANSFORMATIONS += [
@@ -695,6 +714,7 @@ NOT_IN_A_TABLE = {
     "TrainState": "a state",
     "MixWithNeighborsState": "a state",
     "NeighborEstimateState": "a state",
+    "Phase": "a type",
     "Topology": "the type of TOPOLOGIES",
     "average_params": "a function; tests/gossip/test_average_params.py",
     "consensus_distance": "a function; tests/gossip/test_consensus_distance.py",
@@ -707,6 +727,7 @@ NOT_IN_A_TABLE = {
     "expected_arrivals": "a function; tests/coding/test_coupons.py",
     "init": "a function; tests/contract/test_layout.py runs it",
     "label_flip": "a function of labels; tests/attacks/test_label_flip.py",
+    "LocalUpdatesState": "a state",
     "local_round": "a recipe; tests/recipes/test_local_round.py",
     "local_step": "a recipe; tests/recipes",
     "DriftState": "a state",

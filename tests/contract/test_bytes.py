@@ -10,7 +10,8 @@ from tests.contract import table
 # Whose program holds more than what one step runs: branches, and a common start.
 CONDITIONAL = (
     *("leader-period", "leader-memory", "center", "center-period"),
-    *("aggregate-by_step", "mix_with_neighbors-one_peer", "mix_with_neighbors-pairs"),
+    *("aggregate-by_step", "local_updates"),
+    *("mix_with_neighbors-one_peer", "mix_with_neighbors-pairs"),
 )
 ROWS = [row for row in table.TRANSFORMATIONS if row.name not in CONDITIONAL]
 

@@ -434,3 +434,117 @@ def test_adasync_waits_for_more_as_the_loss_falls():
     assert numbers[-1] >= 5
     assert losses[-1] < 0.05 * losses[0]
     assert np.all(np.diff(numbers) >= 0)
+
+
+AVERAGE = optax.chain(jd.aggregate(AXIS), optax.sgd(1.0))
+INNER = optax.sgd(0.1, momentum=0.9)
+
+
+def _rounds(num_updates, num_workers, number=3, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = (num_updates, number, num_workers * 4)
+    inputs = rng.standard_normal((*shape, 20)).astype(np.float32)
+    return inputs, np.stack([inputs.sum(axis=-1)] * 6, axis=-1)
+
+
+def test_rounds_of_everybody_are_those_in_lock_step():
+    batches = _rounds(4, 8)
+    options = {"outer": AVERAGE, "correct_drift": True}
+    init, step = jd.simulate(_loss, INNER, 8, AXIS, **options)
+    start, async_step = _recipe(INNER, timing.k_sync(8), **options)
+    state, other = init(_task()[1]), start(_task()[1])
+    for batch in zip(*batches, strict=True):
+        state, _ = step(state, batch)
+        other, _ = async_step(other, batch)
+    harness.assert_trees_close(other.params, state.params, atol=1e-6)
+    harness.assert_trees_close(other.opt_state, state.opt_state, atol=1e-6)
+
+
+@pytest.mark.parametrize("protocol", [timing.k_sync(3), timing.k_async(3)])
+def test_rounds_of_sampled_clients(protocol):
+    """Each client's own inner state and correction, and stale starts, in NumPy."""
+    num_workers, number, rate = 6, 3, 0.05
+    times = cases.recorded_times(num_workers)
+    targets = np.random.default_rng(1).standard_normal((num_workers, 4))
+    targets = targets.astype(np.float32)
+    traces = np.zeros((num_workers, 4))
+    own, common = np.zeros((num_workers, 4)), np.zeros(4)
+
+    def apply(params, pushes):
+        displacements, change = [], np.zeros(4)
+        for push in pushes:
+            worker, y, grads = push.worker, push.snapshot.copy(), []
+            for _ in range(number):
+                grads.append(y - targets[worker])
+                corrected = grads[-1] + common - own[worker]
+                traces[worker] = corrected + 0.9 * traces[worker]
+                y -= rate * traces[worker]
+            displacements.append(push.snapshot - y)
+            change += np.mean(grads, axis=0) - own[worker]
+            own[worker] = np.mean(grads, axis=0)
+        common[:] = common + change / num_workers
+        return params - np.mean(displacements, axis=0)
+
+    name = protocol.name.split("(")[0]
+    wanted = cases.oracle_updates(name, 3, times, np.zeros(4), apply)
+    init, step = jd.simulate_async(
+        lambda params, batch: jnp.sum((params - batch[0]) ** 2) / 2,
+        *(optax.sgd(rate, momentum=0.9), num_workers, AXIS),
+        protocol=protocol,
+        compute_time=timing.trace(times),
+        outer=AVERAGE,
+        correct_drift=True,
+    )
+    state = init(jnp.zeros(4))
+    batch = np.broadcast_to(targets, (number, *targets.shape))
+    for update in wanted[:40]:
+        state, _ = step(state, batch)
+        np.testing.assert_allclose(state.params, update.params, atol=1e-5)
+
+
+def test_a_thousand_clients_with_residuals_of_their_own():
+    rng = np.random.default_rng(0)
+    targets = rng.standard_normal((1000, 5)).astype(np.float32)
+    signs = FEEDBACK(jd.compression.scaled_sign())
+    init, step = jd.simulate_async(
+        lambda params, batch: jnp.mean((params - batch[0]) ** 2),
+        *(optax.sgd(0.1), 1000, AXIS),
+        protocol=timing.k_sync(32),
+        compute_time=timing.exponential(),
+        outer=optax.chain(jd.aggregate(AXIS, compressor=signs), optax.sgd(0.5)),
+        inner_state="reset",
+    )
+    state = init(jnp.full(5, 3.0))
+    batch = np.broadcast_to(targets, (5, *targets.shape))
+    seen = set()
+    for _ in range(100):
+        state, metrics = step(state, batch)
+        seen |= set(np.asarray(metrics["worker"]).tolist())
+    assert len(seen) > 900
+    np.testing.assert_allclose(state.params, targets.mean(axis=0), atol=0.25)
+
+
+def test_a_server_with_a_buffer_asks_for_examples_of_every_visit():
+    """Displacements in a buffer of K, whoever sends them, weighed by their age."""
+    outer = optax.chain(jd.scale_by_staleness(0.5), AVERAGE)
+    init, step = _recipe(
+        optax.sgd(0.05),
+        timing.k_batch_async(4),
+        outer=outer,
+        inner_state="reset",
+    )
+    state = init(_task()[1])
+    inputs, targets = _rounds(4, 8)
+    first = _loss(state.params, (inputs[0, 0], targets[0, 0]))
+    for _ in range(40):
+        state, metrics = step(state, (inputs, targets))
+    assert metrics["worker"].shape == (4,)
+    assert metrics["loss"] < 0.3 * first
+    with pytest.raises(ValueError, match=r"`batch` must be \[4, H, 8 \* b, ...\]"):
+        step(state, (inputs[0], targets[0]))
+
+
+def test_codes_have_no_rounds():
+    protocol = timing.until_decodable(jd.coding.uncoded(8, 8))
+    with pytest.raises(ValueError, match="`outer` must be None with until_decodable"):
+        _recipe(INNER, protocol, outer=AVERAGE)
