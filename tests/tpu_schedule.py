@@ -1,0 +1,130 @@
+"""What a TPU would do, compiled ahead of time on a CPU; prints facts as JSON.
+
+`python -m tests.tpu_schedule`, where libtpu is installed. Nothing runs: this proves
+schedules, not speed.
+"""
+
+import json
+import os
+import re
+
+os.environ.update(
+    TPU_SKIP_MDS_QUERY="1",
+    TPU_ACCELERATOR_TYPE="v5litepod-16",
+    TPU_WORKER_HOSTNAMES="localhost",
+    JAX_PLATFORMS="cpu",
+)
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import jaxdist as jd
+
+AXIS = "data"
+NUM_WORKERS = 16
+SIZE = 512
+COLLECTIVE = re.compile(r" (all-reduce|all-gather|all-to-all|collective-permute)")
+
+
+def make_mesh():
+    """Return a mesh of chips that are not there."""
+    chips = topologies.get_topology_desc(platform="tpu", topology_name="v5e:4x4")
+    return Mesh(np.array(chips.devices).reshape(NUM_WORKERS), (AXIS,))
+
+
+def loss(params, batch):
+    """Return the error of a network with two matrices."""
+    inputs, targets = batch
+    return jnp.mean((jnp.tanh(inputs @ params["a"]) @ params["b"] - targets) ** 2)
+
+
+def compiled(worker, *shapes):
+    """Return the scheduled program of one worker; arguments are ``[W, ...]``."""
+    mesh = make_mesh()
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+
+    def on_slices(*args):
+        out = worker(*jax.tree.map(lambda leaf: leaf[0], args))
+        return jax.tree.map(lambda leaf: leaf[None], out)
+
+    arguments = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(
+            (NUM_WORKERS, *s), jnp.float32, sharding=sharding
+        ),
+        shapes,
+        is_leaf=lambda s: isinstance(s, tuple) and all(isinstance(n, int) for n in s),
+    )
+    specs = PartitionSpec(AXIS)
+    mapped = jax.shard_map(on_slices, mesh=mesh, in_specs=specs, out_specs=specs)
+    return jax.jit(mapped).lower(*arguments).compile().as_text()
+
+
+PARAMS = {"a": (SIZE, SIZE), "b": (SIZE, SIZE)}
+
+
+def blocks_of(text):
+    """Return the computations of a program by name."""
+    blocks = re.split(r"\n(?=%?[\w.-]+ \(|ENTRY)", text)
+    return {re.match(r"(?:ENTRY )?%?([\w.-]+)", b).group(1): b for b in blocks}
+
+
+def gossip_order(order):
+    """Return what happens in a step with neighbours, in the order of the schedule."""
+    tx = optax.chain(
+        optax.sgd(0.1), jd.mix_with_neighbors(AXIS, jd.gossip.ring(), order=order)
+    )
+
+    def worker(params, inputs, targets):
+        batch = inputs, targets
+        gradients = jd.value_and_grad(loss, AXIS)(params, batch)[1]
+        updates, _ = tx.update(gradients, tx.init(params), params)
+        return jax.tree.map(jnp.add, params, updates)
+
+    text = compiled(worker, PARAMS, (64, SIZE), (64, SIZE))
+    blocks = blocks_of(text)
+    entry = text[text.index("\nENTRY") :]
+    events = []
+    for line in entry.splitlines():
+        if found := re.search(r" collective-permute-(start|done)\(", line):
+            events.append(found.group(1))
+        called = re.search(r"calls=%?([\w.-]+)", line)
+        body = blocks.get(called.group(1), "") if called else line
+        if " convolution(" in body or " dot(" in body:
+            events.append("matmul")
+    return events
+
+
+def collectives_of_a_round():
+    """Return the collectives inside of loops, and how many there are in all."""
+    outer = optax.chain(jd.aggregate(AXIS), optax.sgd(0.7, momentum=0.9))
+    init, step = jd.local_round(loss, optax.sgd(0.1), outer, AXIS)
+
+    def worker(inputs, targets):
+        start = {name: jnp.full(shape, 0.01) for name, shape in PARAMS.items()}
+        state, _ = step(init(start), (inputs, targets))
+        return jax.lax.pcast(state.params, AXIS, to="varying")
+
+    text = compiled(worker, (5, 64, SIZE), (5, 64, SIZE))
+    blocks = blocks_of(text)
+    bodies = re.findall(r"body=%?([\w.-]+)", text)
+    inside = [COLLECTIVE.findall(blocks[name]) for name in bodies]
+    return {
+        "loops": len(bodies),
+        "inside": sum(inside, []),
+        "all": len(COLLECTIVE.findall(text)),
+    }
+
+
+def main():
+    """Print all facts."""
+    orders = ("combine_then_adapt", "adapt_then_combine")
+    facts = {order: gossip_order(order) for order in orders}
+    print(json.dumps(facts | {"round": collectives_of_a_round()}))
+
+
+if __name__ == "__main__":
+    main()
