@@ -112,9 +112,8 @@ def simulate_async(
       n-th that a worker brings to an update comes from the n-th. With ``outer`` an
       axis of H comes before that of the workers. With
       :func:`jaxdist.timing.until_decodable` the batch is that of all units, in order.
-      The metrics hold
-      ``"loss"`` and those of ``loss_fn``, as means over the K; ``"time"``, in seconds;
-      ``"staleness"`` and ``"worker"``, int32 ``[K]``.
+      The metrics hold ``"loss"`` and those of ``loss_fn``, as means over the K;
+      ``"time"``, in seconds; ``"staleness"`` and ``"worker"``, int32 ``[K]``.
 
     Raises:
       TypeError: If ``loss_fn`` or ``compute_time`` is no function, or ``protocol`` is
@@ -247,6 +246,11 @@ class _Simulation:
         is_linear = code is not None and code.coefficients is not None
         return _coded.loss_of_message(self.loss) if is_linear else self.loss
 
+    def _meets_everybody(self, protocol):
+        """Whether all W meet in every update, each once."""
+        is_plain = not protocol.repeats and protocol.code is None
+        return is_plain and protocol.num_arrivals == self.race.num_workers
+
     @property
     def _keeps_copies(self):
         """Whether workers compute on other parameters than those of the server."""
@@ -322,16 +326,18 @@ class _Simulation:
         """Return what an update gets, with the types that it has."""
         number = _collectives.to_varying(jnp.zeros((), jnp.int32), self.axis_name)
         all_params = self._for_everyone(common) if self.per_worker_params else None
-        arrival = _arrival.Arrival(number, number, self.race.num_workers, all_params)
+        arrival = _arrival.Arrival(
+            *(number, number, self.race.num_workers, all_params),
+            everybody=self._meets_everybody(self.protocol),
+        )
         return {"staleness": number, "stale_params": own, "arrival": arrival}
 
     @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
     def _run(self, protocol, state, batch):
         clock, arrivals = protocol.wait(self.race, state.clock)
         staleness = state.clock.updates - arrivals.version
-        everybody = protocol.num_arrivals == self.race.num_workers
-        everybody = everybody and not (protocol.repeats or protocol.code is not None)
         # Sorted by worker, all workers need no gather.
+        everybody = self._meets_everybody(protocol)
         meeting = _Meeting(arrivals, staleness, None if everybody else arrivals.worker)
         parts = self._take_parts(batch, meeting)
         params, opt_state, metrics = self._update(state, meeting, parts)
