@@ -15,6 +15,7 @@ import optax
 
 from jaxdist import _checks, _collectives, _traffic, _tree
 from jaxdist.aggregation import _receiver_memory
+from jaxdist.leader import _common
 from jaxdist.recipes import _gradient, _model_state
 from jaxdist.workers import _arrival, _weight, _worker_state
 
@@ -71,7 +72,7 @@ class Rounds:
         """Return corrections of zero."""
         if not self.correct_drift:
             return ()
-        zeros = jax.tree.map(jnp.zeros_like, params)
+        zeros = jax.tree.map(_wide_zeros, params)
         own = _worker_state.attach_axis(zeros, self.axis_name)
         return DriftState(zeros, own)
 
@@ -113,6 +114,7 @@ class Rounds:
         if self.inner_state == "reset":
             return before
         if self.inner_state == "average":
+            weight = self._weight_of_finite(walked, weight)
             with _traffic.contents(_leaf_contents(walked, self.axis_name)):
                 return _model_state.merge_model_states(
                     walked, before, weight, self.axis_name
@@ -123,6 +125,7 @@ class Rounds:
         """Return the corrections of the next round: one more mean of gradients."""
         if not self.correct_drift:
             return before
+        weight = self._weight_of_finite(gradient, weight)
         own = self._keep_of_absent(gradient, before.own, weight)
         change = jax.tree.map(
             lambda new, old: (new - old)[0], own.inner_state, before.own.inner_state
@@ -132,6 +135,15 @@ class Rounds:
         # Of all workers, also of those who do not meet, and have not changed.
         common = jax.tree.map(lambda c, x: c + x / num_workers, before.common, total)
         return DriftState(common, own)
+
+    def _weight_of_finite(self, tree, weight):
+        """Return this worker's weight; 0 where what it says would spoil a mean."""
+        own = jnp.ones(())
+        if weight is not None:
+            own = _weight.own_weight(weight, self.axis_name)
+        leaves = jax.tree.leaves(tree)
+        floats = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
+        return jnp.where(_common.is_finite(floats), own, 0)
 
     def _keep_of_absent(self, own, before, weight):
         """Return each worker's own, of those who are absent as it was."""
@@ -176,7 +188,7 @@ class Rounds:
         walk = _Walk(self, loss, key, _correction_of(state.drift))
         total = ()
         if self.correct_drift:
-            total = jax.tree.map(jnp.zeros_like, params)
+            total = jax.tree.map(_wide_zeros, params)
         start = _collectives.to_varying(
             (params, own, model_state, total), self.axis_name
         )
@@ -224,8 +236,10 @@ class _Walk(NamedTuple):
         )
         grads = outcome.grads
         if self.correction is not None:
-            total = jax.tree.map(jnp.add, total, grads)
-            grads = jax.tree.map(jnp.add, grads, self.correction)
+            total = jax.tree.map(_add_wide, total, grads)
+            grads = jax.tree.map(
+                lambda g, c: g + c.astype(g.dtype), grads, self.correction
+            )
         with _alone():
             updates, own = self.rounds.inner.update(
                 grads, own, params, value=outcome.loss
@@ -264,6 +278,11 @@ def _correction_of(drift):
         return None
     own = _worker_state.detach_axis(drift.own)
     return jax.tree.map(jnp.subtract, drift.common, own)
+
+
+def _wide_zeros(leaf):
+    """Return zeros in which many gradients add up without losing the small ones."""
+    return jnp.zeros_like(leaf, _tree.accumulator_dtype(leaf.dtype))
 
 
 def _add_wide(total, value):

@@ -393,3 +393,37 @@ def test_an_outer_optimizer_must_aggregate():
     init, _ = SIMULATED(problem.loss, optax.sgd(0.1), outer=optax.sgd(1.0))
     with pytest.raises(ValueError, match="`tx` gives every worker other updates"):
         init(problem.PARAMS)
+
+
+@pytest.mark.parametrize(
+    "options", [{"correct_drift": True}, {"inner_state": "average"}]
+)
+def test_a_worker_that_is_not_finite_spoils_nobody(options):
+    """One worker sees NaN in one round; a rule keeps it out, and so do the means."""
+    outer = optax.chain(jd.aggregate(AXIS, jd.rules.trimmed_mean(1)), optax.sgd(1.0))
+    init, step = SIMULATED(
+        problem.loss, optax.sgd(0.1, momentum=0.9), outer=outer, **options
+    )
+    state = init(problem.PARAMS)
+    inputs, targets = _batches(3)
+    broken = inputs.copy()
+    broken[:, :8] = np.nan  # of worker 0
+    for turn in (inputs, broken, inputs):
+        state, _ = step(state, (turn, targets))
+    for leaf in jax.tree.leaves(state.params):
+        assert np.all(np.isfinite(leaf))
+    held = state.opt_state.drift, state.opt_state.inner
+    held = held[0] if options.get("correct_drift") else held[1]
+    for leaf in jax.tree.leaves(held):
+        assert np.all(np.isfinite(leaf))
+
+
+def test_narrow_gradients_are_added_up_in_float32():
+    params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), problem.PARAMS)
+    init, step = SIMULATED(
+        problem.loss, optax.sgd(0.1), outer=AVERAGE, correct_drift=True
+    )
+    with jax.numpy_dtype_promotion("standard"):
+        state, _ = step(init(params), _batches(3))
+    assert state.opt_state.drift.common["w"].dtype == jnp.float32
+    assert state.params["w"].dtype == jnp.bfloat16
