@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -188,23 +188,32 @@ def is_key(leaf: jax.Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def check_parts(
-    name: str, shape: tuple[int, ...], num_workers: int, before: int = 0
-) -> None:
-    """Raise unless a leaf of a batch has a part for each worker.
+def arrange_made(state: Any, init: Callable[[Any], Any], params: Any) -> Any:
+    """Return a state as it was made, whatever container it went through.
 
     Args:
-      name: Of the leaf.
-      shape: Of the leaf.
-      num_workers: W, or how many workers of this process there are.
-      before: 1 for local rounds, whose batches have H as the first axis.
+      state: What ``update`` got.
+      init: Of the transformation.
+      params: From whose shapes it was made.
     """
-    if len(shape) > before and not shape[before] % num_workers:
-        return
-    wanted = (
-        f"`batch` must have a leading axis that {num_workers} workers divide"
-        if not before
-        else f"`batch` of a local round must be [H, b, ...] with a b that "
-        f"{num_workers} workers divide"
-    )
-    raise ValueError(f"{wanted}, but leaf {name!r} has shape {shape}.")
+    if isinstance(state, tuple):
+        return state
+    return arrange_like(jax.eval_shape(init, params), state)
+
+
+def widened(leaf: Any) -> jax.Array:
+    """Return a leaf in the dtype in which many of its kind add up."""
+    return jnp.asarray(leaf).astype(accumulator_dtype(leaf.dtype))
+
+
+def wide_zeros(leaf: Any) -> jax.Array:
+    """Return zeros like a leaf, in which many of its kind add up."""
+    return jnp.zeros_like(leaf, dtype=accumulator_dtype(leaf.dtype))
+
+
+def is_finite(tree: Any) -> jax.Array:
+    """Return whether all elements of all leaves are finite; bool, shape ()."""
+    finite = jnp.asarray(True)
+    for leaf in jax.tree.leaves(tree):
+        finite &= jnp.all(jnp.isfinite(leaf))
+    return finite

@@ -197,3 +197,19 @@ def gradients(steps=3, num_workers=NUM_WORKERS, seed=0):
 def params_like(updates):
     """Return parameters for updates ``[steps, W, ...]``."""
     return jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0, 0]), updates)
+
+
+def train_on_mesh_and_simulated(loss, tx, batch, steps=4):
+    """Return the states of both recipes after some steps, with own parameters."""
+    options = {"per_worker_params": True}
+    recipes = (
+        jd.data_parallel(loss, tx, make_mesh(), AXIS, **options),
+        jd.simulate(loss, tx, NUM_WORKERS, AXIS, **options),
+    )
+    states = []
+    for init, step in recipes:
+        state = init(jnp.zeros(()))
+        for _ in range(steps):
+            state, _ = step(state, batch)
+        states.append(state)
+    return states

@@ -94,3 +94,12 @@ def test_the_largest_does_not_hide_what_is_not_finite(size, bad):
     largest = jax.jit(_tree.largest_magnitude)(rows)
     np.testing.assert_array_equal(np.isfinite(largest), [True, False, True])
     assert not np.isfinite(jax.jit(lambda x: _tree.largest_magnitude(x, None))(rows))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.complex64])
+def test_what_adds_up_is_wide(dtype):
+    leaf = jnp.ones((2, 3), dtype)
+    wide = _tree.accumulator_dtype(dtype)
+    assert _tree.widened(leaf).dtype == _tree.wide_zeros(leaf).dtype == wide
+    np.testing.assert_array_equal(_tree.widened(leaf), np.ones((2, 3)))
+    np.testing.assert_array_equal(_tree.wide_zeros(leaf), np.zeros((2, 3)))

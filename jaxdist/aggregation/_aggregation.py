@@ -20,7 +20,7 @@ from jaxdist.aggregation import (
 )
 from jaxdist.compression import _joint, _per_leaf, _stages
 from jaxdist.rules import _rule
-from jaxdist.workers import _weight, _worker_state
+from jaxdist.workers import _number, _weight, _worker_state
 
 
 class About(NamedTuple):
@@ -303,7 +303,7 @@ def _init_way_back(bound, downlink, params):
     if bound.optimizer is None:
         states = _init_downlink(downlink, params, axis_name)
         return _attach_like(states, params, axis_name)
-    with _workers.wanted_number(f"shard_optimizer {_FOR_PARTS}"):
+    with _number.wanted_number(f"shard_optimizer {_FOR_PARTS}"):
         return bound.optimizer.init(params, axis_name)
 
 
@@ -324,7 +324,7 @@ def _init_downlink(downlink, params, axis_name):
 
 def _part_for_downlink(downlink, leaf, axis_name):
     """Return my part, or say how to make a state whose shape depends on W."""
-    with _workers.wanted_number(f"`downlink` {downlink.name} {_FOR_PARTS}"):
+    with _number.wanted_number(f"`downlink` {downlink.name} {_FOR_PARTS}"):
         return _collectives.own_part(leaf, axis_name)
 
 

@@ -34,7 +34,7 @@ def apply_to_each_leaf(
         results = [
             tx.update(
                 _only_leaf(updates, i),
-                _own_structure(tx, _only_leaf(updates, i), before),
+                _tree.arrange_made(before, tx.init, _only_leaf(updates, i)),
                 params,
                 reference=_only_leaf(reference, i),
                 **extra_args,
@@ -46,13 +46,6 @@ def apply_to_each_leaf(
         return treedef.unflatten(merged), treedef.unflatten(after)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _own_structure(tx, updates, state):
-    """Return the state as it was made; a container may hold the leaf and its state."""
-    if isinstance(state, tuple):
-        return state
-    return _tree.arrange_like(jax.eval_shape(tx.init, updates), state)
 
 
 def _only_leaf(tree: Any, index: int) -> Any:

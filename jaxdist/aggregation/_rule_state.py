@@ -15,7 +15,7 @@ from jaxdist.aggregation import (
     _workers,
 )
 from jaxdist.rules import _rule
-from jaxdist.workers import _worker_state
+from jaxdist.workers import _number, _worker_state
 
 
 class RuleState(NamedTuple):
@@ -146,5 +146,5 @@ def _number_of_workers(rule, metrics, leaves, axis_name):
         f"The state of {rule.name} holds something for each worker or its part of a "
         "leaf"
     )
-    with _workers.wanted_number(why):
+    with _number.wanted_number(why):
         return _collectives.axis_size(axis_name)

@@ -1,7 +1,5 @@
 """Workers: over which axis they are mapped, and how much each of them counts."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -69,20 +67,3 @@ def workers_of(
     _weight.check_levels(weight, updates, axis_name)
     own = _weight.own_weight(weight, axis_name)
     return Workers(axis_name, _weight.gather_weights(own, axis_name))
-
-
-@contextlib.contextmanager
-def wanted_number(why: str) -> Iterator[None]:
-    """Say how to make a state whose shape depends on W, where no axis is mapped.
-
-    Args:
-      why: What of the state depends on it, a sentence without its end.
-    """
-    try:
-        yield
-    except NameError as error:
-        raise NameError(
-            f"{error} {why}, so the number of workers must be known: make the state "
-            "with jaxdist.init(tx, params, mesh, axis_name), or call tx.init inside "
-            "shard_map, pmap or vmap."
-        ) from None

@@ -74,7 +74,7 @@ def compress(
             )
             if not chosen.incremental:
                 return ()
-            return jnp.zeros_like(leaf, dtype=_tree.accumulator_dtype(leaf.dtype))
+            return _tree.wide_zeros(leaf)
 
         return CompressState(
             jnp.zeros((), jnp.int32),

@@ -76,7 +76,7 @@ def ef21(
     _feedback.check_contraction(compressor, _feedback.LARGE)
 
     def init(leaf):
-        zeros = jnp.zeros_like(leaf, dtype=_tree.accumulator_dtype(leaf.dtype))
+        zeros = _tree.wide_zeros(leaf)
         velocity = () if momentum is None else zeros
         return Ef21State(
             jnp.zeros((), jnp.int32), zeros, velocity, compressor.init(leaf)

@@ -66,7 +66,7 @@ def momentum_correction(
     _feedback.check_contraction(compressor, _feedback.LARGE)
 
     def init(leaf):
-        zeros = jnp.zeros_like(leaf, dtype=_tree.accumulator_dtype(leaf.dtype))
+        zeros = _tree.wide_zeros(leaf)
         return MomentumCorrectionState(zeros, zeros, compressor.init(leaf))
 
     def encode(leaf, state, keys, blocks):

@@ -42,8 +42,7 @@ def average_params(params: Any, axis_name: _collectives.AxisName | None = None) 
     check_stacked(params)
 
     def mean(leaf):
-        wide = leaf.astype(_tree.accumulator_dtype(leaf.dtype))
-        return jnp.mean(wide, axis=0).astype(leaf.dtype)
+        return jnp.mean(_tree.widened(leaf), axis=0).astype(leaf.dtype)
 
     return jax.tree.map(mean, params)
 
@@ -51,11 +50,7 @@ def average_params(params: Any, axis_name: _collectives.AxisName | None = None) 
 def mean_over_axis(params: Any, axis_name: _collectives.AxisName) -> Any:
     """Return the mean over the workers, in float32 or wider."""
     num_workers = _collectives.axis_size(axis_name)
-
-    def widened(leaf):
-        return jnp.asarray(leaf).astype(_tree.accumulator_dtype(leaf.dtype))
-
-    total = _collectives.psum(jax.tree.map(widened, params), axis_name)
+    total = _collectives.psum(jax.tree.map(_tree.widened, params), axis_name)
     return jax.tree.map(lambda leaf: leaf / num_workers, total)
 
 

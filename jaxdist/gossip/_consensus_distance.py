@@ -65,5 +65,5 @@ def _square(leaf):
 
 def _mean_square(leaf):
     """Return the mean squared distance of rows ``[W, ...]`` from their mean."""
-    wide = leaf.astype(_tree.accumulator_dtype(leaf.dtype))
+    wide = _tree.widened(leaf)
     return _square(wide - jnp.mean(wide, axis=0, keepdims=True)) / leaf.shape[0]

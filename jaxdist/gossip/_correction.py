@@ -1,6 +1,5 @@
 """Correction: what is added to each worker's updates, summed up from its moves."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,28 +9,11 @@ from jaxdist import _collectives, _tree
 from jaxdist.workers import _worker_state
 
 
-def arrange_state(state: Any, init: Callable[[Any], Any], params: Any) -> Any:
-    """Return a state as it was made, whatever container it went through.
-
-    Args:
-      state: What ``update`` got.
-      init: Of the transformation.
-      params: From whose shapes it was made.
-    """
-    if isinstance(state, tuple):
-        return state
-    return _tree.arrange_like(jax.eval_shape(init, params), state)
-
-
 def init_correction(
     params: Any, axis_name: _collectives.AxisName
 ) -> _worker_state.PerWorkerState:
     """Return corrections of 0, in float32 or wider."""
-
-    def zeros(leaf):
-        return jnp.zeros_like(leaf, dtype=_tree.accumulator_dtype(leaf.dtype))
-
-    return _worker_state.attach_axis(jax.tree.map(zeros, params), axis_name)
+    return _worker_state.attach_axis(jax.tree.map(_tree.wide_zeros, params), axis_name)
 
 
 def load_correction(updates: Any, state: Any) -> list[jax.Array]:

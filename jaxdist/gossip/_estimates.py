@@ -89,16 +89,15 @@ def init_estimates(
         chosen = _per_leaf.select_compressor(compressor, name, leaf)
         _check_single(chosen, jnp.size(leaf))
 
-    def zeros(leaf):
-        return jnp.zeros_like(leaf, dtype=_tree.accumulator_dtype(leaf.dtype))
-
     def others(leaf):
         if num_neighbors is None:
-            return zeros(leaf)
-        return jnp.zeros_like(zeros(leaf), shape=(*leaf.shape, num_neighbors))
+            return _tree.wide_zeros(leaf)
+        return jnp.zeros_like(
+            _tree.wide_zeros(leaf), shape=(*leaf.shape, num_neighbors)
+        )
 
     states = _per_leaf.init_states(compressor, params)
-    trees = jax.tree.map(zeros, params), jax.tree.map(others, params), states
+    trees = jax.tree.map(_tree.wide_zeros, params), jax.tree.map(others, params), states
     return NeighborEstimateState(
         *(_worker_state.attach_axis(x, axis_name) for x in trees)
     )

@@ -104,7 +104,7 @@ def exact_diffusion(
         del extra_args
         _checks.own_state(state, ExactDiffusionState, "exact_diffusion")
         _tree.check_arrays("updates", updates)
-        state = _correction.arrange_state(state, init, updates)
+        state = _tree.arrange_made(state, init, updates)
         never = jnp.zeros((), jnp.int32)
         network = _network.network_of_step(topology, axis_name, never, arrival)
         _check_matrix(topology, network.num_workers, lazy)
@@ -112,7 +112,7 @@ def exact_diffusion(
         updates = _collectives.to_varying(updates, axis_name)
         correction = _correction.load_correction(updates, state.correction)
         sent = [
-            (_mixing.widened(leaf) + u.astype(c.dtype) + c).astype(leaf.dtype)
+            (_tree.widened(leaf) + u.astype(c.dtype) + c).astype(leaf.dtype)
             for leaf, u, c in zip(
                 *(jax.tree.leaves(params), jax.tree.leaves(updates), correction),
                 strict=True,

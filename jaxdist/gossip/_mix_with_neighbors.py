@@ -9,7 +9,6 @@ import optax
 from jaxdist import _checks, _collectives, _random, _traffic, _tree
 from jaxdist.compression import _compressor
 from jaxdist.gossip import (
-    _correction,
     _corruption,
     _estimates,
     _mixing,
@@ -18,7 +17,7 @@ from jaxdist.gossip import (
     _topology,
 )
 from jaxdist.rules import _rule
-from jaxdist.workers import _own_params, _worker_state
+from jaxdist.workers import _number, _own_params, _worker_state
 
 Corrupt = _corruption.Corrupt
 
@@ -170,7 +169,7 @@ def mix_with_neighbors(
         del extra_args
         _checks.own_state(state, MixWithNeighborsState, "mix_with_neighbors")
         _tree.check_arrays("updates", updates)
-        state = _correction.arrange_state(state, init, updates)
+        state = _tree.arrange_made(state, init, updates)
         network = _network.network_of_step(topology, axis_name, state.count, arrival)
         _own_params.check_own_params("mix_with_neighbors", params, axis_name, arrival)
         updates = _collectives.to_varying(updates, axis_name)
@@ -275,15 +274,12 @@ def _degree_in_state(topology, axis_name, compressor, rule, params):
         return 0
     if topology.num_workers is not None:
         return topology.degree(topology.num_workers)
-    try:
+    why = (
+        "The state of mix_with_neighbors holds something for each neighbour under "
+        f"{rule.name}"
+    )
+    with _number.wanted_number(why):
         return topology.degree(_collectives.axis_size(axis_name))
-    except NameError as error:
-        raise NameError(
-            f"{error} The state of mix_with_neighbors holds something for each "
-            f"neighbour under {rule.name}, so the number of workers must be known: "
-            "make the state with jaxdist.init(tx, params, mesh, axis_name), or call "
-            "tx.init inside shard_map, pmap or vmap."
-        ) from None
 
 
 def _check_corrupt(corrupt, compressor):

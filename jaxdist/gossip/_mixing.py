@@ -96,9 +96,9 @@ def mixed_differences(
       heard: Of its neighbours.
       weights: ``[places]`` in place of those of the topology.
     """
-    own = [widened(leaf) for leaf in values.leaves]
+    own = [_tree.widened(leaf) for leaf in values.leaves]
     groups = [
-        (group, are_finite([own[i] for i in group]))
+        (group, _tree.is_finite([own[i] for i in group]))
         for group in _network.groups_of(values.leaves, network.axis_name)
     ]
     if weights is None:
@@ -110,10 +110,10 @@ def mixed_differences(
         arrays = arrays[: len(own)]
         totals = list(totals)
         for group, is_finite in groups:
-            counts = present & is_finite & are_finite([arrays[i] for i in group])
+            counts = present & is_finite & _tree.is_finite([arrays[i] for i in group])
             for i in group:
                 way = weights[place].astype(own[i].dtype) * (
-                    widened(arrays[i]) - own[i]
+                    _tree.widened(arrays[i]) - own[i]
                 )
                 totals[i] += jnp.where(counts, way, 0)
         return totals
@@ -126,19 +126,6 @@ def presence_in(arrays: Sequence[jax.Array], values: Values) -> jax.Array:
     if values.is_here is None:
         return jnp.asarray(True)
     return values.is_here & (arrays[len(values.leaves)] > 0)
-
-
-def are_finite(arrays: Sequence[jax.Array]) -> jax.Array:
-    """Return whether all elements of all arrays are finite; bool, shape ()."""
-    finite = jnp.asarray(True)
-    for array in arrays:
-        finite &= jnp.all(jnp.isfinite(array))
-    return finite
-
-
-def widened(leaf: jax.Array) -> jax.Array:
-    """Return the leaf in the dtype to add in."""
-    return leaf.astype(_tree.accumulator_dtype(leaf.dtype))
 
 
 def add_to_updates(updates: Any, moves: Sequence[jax.Array], step_size: Any) -> Any:

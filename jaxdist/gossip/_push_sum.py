@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdist import _checks, _collectives, _traffic, _tree
-from jaxdist.gossip import _correction, _mixing, _network, _topology
+from jaxdist.gossip import _mixing, _network, _topology
 from jaxdist.workers import _own_params, _worker_state
 
 
@@ -99,7 +99,7 @@ def push_sum(
         del extra_args
         _checks.own_state(state, PushSumState, "push_sum")
         _tree.check_arrays("updates", updates)
-        state = _correction.arrange_state(state, init, updates)
+        state = _tree.arrange_made(state, init, updates)
         network = _network.network_of_step(topology, axis_name, state.count, arrival)
         _own_params.check_own_params("push_sum", params, axis_name, arrival)
         own = _worker_state.detach_axis(state.weight)
@@ -126,7 +126,7 @@ def _scaled(tree, factor):
     """Return the leaves times a number, in their own dtypes."""
 
     def scale(leaf):
-        wide = _mixing.widened(leaf)
+        wide = _tree.widened(leaf)
         return (wide * factor.astype(wide.dtype)).astype(leaf.dtype)
 
     return jax.tree.map(scale, tree)

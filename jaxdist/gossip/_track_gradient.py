@@ -97,7 +97,7 @@ def track_gradient(
         del params, extra_args
         _checks.own_state(state, TrackGradientState, "track_gradient")
         _tree.check_arrays("updates", updates)
-        state = _correction.arrange_state(state, init, updates)
+        state = _tree.arrange_made(state, init, updates)
         network = _network.network_of_step(topology, axis_name, state.count, arrival)
         updates = _collectives.to_varying(updates, axis_name)
         correction = _correction.load_correction(updates, state.correction)

@@ -58,14 +58,6 @@ def check_common(
         )
 
 
-def is_finite(tree: Any) -> jax.Array:
-    """Return whether all elements are finite; bool, shape ()."""
-    finite = jnp.asarray(True)
-    for leaf in jax.tree.leaves(tree):
-        finite &= jnp.all(jnp.isfinite(leaf))
-    return finite
-
-
 def leaf_contents(
     leaves: Any, axis_name: _collectives.AxisName
 ) -> list[_traffic.Content]:

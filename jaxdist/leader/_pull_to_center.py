@@ -114,7 +114,7 @@ def pull_to_center(
         return updates, PullToCenterState(count, moved)
 
     def _takes_part(params, weight, arrival):
-        here = _common.is_finite(params)
+        here = _tree.is_finite(params)
         if weight is not None:
             here &= _weight.own_weight(weight, axis_name) > 0
         if arrival is not None:

@@ -196,7 +196,7 @@ class _Pull:
         """Return the updates with the pull in them, all losses, and the leader."""
         updates, reports, stored = carry
         stepped = optax.apply_updates(self.params, updates)
-        can_lead = jnp.isfinite(self.loss) & _common.is_finite(stepped)
+        can_lead = jnp.isfinite(self.loss) & _tree.is_finite(stepped)
         loss = jnp.where(can_lead & self.is_here, self.loss, jnp.inf)
         if self.is_in_simulated_time:
             leader, target = self.find_among_all(loss, reports, stepped)
@@ -291,7 +291,7 @@ def _check_arrival(
             f"`num_workers` of pull_to_leader must be the number of workers there are, "
             f"{everybody}, got {num_workers}."
         )
-    if arrival is None or _arrival.meets_everybody(arrival):
+    if _arrival.meets_everybody(arrival):
         return
     if num_workers is None:
         raise ValueError(

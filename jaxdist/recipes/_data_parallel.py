@@ -11,9 +11,16 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxdist import _checks, _collectives, _random, _tree
+from jaxdist import _checks, _collectives, _random
 from jaxdist.layout import _init, _state_specs
-from jaxdist.recipes import _gradient, _local_step, _model_state, _rounds, _trial
+from jaxdist.recipes import (
+    _batches,
+    _gradient,
+    _local_step,
+    _model_state,
+    _rounds,
+    _trial,
+)
 
 
 def data_parallel(
@@ -262,7 +269,7 @@ def _on_mesh(
         shards = num_workers
         if not is_global:
             shards = num_workers * len(mesh.local_devices) // mesh.size
-        _tree.check_parts(_tree.path_name(path), leaf.shape, shards, before)
+        _batches.check_parts(path, leaf.shape, shards, before)
         if is_global:
             return jax.device_put(leaf, sharding)
         return jax.make_array_from_process_local_data(sharding, leaf)

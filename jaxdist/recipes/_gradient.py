@@ -84,7 +84,7 @@ def differentiate(
 
     # What is carried must have the types that it has after a turn.
     start = _collectives.to_varying(
-        (jax.tree.map(_wide_zeros, params), model_state), axis_name
+        (jax.tree.map(_tree.wide_zeros, params), model_state), axis_name
     )
     (sums, model_state, _), parts = jax.lax.scan(
         add_part, (*start, jnp.zeros((), jnp.int32)), _cut_parts(batch, number)
@@ -126,11 +126,6 @@ def _outline(value):
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     return f"a {type(value).__name__}"
-
-
-def _wide_zeros(leaf):
-    """Return zeros in which gradients add up without losing the small ones."""
-    return jnp.zeros_like(leaf, _tree.accumulator_dtype(leaf.dtype))
 
 
 def _cut_parts(batch, number):

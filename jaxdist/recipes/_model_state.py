@@ -45,7 +45,11 @@ def merge_model_states(
     after = jax.tree.leaves(own)
     is_float = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
     means = means_over_workers(
-        [_widened(new) for new, chosen in zip(after, is_float, strict=True) if chosen],
+        [
+            _tree.widened(new)
+            for new, chosen in zip(after, is_float, strict=True)
+            if chosen
+        ],
         weight,
         axis_name,
     )
@@ -97,11 +101,6 @@ def means_over_workers(
 
     total, number = _collectives.psum((jax.tree.map(weigh, tree), own), axis_name)
     return jax.tree.map(lambda x: x / number.astype(x.dtype), total)
-
-
-def _widened(leaf):
-    """Return a leaf whose mean loses no digits."""
-    return leaf.astype(_tree.accumulator_dtype(leaf.dtype))
 
 
 def _check_kept(own, before):

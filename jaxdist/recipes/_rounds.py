@@ -72,7 +72,7 @@ class Rounds:
         """Return corrections of zero."""
         if not self.correct_drift:
             return ()
-        zeros = jax.tree.map(_wide_zeros, params)
+        zeros = jax.tree.map(_tree.wide_zeros, params)
         own = _worker_state.attach_axis(zeros, self.axis_name)
         return DriftState(zeros, own)
 
@@ -115,7 +115,7 @@ class Rounds:
             return before
         if self.inner_state == "average":
             weight = self._weight_of_finite(walked, weight)
-            with _traffic.contents(_leaf_contents(walked, self.axis_name)):
+            with _traffic.contents(_common.leaf_contents(walked, self.axis_name)):
                 return _model_state.merge_model_states(
                     walked, before, weight, self.axis_name
                 )
@@ -130,7 +130,7 @@ class Rounds:
         change = jax.tree.map(
             lambda new, old: (new - old)[0], own.inner_state, before.own.inner_state
         )
-        with _traffic.contents(_leaf_contents(change, self.axis_name)):
+        with _traffic.contents(_common.leaf_contents(change, self.axis_name)):
             total = _collectives.psum(change, self.axis_name)
         # Of all workers, also of those who do not meet, and have not changed.
         common = jax.tree.map(lambda c, x: c + x / num_workers, before.common, total)
@@ -143,7 +143,7 @@ class Rounds:
             own = _weight.own_weight(weight, self.axis_name)
         leaves = jax.tree.leaves(tree)
         floats = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
-        return jnp.where(_common.is_finite(floats), own, 0)
+        return jnp.where(_tree.is_finite(floats), own, 0)
 
     def _keep_of_absent(self, own, before, weight):
         """Return each worker's own, of those who are absent as it was."""
@@ -188,7 +188,7 @@ class Rounds:
         walk = _Walk(self, loss, key, _correction_of(state.drift))
         total = ()
         if self.correct_drift:
-            total = jax.tree.map(_wide_zeros, params)
+            total = jax.tree.map(_tree.wide_zeros, params)
         start = _collectives.to_varying(
             (params, own, model_state, total), self.axis_name
         )
@@ -263,9 +263,7 @@ class _Walk(NamedTuple):
 
         state = (*start, jnp.int32(0))
         shapes = jax.eval_shape(lambda s: self.step(s, batch_at(0))[1], state)
-        zeros = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, _tree.accumulator_dtype(x.dtype)), shapes
-        )
+        zeros = jax.tree.map(_tree.wide_zeros, shapes)
         carried = _collectives.to_varying((state, zeros), self.rounds.axis_name)
         state, sums = jax.lax.fori_loop(0, steps, turn, carried)
         # Of no step nothing was seen: NaN, which counts in no mean.
@@ -280,28 +278,8 @@ def _correction_of(drift):
     return jax.tree.map(jnp.subtract, drift.common, own)
 
 
-def _wide_zeros(leaf):
-    """Return zeros in which many gradients add up without losing the small ones."""
-    return jnp.zeros_like(leaf, _tree.accumulator_dtype(leaf.dtype))
-
-
 def _add_wide(total, value):
     return total + value.astype(total.dtype)
-
-
-def _leaf_contents(leaves, axis_name):
-    """Return what an all-reduce of these leaves holds."""
-    num_workers = _collectives.axis_size(axis_name)
-    return [
-        _traffic.Content(
-            name,
-            _collectives.psum_nbytes(leaf),
-            leaf.shape,
-            "identity()",
-            dense=_traffic.all_reduce_bytes(_tree.leaf_nbytes(leaf), num_workers),
-        )
-        for name, leaf in _tree.named_leaves(leaves)
-    ]
 
 
 def checked_rounds(

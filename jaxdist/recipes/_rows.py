@@ -10,8 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxdist.aggregation import _aggregation
+from jaxdist.layout import _state_specs
 from jaxdist.workers import _worker_state
 
 Function = Callable[[Any], Any]
@@ -50,6 +52,42 @@ def _map_marked(state, marked, common):
 def _is_owner(node):
     is_aggregate = isinstance(node, _aggregation.AggregateState)
     return is_aggregate or _worker_state.is_per_worker(node)
+
+
+def init_rows(
+    tx: optax.GradientTransformation, params: Any, axis_name: str, number: int
+) -> Any:
+    """Return the state before the first step, with rows of so many workers.
+
+    Args:
+      tx: The whole optimizer.
+      params: Equal for all.
+      axis_name: Of the workers.
+      number: How many there are.
+    """
+
+    def make(params):
+        return _worker_state.map_slices(lambda leaf: leaf[0], tx.init(params))
+
+    specs = _state_specs.state_specs(tx, params, axis_name)
+    return jax.vmap(
+        make,
+        in_axes=None,
+        out_axes=_worker_state.fill_marked(specs, 0, None),
+        axis_size=number,
+        axis_name=axis_name,
+    )(params)
+
+
+def copy_leaves(tree: Any, number: int | None) -> Any:
+    """Return copies ``[number, ...]`` of all leaves; None for one without an axis."""
+
+    def copy(leaf):
+        leaf = jnp.asarray(leaf)
+        shape = leaf.shape if number is None else (number, *leaf.shape)
+        return jnp.broadcast_to(leaf, shape).copy()
+
+    return jax.tree.map(copy, tree)
 
 
 def axes_of(state: Any) -> Any:

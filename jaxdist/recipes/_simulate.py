@@ -8,9 +8,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _random, _tree
-from jaxdist.layout import _state_specs
-from jaxdist.recipes import _gradient, _local_step, _model_state, _rounds, _trial
+from jaxdist import _checks, _random
+from jaxdist.recipes import (
+    _batches,
+    _gradient,
+    _local_step,
+    _model_state,
+    _rounds,
+    _rows,
+    _trial,
+)
 from jaxdist.workers import _worker_state
 
 
@@ -90,27 +97,13 @@ def simulate(
 
     @jax.jit
     def init(params, model_state=()):
-        def make(params):
-            return _worker_state.map_slices(lambda leaf: leaf[0], tx.init(params))
-
         _model_state.check_model_state(model_state)
-        specs = _state_specs.state_specs(tx, params, axis_name)
         sizes = {axis_name: num_workers}
         _trial.try_optimizer(tx, params, axis_name, sizes, per_worker_params)
-        made = jax.vmap(
-            make,
-            in_axes=None,
-            out_axes=_worker_state.fill_marked(specs, 0, None),
-            axis_size=num_workers,
-            axis_name=axis_name,
-        )(params)
+        made = _rows.init_rows(tx, params, axis_name, num_workers)
 
-        def place(leaf):
-            leaf = jnp.asarray(leaf)
-            shape = (num_workers, *leaf.shape) if per_worker_params else leaf.shape
-            return jnp.broadcast_to(leaf, shape).copy()
-
-        params, model_state = jax.tree.map(place, (params, model_state))
+        copies = num_workers if per_worker_params else None
+        params, model_state = _rows.copy_leaves((params, model_state), copies)
         return _local_step.TrainState(params, made, model_state, words)
 
     def worker(state, batch, weight, steps):
@@ -129,7 +122,9 @@ def simulate(
             weight = _numbers_of_workers("weight", weight, num_workers)
         if steps is not None:
             steps = _numbers_of_workers("steps", steps, num_workers)
-        return mapped(state, split_batch(batch, num_workers, before), weight, steps)
+        return mapped(
+            state, _batches.split_batch(batch, num_workers, before), weight, steps
+        )
 
     return init, step
 
@@ -143,20 +138,3 @@ def _numbers_of_workers(name: str, value: Any, num_workers: int) -> jax.Array:
             f"({num_workers},), got {value.shape}."
         )
     return value
-
-
-def split_batch(batch: Any, num_workers: int, before: int = 0) -> Any:
-    """Cut a batch into one part for each worker.
-
-    Args:
-      batch: Arrays ``[W * b, ...]``; of a local round ``[H, W * b, ...]``.
-      num_workers: W.
-      before: How many axes come before that of the workers.
-    """
-
-    def cut(path, leaf):
-        _tree.check_parts(_tree.path_name(path), jnp.shape(leaf), num_workers, before)
-        first, rest = leaf.shape[:before], leaf.shape[before + 1 :]
-        return leaf.reshape(*first, num_workers, -1, *rest)
-
-    return jax.tree.map_with_path(cut, batch)

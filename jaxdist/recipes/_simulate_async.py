@@ -15,15 +15,14 @@ import jax.numpy as jnp
 import optax
 
 from jaxdist import _checks, _collectives, _random, _tree
-from jaxdist.layout import _state_specs
 from jaxdist.recipes import (
+    _batches,
     _coded,
     _gradient,
     _local_step,
     _model_state,
     _rounds,
     _rows,
-    _simulate,
     _trial,
 )
 from jaxdist.timing import _adasync, _clock, _law, _protocol, _simulate_clock
@@ -226,15 +225,12 @@ class _Simulation:
 
     @functools.partial(jax.jit, static_argnums=0)
     def _make_state(self, params):
-        copies = ()
-        if self._keeps_copies:
-            copies = self._for_everyone(params)
+        number = self.race.num_workers
+        own = number if self.per_worker_params else None
         return AsyncState(
-            self._for_everyone(params)
-            if self.per_worker_params
-            else jax.tree.map(lambda leaf: jnp.asarray(leaf).copy(), params),
+            _rows.copy_leaves(params, own),
             self._init_optimizer(params),
-            copies,
+            _rows.copy_leaves(params, number) if self._keeps_copies else (),
             self.race.start_clock(self.stream),
             () if self.protocol.pace is None else self.protocol.pace.start(),
         )
@@ -256,33 +252,13 @@ class _Simulation:
         """Whether workers compute on other parameters than those of the server."""
         return not (self.protocol.is_synchronous or self.per_worker_params)
 
-    def _for_everyone(self, params):
-        """Return W copies."""
-
-        def place(leaf):
-            leaf = jnp.asarray(leaf)
-            return jnp.broadcast_to(leaf, (self.race.num_workers, *leaf.shape)).copy()
-
-        return jax.tree.map(place, params)
-
     def _init_optimizer(self, params, number=None):
         """Return a state with W rows of workers, and K rows of places."""
-        specs = _state_specs.state_specs(self.tx, params, self.axis_name)
-
-        def make(params):
-            return _worker_state.map_slices(lambda leaf: leaf[0], self.tx.init(params))
-
-        def make_rows(size):
-            return jax.vmap(
-                make,
-                in_axes=None,
-                out_axes=_worker_state.fill_marked(specs, 0, None),
-                axis_size=size,
-                axis_name=self.axis_name,
-            )(params)
-
-        places = make_rows(number or self.protocol.num_arrivals)
-        everyone = make_rows(self.race.num_workers)
+        meeting = number or self.protocol.num_arrivals
+        everyone, places = (
+            _rows.init_rows(self.tx, params, self.axis_name, size)
+            for size in (self.race.num_workers, meeting)
+        )
         return _rows.merge_rows(everyone, places)
 
     def _check_optimizer(self, params, opt_state):
@@ -325,7 +301,9 @@ class _Simulation:
     def _trial_extra(self, own, common):
         """Return what an update gets, with the types that it has."""
         number = _collectives.to_varying(jnp.zeros((), jnp.int32), self.axis_name)
-        all_params = self._for_everyone(common) if self.per_worker_params else None
+        all_params = None
+        if self.per_worker_params:
+            all_params = _rows.copy_leaves(common, self.race.num_workers)
         arrival = _arrival.Arrival(
             *(number, number, self.race.num_workers, all_params),
             everybody=self._meets_everybody(self.protocol),
@@ -371,7 +349,7 @@ class _Simulation:
         if most:
             parts = _split_visits(batch, number, most, before)
             return jax.tree.map(lambda x: x[arrivals.visit, arrivals.worker], parts)
-        parts = _simulate.split_batch(batch, number, before)
+        parts = _batches.split_batch(batch, number, before)
         parts = jax.tree.map(lambda x: jnp.moveaxis(x, before, 0), parts)
         return meeting.take_tree(parts)
 

@@ -80,9 +80,7 @@ def _finite_everywhere(
     updates: Any, weight: Any, axis_name: _collectives.AxisName
 ) -> jax.Array:
     """Return whether all updates of all workers that are there are finite."""
-    finite = jnp.asarray(True)
-    for leaf in jax.tree.leaves(updates):
-        finite &= jnp.all(jnp.isfinite(leaf))
+    finite = _tree.is_finite(updates)
     if weight is not None:
         finite |= _weight.own_weight(weight, axis_name) == 0
     with _traffic.contents([_traffic.Content("(finite)", 4)]):

@@ -133,12 +133,29 @@ def sort_arrivals(arrivals: Arrivals) -> Arrivals:
     )
 
 
-def one_event(race: Race, clock: Clock, version: jax.Array) -> tuple[Clock, Arrivals]:
-    """Return what the next to finish brings; it reads ``version`` and goes on."""
-    workers = first_workers(clock, 1)
-    clock = let_pass(clock, clock.remaining[workers[0]])
-    arrivals = arrivals_of(clock, workers)
-    return race.restart_some(clock, workers, version), arrivals
+def first_arrivals(clock: Clock, number: int) -> tuple[Clock, Arrivals]:
+    """Return the moment at which so many workers have finished, and what they bring."""
+    workers = first_workers(clock, number)
+    clock = let_pass(clock, clock.remaining[workers[-1]])
+    return clock, arrivals_of(clock, workers)
+
+
+def one_by_one(race: Race, clock: Clock, versions: jax.Array) -> tuple[Clock, Arrivals]:
+    """Return the next K mini-batches; who finishes one goes on with another.
+
+    Args:
+      race: The workers.
+      clock: Before.
+      versions: int32 ``[K]``, what each of those who finish reads.
+    """
+
+    def finish_one(clock, version):
+        clock, arrivals = first_arrivals(clock, 1)
+        clock = race.restart_some(clock, arrivals.worker, version)
+        return clock, jax.tree.map(lambda leaf: leaf[0], arrivals)
+
+    clock, arrivals = jax.lax.scan(finish_one, clock, versions)
+    return clock, sort_arrivals(arrivals)
 
 
 def next_update(clock: Clock) -> Clock:

@@ -37,9 +37,7 @@ def k_async(k: int) -> _protocol.Protocol:
     k = _checks.integer("k", k, 1)
 
     def wait(race, clock):
-        workers = _clock.first_workers(clock, k)
-        clock = _clock.let_pass(clock, clock.remaining[workers[-1]])
-        arrivals = _clock.arrivals_of(clock, workers)
+        clock, arrivals = _clock.first_arrivals(clock, k)
         clock = race.restart_some(clock, arrivals.worker, clock.updates + 1)
         return _clock.next_update(clock), arrivals
 

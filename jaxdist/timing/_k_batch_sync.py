@@ -1,6 +1,6 @@
 """K-batch-sync: the first K mini-batches make an update, whoever computed them."""
 
-import jax
+import jax.numpy as jnp
 
 from jaxdist import _checks
 from jaxdist.timing import _clock, _protocol
@@ -38,13 +38,9 @@ def k_batch_sync(k: int) -> _protocol.Protocol:
     k = _checks.integer("k", k, 1)
 
     def wait(race, clock):
-        def finish_one(clock, _):
-            clock, arrivals = _clock.one_event(race, clock, clock.updates)
-            return clock, jax.tree.map(lambda leaf: leaf[0], arrivals)
-
-        clock, arrivals = jax.lax.scan(finish_one, clock, length=k)
-        clock = _clock.next_update(race.restart_all(clock))
-        return clock, _clock.sort_arrivals(arrivals)
+        versions = jnp.broadcast_to(clock.updates, (k,))
+        clock, arrivals = _clock.one_by_one(race, clock, versions)
+        return _clock.next_update(race.restart_all(clock)), arrivals
 
     def step_time(law, num_workers):
         if law.memoryless:

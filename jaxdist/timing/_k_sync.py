@@ -36,9 +36,7 @@ def k_sync(k: int) -> _protocol.Protocol:
     k = _checks.integer("k", k, 1)
 
     def wait(race, clock):
-        workers = _clock.first_workers(clock, k)
-        clock = _clock.let_pass(clock, clock.remaining[workers[-1]])
-        arrivals = _clock.arrivals_of(clock, workers)
+        clock, arrivals = _clock.first_arrivals(clock, k)
         return _clock.next_update(race.restart_all(clock)), arrivals
 
     def step_time(law, num_workers):

@@ -46,14 +46,10 @@ def ringmaster(limit: int) -> _protocol.Protocol:
         def try_next(carry):
             clock, arrivals = carry
             clock = race.restart_some(clock, arrivals.worker, clock.updates)
-            return finish_one(clock)
+            return _clock.first_arrivals(clock, 1)
 
-        def finish_one(clock):
-            workers = _clock.first_workers(clock, 1)
-            clock = _clock.let_pass(clock, clock.remaining[workers[0]])
-            return clock, _clock.arrivals_of(clock, workers)
-
-        clock, arrivals = jax.lax.while_loop(is_old, try_next, finish_one(clock))
+        first = _clock.first_arrivals(clock, 1)
+        clock, arrivals = jax.lax.while_loop(is_old, try_next, first)
         clock = race.restart_some(clock, arrivals.worker, clock.updates + 1)
         return _clock.next_update(clock), arrivals
 

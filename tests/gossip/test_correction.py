@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
+from jaxdist import _tree
 from jaxdist.gossip import _correction
 
 PARAMS = {"b": jnp.ones(2, jnp.bfloat16), "a": {"c": jnp.ones((3, 1))}}
@@ -32,8 +33,8 @@ def test_moves_are_added():
 
 def test_states_are_found_in_other_containers():
     made = jd.PerWorkerState({"b": jnp.ones((1, 2)), "none": ()})
-    found = _correction.arrange_state(
+    found = _tree.arrange_made(
         {"inner_state": {"b": jnp.zeros((1, 2))}}, lambda _: made, None
     )
     assert isinstance(found, jd.PerWorkerState) and found.inner_state["none"] == ()
-    assert _correction.arrange_state(made, None, None) is made
+    assert _tree.arrange_made(made, None, None) is made

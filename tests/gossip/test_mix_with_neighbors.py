@@ -88,14 +88,7 @@ def test_the_recipes_train_with_it(order):
         jd.mix_with_neighbors("data", jd.gossip.ring(), order=order),
     )
     batch = np.arange(8, dtype=np.float32)
-    init, step = jd.data_parallel(
-        loss, tx, harness.make_mesh(), "data", per_worker_params=True
-    )
-    simulated = jd.simulate(loss, tx, 8, "data", per_worker_params=True)
-    left, right = init(jnp.zeros(())), simulated[0](jnp.zeros(()))
-    for _ in range(4):
-        left, _ = step(left, batch)
-        right, _ = simulated[1](right, batch)
+    left, right = harness.train_on_mesh_and_simulated(loss, tx, batch)
     np.testing.assert_allclose(left.params, right.params, rtol=1e-5, atol=1e-6)
     assert np.ptp(left.params) > 0
     np.testing.assert_allclose(

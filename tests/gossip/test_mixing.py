@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
+from jaxdist import _tree
 from jaxdist.gossip import _mixing
 from tests import harness
 
@@ -80,7 +81,7 @@ def test_shares_are_added_in_float32():
 
 def test_finite_is_finite_everywhere():
     good, bad = jnp.ones(3), jnp.array([1.0, jnp.nan])
-    assert _mixing.are_finite([good, good]) and not _mixing.are_finite([good, bad])
+    assert _tree.is_finite([good, good]) and not _tree.is_finite([good, bad])
     assert _mixing.presence_of(None, "x") is None
     present = jax.vmap(lambda w: _mixing.presence_of(w, "x"), axis_name="x")
     np.testing.assert_array_equal(present(jnp.array([0.0, 2.0])), [False, True])

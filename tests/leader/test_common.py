@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
+from jaxdist import _tree
 from jaxdist.leader import _common
 from tests import harness
 
@@ -49,8 +50,8 @@ def test_without_workers_it_is_a_copy():
 
 
 def test_finite_are_all_elements_of_all_leaves():
-    assert bool(_common.is_finite({"a": jnp.ones(2), "b": jnp.zeros((0, 3))}))
-    assert not bool(_common.is_finite([jnp.ones(2), jnp.array([1.0, jnp.nan])]))
+    assert bool(_tree.is_finite({"a": jnp.ones(2), "b": jnp.zeros((0, 3))}))
+    assert not bool(_tree.is_finite([jnp.ones(2), jnp.array([1.0, jnp.nan])]))
 
 
 def test_contents_of_an_all_reduce():

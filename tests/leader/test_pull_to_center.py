@@ -201,14 +201,7 @@ def test_the_recipes_train_with_it():
 
     tx = optax.chain(optax.sgd(0.1), jd.pull_to_center("data", 0.1, period=2))
     batch = np.arange(8, dtype=np.float32)
-    init, step = jd.data_parallel(
-        loss, tx, harness.make_mesh(), "data", per_worker_params=True
-    )
-    simulated = jd.simulate(loss, tx, 8, "data", per_worker_params=True)
-    left, right = init(jnp.zeros(())), simulated[0](jnp.zeros(()))
-    for _ in range(4):
-        left, _ = step(left, batch)
-        right, _ = simulated[1](right, batch)
+    left, right = harness.train_on_mesh_and_simulated(loss, tx, batch)
     np.testing.assert_allclose(left.params, right.params, rtol=1e-5)
     center = left.opt_state[1].center
     assert center.shape == () and 0 < float(center) < 3.5

@@ -8,18 +8,12 @@ import pytest
 
 import jaxdist as jd
 from jaxdist.recipes import _rows
-from jaxdist.workers import _worker_state
 
 AXIS = "w"
 
 
 def _state(tx, size):
-    def make(params):
-        return _worker_state.map_slices(lambda leaf: leaf[0], tx.init(params))
-
-    axes = _worker_state.fill_marked(jd.state_specs(tx, jnp.zeros(6), AXIS), 0, None)
-    init = jax.vmap(make, None, axes, axis_name=AXIS, axis_size=size)
-    return init(jnp.zeros(6))
+    return _rows.init_rows(tx, jnp.zeros(6), AXIS, size)
 
 
 FEEDBACK = jd.compression.error_feedback(jd.compression.top_k(0.5))
