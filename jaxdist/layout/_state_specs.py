@@ -99,7 +99,7 @@ def maker_of(
 
 def specs_of(state: Any, axis_name: _collectives.AxisName) -> Any:
     """Return the specs of a state that is there already."""
-    _check_wrappers(state)
+    check_wrappers(state)
     return _worker_state.fill_marked(state, PartitionSpec(axis_name), PartitionSpec())
 
 
@@ -113,7 +113,7 @@ def _specs_by_type(
     def trace(params):
         nonlocal specs
         state = tx.init(params)
-        _check_wrappers(state)
+        check_wrappers(state)
         updates, loss = _collectives.to_varying((params, jnp.zeros(())), names)
         for _ in names:  # what one level leaves varying reaches the next
             _, state = update(updates, state, params, value=loss)
@@ -156,7 +156,7 @@ _INSTEAD = {
 }
 
 
-def _check_wrappers(state: Any) -> None:
+def check_wrappers(state: Any) -> None:
     """Raise when a wrapper of optax decides for each worker what all must do alike."""
     wrappers = tuple(_INSTEAD)
 
@@ -166,7 +166,7 @@ def _check_wrappers(state: Any) -> None:
     for node in jax.tree.leaves(state, is_leaf=is_wrapper_or_own):
         if isinstance(node, wrappers) and _holds_per_worker(node):
             name, reason = _INSTEAD[type(node)]
-            raise ValueError(
+            raise _checks.LayoutError(
                 f"{name} cannot enclose what differs between workers: {reason}"
             )
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdist import _checks, _collectives, _tree
-from jaxdist.layout import _typed
+from jaxdist.layout import _state_specs, _typed
 from jaxdist.recipes import _local_step
 from jaxdist.workers import _worker_state
 
@@ -40,8 +40,11 @@ def try_optimizer(
         common = params
         own, loss = _collectives.to_varying((params, jnp.zeros(())), axis_name)
         params = own if per_worker_params else params
+        opt_state = tx.init(params)
+        # What encloses an aggregation may ask it about updates that no worker has.
+        _state_specs.check_wrappers(opt_state)
         stepped, opt_state = _local_step.update_params(
-            *(tx, axis_name, own, tx.init(params), params),
+            *(tx, axis_name, own, opt_state, params),
             value=loss,
             **(extra_of(own, common) if extra_of else {}),
         )
