@@ -10,7 +10,7 @@ DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
-	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-network benchmark-peers \
+	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-gossip benchmark-network benchmark-peers \
 	benchmark-rules
 
 demo: .venv/examples
@@ -89,6 +89,10 @@ benchmark-byzantine: .venv/dev
 # Nodes whose neighbours lie, with and without a rule: the table of docs/gossip.md.
 benchmark-bridge: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/bridge.py
+
+# Simulated nodes, 16 and 256 of them: time of a step for each, compared with matrices.
+benchmark-gossip: .venv/dev
+	PYTHONPATH=examples $(BIN)/python benchmarks/gossip_scale.py
 
 # Pictures and tables of bytes, in ten minutes; times do not matter here.
 benchmark-bytes: .venv/dev

@@ -62,7 +62,8 @@ def data_parallel(
         communicate, and what :func:`aggregate` in ``outer`` makes of the W
         displacements, start minus end, is what ``outer`` steps with. ``optax.sgd(1.0)``
         behind it averages the parameters (local SGD); ``optax.sgd(0.7, momentum=0.9,
-        nesterov=True)`` is DiLoCo.
+        nesterov=True)`` is DiLoCo. With ``per_worker_params`` the workers start a round
+        where each ended the last, and ``outer`` holds :func:`mix_with_neighbors`.
       inner_state: What becomes of the state of ``tx`` after a round: each worker
         carries on its own, it is reset, or it is averaged, which sends it.
       correct_drift: Whether each worker's gradients are corrected by how far its mean

@@ -306,10 +306,13 @@ def checked_rounds(
             )
         return None
     _checks.optimizer("outer", outer)
-    if per_worker_params:
+    if per_worker_params and (correct_drift or inner_state == "average"):
+        wanted = "`inner_state` must be 'carry' or 'reset'"
+        if correct_drift:
+            wanted = "`correct_drift` must be False"
         raise ValueError(
-            "`per_worker_params` must be False with `outer`: after each round all "
-            "workers have the same parameters."
+            f"{wanted} where `per_worker_params` is True: workers with parameters of "
+            "their own do without a mean over all of them."
         )
     return Rounds(
         optax.with_extra_args_support(inner),

@@ -358,8 +358,12 @@ def test_two_of_eight_attackers_with_one_bit():
         ({"inner_state": "reset"}, "there are none without `outer`"),
         ({"correct_drift": True}, "`correct_drift` is for local rounds"),
         (
-            {"outer": AVERAGE, "per_worker_params": True},
-            "`per_worker_params` must be False with `outer`",
+            {"outer": AVERAGE, "per_worker_params": True, "correct_drift": True},
+            "`correct_drift` must be False where `per_worker_params`",
+        ),
+        (
+            {"outer": AVERAGE, "per_worker_params": True, "inner_state": "average"},
+            "`inner_state` must be 'carry' or 'reset' where `per_worker_params`",
         ),
     ],
 )
@@ -427,3 +431,45 @@ def test_narrow_gradients_are_added_up_in_float32():
         state, _ = step(init(params), _batches(3))
     assert state.opt_state.drift.common["w"].dtype == jnp.float32
     assert state.params["w"].dtype == jnp.bfloat16
+
+
+PAIRS = jd.gossip.random_pairs(jax.random.key(3))
+NOLOCO = optax.chain(
+    optax.sgd(1.0),
+    jd.mix_with_neighbors(AXIS, PAIRS, order="adapt_then_combine"),
+    optax.scale(-1.0),
+    jd.per_worker(AXIS, optax.sgd(0.7, momentum=0.3)),
+)
+
+
+def test_noloco_is_heavy_ball_towards_the_mean_of_a_pair():
+    num_workers, num_steps = 6, 4
+    centers = np.random.default_rng(0).standard_normal((num_workers, 3))
+    batches = np.broadcast_to(centers, (num_steps, *centers.shape))
+    slow = momentum = np.zeros_like(centers)
+    with jax.enable_x64(True):
+        init, step = jd.simulate(
+            lambda params, batch: 0.5 * jnp.sum((params - batch[0]) ** 2),
+            *(optax.sgd(0.1), num_workers, AXIS),
+            outer=NOLOCO,
+            per_worker_params=True,
+        )
+        state = init(jnp.zeros(3))
+        for count in range(8):
+            state, _ = step(state, jnp.asarray(batches))
+            fast = centers + 0.9**num_steps * (slow - centers)
+            phase = PAIRS.phase_of_step(num_workers, jnp.int32(count))
+            mixed = PAIRS.matrix(num_workers, int(phase)) @ fast
+            momentum = 0.3 * momentum + slow - mixed
+            slow = slow - 0.7 * momentum
+            np.testing.assert_allclose(state.params, slow, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("inner_state", ["carry", "reset"])
+def test_rounds_of_own_parameters_agree_on_a_mesh(inner_state):
+    options = dict(outer=NOLOCO, per_worker_params=True, inner_state=inner_state)
+    simulated, seen = _train(SIMULATED, 3, **options)
+    meshed, metrics = _train(_on_mesh, 3, **options)
+    harness.assert_trees_close(meshed, simulated, atol=1e-5)
+    harness.assert_trees_close(metrics, seen, atol=1e-5)
+    assert np.ptp(np.asarray(simulated.params["w"]), axis=0).max() > 1e-3
