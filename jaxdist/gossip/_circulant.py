@@ -10,8 +10,8 @@ def circulant(*offsets: int) -> _topology.Topology:
     .. math:: w_{ij} = \frac{1}{d + 1} \quad \text{where} \quad
        i - j \equiv \pm o \pmod W \text{ for an offset } o
 
-    for :math:`d` neighbours. All workers have equally many, so that a rule can screen
-    what they say.
+    for :math:`d` neighbours. All workers have equally many, so that a rule knows as
+    much everywhere.
 
     Args:
       *offsets: Places along the ring, each at least 1.

@@ -84,7 +84,7 @@ def mix_with_neighbors(
     Args:
       axis_name: Mapped axis of the workers, or a tuple of axes.
       topology: Who hears whom, such as ``jaxdist.gossip.ring()``. With a compressor it
-        must have one phase; under a rule all workers must have equally many neighbours.
+        must have one phase, and under a rule equally many neighbours for all workers.
       compressor: :math:`C`, a contraction without a memory of its own, or a policy from
         :func:`jaxdist.compression.by_leaf`.
       rule: :math:`F`, how the worker and its neighbours become one.
@@ -223,11 +223,12 @@ def _meet_dense(network, values, state, step, ways):
         heard = _mixing.hear_values(network, values, letters)
         moves = _mixing.mixed_differences(network, values, heard)
         return _Met(moves, state.estimates, memory)
-    _screening.check_neighborhoods(ways.rule, network.topology, network.num_workers)
+    _screening.check_neighborhoods(ways.rule, network)
     neighbors = network.neighbors(_mixing.hear_values(network, values, letters))
-    is_there = None
+    is_there = None if network.is_regular else network.senders != network.own_index
     if values.is_here is not None:
-        neighbors, is_there = neighbors[:-1], neighbors[-1] > 0
+        neighbors, is_sent = neighbors[:-1], neighbors[-1] > 0
+        is_there = is_sent if is_there is None else is_sent & is_there
     moves, memory = _screen(
         network, values.leaves, neighbors, memory, step, ways.rule, is_there
     )
@@ -240,9 +241,8 @@ def _meet_compressed(network, values, state, step, ways):
     """Meet neighbours that send compressed changes."""
     degree = None
     if ways.rule is not None:
-        degree = _screening.check_neighborhoods(
-            ways.rule, network.topology, network.num_workers
-        )
+        _screening.check_neighborhoods(ways.rule, network, ways.compressor)
+        degree = network.num_moves
     told = _estimates.tell_changes(
         ways.compressor, network, values, state.estimates, step, degree
     )

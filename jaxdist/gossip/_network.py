@@ -60,6 +60,11 @@ class Network:
         return self.sources.shape[1]
 
     @property
+    def is_regular(self) -> bool:
+        """Whether every worker hears another one in each move."""
+        return bool(np.all(self.sources != np.arange(self.num_workers)))
+
+    @property
     def gathers(self) -> bool:
         """Whether all hear all others, which one all-gather does."""
         (phase, *more) = self.topology.phases(self.num_workers)
@@ -67,7 +72,7 @@ class Network:
 
     @property
     def senders(self) -> jax.Array:
-        """Whom this worker hears in each move, int32 ``[moves]``."""
+        """Whom this worker hears in each move, int32 ``[moves]``; itself for nobody."""
         return self._of_own(self.sources).astype(jnp.int32)
 
     @property

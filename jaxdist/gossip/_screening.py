@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _collectives, _traffic, _tree
-from jaxdist.gossip import _network, _topology
+from jaxdist.gossip import _network
 from jaxdist.rules import _rule
 
 
@@ -34,23 +34,38 @@ def check_rule(rule: Any) -> None:
 
 
 def check_neighborhoods(
-    rule: _rule.AggregationRule, topology: _topology.Topology, num_workers: int
-) -> int:
-    """Return how many neighbours each worker has, or raise where a rule needs more.
+    rule: _rule.AggregationRule, network: _network.Network, compressor: Any = None
+) -> None:
+    """Raise where a worker cannot judge those that it hears.
 
     Args:
       rule: The rule.
-      topology: Who hears whom.
-      num_workers: W.
+      network: Who hears whom.
+      compressor: What messages are made with, or None.
+
+    Raises:
+      ValueError: If a worker has fewer neighbours than the rule needs, or others than
+        the rule, or estimates of compressed messages, can tell from absent ones.
     """
+    topology, num_workers = network.topology, network.num_workers
     numbers = {int(n) for p in topology.phases(num_workers) for n in p.num_heard}
-    if len(numbers) > 1:
-        raise ValueError(
-            f"`rule` {rule.name} needs equally many neighbours for all workers, got "
-            f"{topology.name} with {min(numbers)} to {max(numbers)}. Take circulant or "
-            "torus; of graphs, a regular one."
-        )
-    (degree,) = numbers
+    for degree in sorted(numbers):
+        _check_degree(rule, topology, num_workers, degree)
+    knows_absent = rule.linear or rule.contract.knows_absent
+    if network.is_regular or (knows_absent and compressor is None):
+        return
+    what = f"`rule` {rule.name}"
+    if compressor is not None:
+        what += " behind `compressor`"
+    raise ValueError(
+        f"{what} needs equally many neighbours for all workers, which hear as many as "
+        f"hear them, got {topology.name} with {min(numbers)} to {max(numbers)}. Take "
+        "circulant or torus; of graphs, a regular one."
+    )
+
+
+def _check_degree(rule, topology, num_workers, degree):
+    """Raise where a rule needs more neighbours than a worker has."""
     try:
         rule.check(degree + 1)
     except ValueError as error:
@@ -60,7 +75,6 @@ def check_neighborhoods(
             f"with the worker itself: {error} Take a topology with more neighbours, "
             "such as circulant(1, 2, 3, 4) with 8."
         ) from None
-    return degree
 
 
 class Screened(NamedTuple):

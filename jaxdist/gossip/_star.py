@@ -11,8 +11,8 @@ def star() -> _topology.Topology:
     .. math:: w_{0i} = w_{i0} = w_{00} = 1/W, \qquad w_{ii} = 1 - 1/W
 
     Returns:
-      A symmetric topology for any number of workers. Neighbours are not equally many,
-      so that no rule can screen them.
+      A symmetric topology for any number of workers. All but worker 0 have a single
+      neighbour, which no robust rule can judge.
 
     Communication:
       Worker 0 sends :math:`W - 1` messages per step, the others 1; reports say the
