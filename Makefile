@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PEERS ?= .venv-peers
 BYZFL ?= .venv-byzfl
+DRJAX ?= .venv-drjax
 # The folder with the files of Fashion-MNIST, where it is not the one of Debian's package.
 DATA ?=
 DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
@@ -11,7 +12,7 @@ JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
 	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-gossip benchmark-network benchmark-peers \
-	benchmark-rules
+	benchmark-rounds benchmark-rules
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -79,6 +80,10 @@ benchmark-peers: .venv/dev peers
 benchmark-rules: .venv/dev $(BYZFL)/installed
 	$(BIN)/python benchmarks/peers/rules.py $(BYZFL)/bin/python
 
+# Compared with DrJAX, in an environment that has both: rounds of DiLoCo.
+benchmark-rounds: $(DRJAX)/installed
+	$(DRJAX)/bin/python benchmarks/peers/rounds.py
+
 # Hours on two cores: training under attack, the heat map of docs/byzantine.md. What
 # the file has is not trained again.
 benchmark-byzantine: .venv/dev
@@ -113,7 +118,7 @@ benchmark-network: .venv/dev peers
 peers: $(PEERS)/installed
 
 clean:
-	rm -rf .venv .venv-peers .venv-byzfl out docs/_build
+	rm -rf .venv .venv-peers .venv-byzfl .venv-drjax out docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -130,6 +135,11 @@ clean:
 $(BYZFL)/installed: benchmarks/requirements-byzfl.txt
 	$(PYTHON) -m venv $(BYZFL)
 	$(BYZFL)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+$(DRJAX)/installed: benchmarks/requirements-drjax.txt
+	$(PYTHON) -m venv $(DRJAX)
+	$(DRJAX)/bin/python -m pip install --quiet --requirement $< --editable .
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt

@@ -30,6 +30,12 @@ METHODS = {
     ],
     "torch": ["dense", "fp16 hook", "PowerSGD hook, rank 1", "PowerSGD hook, rank 4"],
 }
+# With local steps. Their phases are multiples of these.
+ROUNDS = {
+    "jax": ["local SGD", "DiLoCo", "local SGD, signs both ways"],
+    "torch": ["local SGD"],
+}
+LOCAL_STEPS = 8
 WITH_FOUR_HOSTS = {
     "jax": [
         *("dense", "signs both ways", "top-1 %", "PowerSGD, rank 4"),
@@ -57,10 +63,28 @@ def jobs() -> list[problem.Job]:
         images = TEST_IMAGES[model]
         for alone, phases in ((False, (learn, *TIMED)), (True, (short,))):
             for library, method in pairs(METHODS):
-                job = problem.Job(library, method, model, 2, alone, phases)
+                job = problem.Job(library, method, model, 2, alone, phases=phases)
                 out.append(dataclasses.replace(job, test_images=images))
+        out += round_jobs(model)
     for library, method in pairs(WITH_FOUR_HOSTS):
         out.append(problem.Job(library, method, "cnn", 4, phases=(short, *TIMED)))
+    return out
+
+
+def round_jobs(model: str) -> list[problem.Job]:
+    """Return the jobs with local steps."""
+    learn = dataclasses.replace(
+        LEARN[model], warm_up=LOCAL_STEPS, evaluate_every=LOCAL_STEPS
+    )
+    timed = [
+        problem.Phase(phase.rate, 5 * LOCAL_STEPS, warm_up=LOCAL_STEPS)
+        for phase in (problem.Phase(None), *TIMED)
+    ]
+    out = []
+    for alone, phases in ((False, (learn, *timed[1:])), (True, (timed[0],))):
+        for library, method in pairs(ROUNDS):
+            job = problem.Job(library, method, model, 2, alone, LOCAL_STEPS, phases)
+            out.append(dataclasses.replace(job, test_images=TEST_IMAGES[model]))
     return out
 
 

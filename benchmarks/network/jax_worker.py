@@ -44,6 +44,16 @@ METHODS: dict[str, Callable[[int], optax.GradientTransformationExtraArgs]] = {
         AXIS, jd.rules.trimmed_mean((world - 1) // 2), SIGN, gather(world)
     ),
 }
+# Local rounds: what becomes of the displacements of hosts that step on their own.
+ROUNDS: dict[str, optax.GradientTransformationExtraArgs] = {
+    "local SGD": optax.chain(jd.aggregate(AXIS), optax.sgd(1.0)),
+    "DiLoCo": optax.chain(
+        jd.aggregate(AXIS), optax.sgd(0.7, momentum=0.9, nesterov=True)
+    ),
+    "local SGD, signs both ways": optax.chain(
+        jd.aggregate(AXIS, compressor=SIGN, downlink=SIGN), optax.sgd(1.0)
+    ),
+}
 BARE = "bare pmean"
 
 
@@ -67,11 +77,9 @@ def power_sgd(rank: int) -> jd.compression.StepPolicy:
 def optimizer(job: problem.Job) -> optax.GradientTransformationExtraArgs:
     """Return the whole optimizer of a job."""
     adam = optax.adam(job.learning_rate)
-    return (
-        adam
-        if job.method == BARE
-        else optax.chain(METHODS[job.method](job.world), adam)
-    )
+    if job.method == BARE or job.method in ROUNDS:
+        return adam
+    return optax.chain(METHODS[job.method](job.world), adam)
 
 
 def forward(params, images):
@@ -153,6 +161,14 @@ def connect(job: problem.Job, index: int, address: str) -> None:
         )
 
 
+def reported_bytes(job: problem.Job, tx, params) -> float | None:
+    """Return what the report says that a host sends in a step, as a mean."""
+    if job.method == BARE:
+        return None
+    report = jd.communication_report(tx, params, job.world, step=WARM_UP)
+    return report.total_nbytes / job.local_steps
+
+
 def main(folder: pathlib.Path, index: int, address: str) -> None:
     """Do this host's part of the job."""
     job = problem.Job.load(folder)
@@ -162,10 +178,11 @@ def main(folder: pathlib.Path, index: int, address: str) -> None:
     params = problem.initial_params(job.model, data.images.shape[2:], job.seed)
     tx = optimizer(job)
     mesh = jax.make_mesh((job.world,), (AXIS,))
-    recipe = (
-        bare(tx, mesh) if job.method == BARE else jd.data_parallel(loss, tx, mesh, AXIS)
-    )
-    init, train_step = recipe
+    outer = ROUNDS.get(job.method)
+    if job.method == BARE:
+        init, train_step = bare(tx, mesh)
+    else:
+        init, train_step = jd.data_parallel(loss, tx, mesh, AXIS, outer=outer)
     state = init(params)
 
     def step(images, labels):
@@ -179,8 +196,7 @@ def main(folder: pathlib.Path, index: int, address: str) -> None:
 
     worker = loop.Worker(step, correct)
     result = {"phases": loop.run(job, folder, index, data, worker)}
-    report = jd.communication_report(tx, params, job.world, step=WARM_UP)
-    result["reported_bytes"] = None if job.method == BARE else report.total_nbytes
+    result["reported_bytes"] = reported_bytes(job, outer or tx, params)
     result["num_params"] = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
     result["version"] = f"jax {jax.__version__}, jaxdist {jd.__version__}"
     loop.save(result, folder, index)

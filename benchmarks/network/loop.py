@@ -102,7 +102,7 @@ class Gate:
 class Worker(NamedTuple):
     """How a library does what every host does."""
 
-    step: Step
+    step: Step  # with local steps, all of them and the exchange: [steps, batch, ...]
     correct: Correct
 
 
@@ -114,7 +114,7 @@ def run(
     found = []
     for i, phase in enumerate(job.phases):
         gate.wait(i, index)
-        found.append(run_phase(phase, batches, data, worker))
+        found.append(run_phase(phase, batches, data, worker, job.local_steps))
     return found
 
 
@@ -123,21 +123,25 @@ def run_phase(
     batches: Iterator[tuple[np.ndarray, np.ndarray]],
     data: Data,
     worker: Worker,
+    local_steps: int = 1,
 ) -> dict:
-    """Train for the steps of a phase."""
+    """Train for the steps of a phase; local ones take equal shares of their time."""
     seconds, cpu_seconds, losses, right = [], [], [], []
     start = counters(INTERFACE)
-    for count, (images, labels) in enumerate(itertools.islice(batches, phase.steps)):
+    for count in range(0, phase.steps, local_steps):
+        images, labels = _next_batch(batches, local_steps)
         if count == phase.warm_up:
             start = counters(INTERFACE)
         begin, cpu_begin = time.perf_counter(), time.process_time()
         loss = worker.step(problem.as_floats(images), labels)
-        seconds.append(time.perf_counter() - begin)
-        cpu_seconds.append(time.process_time() - cpu_begin)
-        losses.append(loss)
-        if phase.evaluate_every and (count + 1) % phase.evaluate_every == 0:
+        share = 1 / local_steps
+        seconds += [share * (time.perf_counter() - begin)] * local_steps
+        cpu_seconds += [share * (time.process_time() - cpu_begin)] * local_steps
+        losses += [loss] * local_steps
+        done = count + local_steps
+        if phase.evaluate_every and done % phase.evaluate_every == 0:
             images = problem.as_floats(data.test_images)
-            right.append([count + 1, worker.correct(images, data.test_labels)])
+            right.append([done, worker.correct(images, data.test_labels)])
     return {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
@@ -146,6 +150,14 @@ def run_phase(
         "tested": len(data.test_labels),
         "counters": counters(INTERFACE).minus(start)._asdict(),
     }
+
+
+def _next_batch(batches, local_steps):
+    """Return the next batch, or those of all local steps on top of each other."""
+    if local_steps == 1:
+        return next(batches)
+    rows = zip(*itertools.islice(batches, local_steps), strict=True)
+    return tuple(map(np.stack, rows))
 
 
 def save(result: dict, folder: pathlib.Path, index: int) -> None:

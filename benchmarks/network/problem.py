@@ -38,6 +38,7 @@ class Job:
     model: str = "mlp"
     hosts: int = 2
     alone: bool = False  # whether each host trains by itself, with its part of a batch
+    local_steps: int = 1  # that a host takes between two exchanges
     phases: tuple[Phase, ...] = (Phase(),)
     batch_size: int = 128  # of all hosts together
     learning_rate: float = 1e-3
@@ -60,6 +61,12 @@ class Job:
                 raise ValueError(
                     f"`warm_up` must lie in [0, steps), got {phase.warm_up} of "
                     f"{phase.steps}."
+                )
+            numbers = phase.steps, phase.warm_up, phase.evaluate_every
+            if any(number % self.local_steps for number in numbers):
+                raise ValueError(
+                    f"`steps`, `warm_up` and `evaluate_every` must be multiples of "
+                    f"`local_steps`, got {numbers} and {self.local_steps}."
                 )
 
     @property

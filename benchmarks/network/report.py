@@ -29,6 +29,8 @@ COLORS = {
     "int8 both ways": "C1",
     "signs both ways": "C2",
     "trimmed mean of signs": "C8",
+    "local SGD": "C5",
+    "local SGD, signs both ways": "C7",
     "top-1 %": "C4",
     **dict.fromkeys(("PowerSGD, rank 1", "PowerSGD hook, rank 1"), "C6"),
     **dict.fromkeys(("PowerSGD, rank 4", "PowerSGD hook, rank 4"), "C3"),

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
+from torch.distributed.algorithms.model_averaging import averagers
 from torch.nn.functional import cross_entropy, relu
 
 from benchmarks.network import loop, problem
@@ -22,6 +23,7 @@ FIRST_COMPRESSED = 2  # step: the earliest that PowerSGD with feedback allows
 # One bucket: with several, the hosts start the hook's second all-reduces in different
 # orders, and gloo ends with "op.preamble.length <= op.nbytes".
 POWER_SGD_BUCKET = 1000  # MB
+AVERAGED = "local SGD"  # parameters, after local steps
 
 
 class Network(torch.nn.Module):
@@ -58,7 +60,7 @@ def _layer(params):
 
 def hook(method: str):
     """Return ``(state, hook)`` of a method, or None for DDP's own all-reduce."""
-    if method == "dense":
+    if method in ("dense", AVERAGED):
         return None
     if method == "fp16 hook":
         return None, default_hooks.fp16_compress_hook
@@ -81,6 +83,15 @@ def connect(job: problem.Job, index: int, address: str) -> None:
     )
 
 
+def distributed(network: torch.nn.Module, method: str) -> torch.nn.Module:
+    """Return the network whose gradients travel."""
+    return torch.nn.parallel.DistributedDataParallel(
+        network,
+        gradient_as_bucket_view=True,
+        bucket_cap_mb=POWER_SGD_BUCKET if "PowerSGD" in method else None,
+    )
+
+
 def to_torch(images, labels):
     """Return what the network takes."""
     images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
@@ -97,22 +108,30 @@ def main(folder: pathlib.Path, index: int, address: str) -> None:
     params = problem.initial_params(job.model, data.images.shape[2:], job.seed)
     network = Network(params)
     chosen = hook(job.method)
-    model = torch.nn.parallel.DistributedDataParallel(
-        network,
-        gradient_as_bucket_view=True,
-        bucket_cap_mb=POWER_SGD_BUCKET if "PowerSGD" in job.method else None,
-    )
+    model = network if job.method == AVERAGED else distributed(network, job.method)
     if chosen is not None:
         model.register_comm_hook(*chosen)
     adam = torch.optim.Adam(model.parameters(), job.learning_rate, fused=True)
+    # After the last of so many steps; it counts them from 0.
+    period = job.local_steps
+    averager = averagers.PeriodicModelAverager(period, warmup_steps=period - 1)
 
-    def step(images, labels):
+    def local_step(images, labels):
         adam.zero_grad()
         images, labels = to_torch(images, labels)
         value = cross_entropy(model(images), labels)
         value.backward()
         adam.step()
         return value.item()
+
+    def step(images, labels):
+        if job.method != AVERAGED:
+            return local_step(images, labels)
+        values = []
+        for batch in zip(images, labels, strict=True):
+            values.append(local_step(*batch))
+            averager.average_parameters(model.parameters())
+        return sum(values) / len(values)
 
     @torch.no_grad()
     def correct(images, labels):

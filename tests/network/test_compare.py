@@ -12,9 +12,11 @@ from benchmarks.network import compare, run
 def test_no_job_is_there_twice_and_all_are_of_known_methods():
     keys = [compare.key_of(job) for job in compare.jobs()]
     assert len(keys) == len(set(keys))
-    known = set(compare.pairs(compare.METHODS))
+    known = {*compare.pairs(compare.METHODS), *compare.pairs(compare.ROUNDS)}
     for job in compare.jobs() + compare.demo_jobs():
         assert (job.library, job.method) in known
+        is_round = (job.library, job.method) in compare.pairs(compare.ROUNDS)
+        assert job.local_steps == (compare.LOCAL_STEPS if is_round else 1)
 
 
 @pytest.fixture

@@ -10,6 +10,23 @@ from benchmarks.network import compare, jax_worker, problem
 
 def test_the_comparison_names_all_methods():
     assert compare.METHODS["jax"] == [jax_worker.BARE, *jax_worker.METHODS]
+    assert compare.ROUNDS["jax"] == list(jax_worker.ROUNDS)
+
+
+def test_a_step_of_a_round_has_its_share_of_the_bytes():
+    params = problem.initial_params("cnn", (8, 8, 1), 0)
+    found = {
+        steps: jax_worker.reported_bytes(
+            problem.Job(
+                *("jax", "local SGD", "cnn"),
+                local_steps=steps,
+                phases=(problem.Phase(None, 16, warm_up=0),),
+            ),
+            *(jax_worker.ROUNDS["local SGD"], params),
+        )
+        for steps in (1, 8)
+    }
+    assert found[1] == 8 * found[8] > 0
 
 
 @pytest.mark.parametrize("num_hosts", [2, 4])

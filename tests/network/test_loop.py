@@ -62,5 +62,25 @@ def test_every_phase_goes_on_where_the_last_one_ended(tmp_path, monkeypatch):
     assert (tmp_path / "host0.json").exists()
 
 
+def test_a_round_takes_several_batches_and_shares_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "INTERFACE", "lo")
+    phases = (problem.Phase(None, 6, warm_up=2, evaluate_every=4),)
+    job = problem.Job("jax", "local SGD", local_steps=2, phases=phases)
+    labels = np.arange(6)[:, None]
+    data = loop.Data(labels.astype(np.uint8) * 51, labels, labels[0], labels[0])
+    loop.Gate(tmp_path).open(0)
+    seen = []
+
+    def step(images, labels):
+        seen.append(labels.ravel().tolist())
+        return float(images.mean())
+
+    (found,) = loop.run(job, tmp_path, 0, data, loop.Worker(step, min_of))
+    assert seen == [[0, 1], [2, 3], [4, 5]]
+    np.testing.assert_allclose(found["losses"], [0.1, 0.1, 0.5, 0.5, 0.9, 0.9], 1e-6)
+    assert found["correct"] == [[4, 0]]
+    assert len(found["seconds"]) == 6 and len(set(found["seconds"])) == 3
+
+
 def min_of(images, labels):
     return int(min(labels))

@@ -50,6 +50,7 @@ def test_jobs_survive_their_journey(tmp_path):
         ({"batch_size": 10, "hosts": 4}, "`batch_size` must be a multiple.*10 and 4"),
         ({"hosts": 0}, "`batch_size` must be a multiple of `hosts`"),
         ({"phases": (problem.Phase(steps=3, warm_up=3),)}, "`warm_up` must lie.* 3 of"),
+        ({"local_steps": 8}, r"multiples of `local_steps`, got \(12, 4, 0\) and 8"),
     ],
 )
 def test_jobs_that_cannot_be_done_say_why(options, message):
