@@ -12,6 +12,7 @@ it, and are part of the state.
 
 import dataclasses
 import functools
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -103,6 +104,7 @@ class Streaming:
           weight: ``[W]``, or None.
           steps: How many steps each worker takes, int32 ``[W]``, or None for all.
         """
+        _checks.own_state(state.opt_state, StreamState, "local rounds with fragments")
         before: StreamState = state.opt_state
         parts = list(self.fragments.split(state.params))
         phase = self._length_of_phase(batches, len(parts))
@@ -111,7 +113,7 @@ class Streaming:
             self._begin, (before.inner, before.own), (), state.model_state
         )
         trip = _Trip(self, loss, workers, state.key, steps, len(parts), phase)
-        seen = []
+        seen, anchors = [], state.params
         for index, anchor in enumerate(parts):
             walker, first = trip.walk(walker, batches, index, is_late=False)
             seen.append(first)
@@ -296,7 +298,7 @@ class _Trip(NamedTuple):
 
 def _seen_in_all(seen):
     """Return the means of what was seen in all parts of a round, and of how many."""
-    number = sum(part.number for part in seen)
+    number = functools.reduce(operator.add, [part.number for part in seen])
 
     def mean(*leaves):
         total = jnp.zeros((), _tree.accumulator_dtype(leaves[0].dtype))
