@@ -106,6 +106,7 @@ class Streaming:
         """
         _checks.own_state(state.opt_state, StreamState, "local rounds with fragments")
         before: StreamState = state.opt_state
+        self.check_number(before, state.params)
         parts = list(self.fragments.split(state.params))
         phase = self._length_of_phase(batches, len(parts))
         outer = list(before.outer)
@@ -135,6 +136,27 @@ class Streaming:
         )
         state = state._replace(params=anchors, opt_state=opt_state)
         return self._finish(workers, state, walker[2], seen, weight, steps)
+
+    def check_number(self, state: StreamState, params: Any) -> None:
+        """Raise when a state was made for another number of fragments."""
+        number = len(self.fragments.split(params))
+        if len(state.outer) != number:
+            raise ValueError(
+                f"`fragments` must be as many as those of the state, "
+                f"{len(state.outer)}, got {number} of {self.fragments}."
+            )
+
+    def resize_own(self, state: StreamState, params: Any, number: int) -> StreamState:
+        """Return a state in which so many workers start from the anchor.
+
+        A mean of what the old ones had would spread what one of them has that is not
+        finite.
+        """
+        rows = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)), params
+        )
+        own = _worker_state.PerWorkerState(rows)
+        return StreamState(state.inner, state.outer, own)
 
     def _length_of_phase(self, batches, number):
         """Return how many local steps a phase has, or raise."""
@@ -310,6 +332,25 @@ def _seen_in_all(seen):
         return total / number.astype(total.dtype)
 
     return jax.tree.map(mean, *(part.means for part in seen)), number
+
+
+def streaming_of(
+    state: Any, rounds: _rounds.Rounds | None, fragments: Any
+) -> Streaming | None:
+    """Return how the rounds stream that left a state; None where they do not.
+
+    Args:
+      state: Of the optimizer.
+      rounds: That made it, or None.
+      fragments: As for the recipes; None where they were None there too.
+    """
+    is_stream = isinstance(state, StreamState)
+    if is_stream and fragments is None:
+        fragments = _fragments.whole()
+    streaming = checked_streaming(rounds, fragments, 0, 0.0)
+    if streaming is not None:
+        _checks.own_state(state, StreamState, "local rounds with fragments")
+    return streaming
 
 
 def transformation_of(
