@@ -264,6 +264,29 @@ def test_a_checkpoint_moves_between_a_simulation_and_a_mesh(tmp_path):
     )
 
 
+def test_names_on_disk_never_change():
+    init, _ = SIMULATED(
+        *(problem.loss, optax.sgd(0.1, momentum=0.9)), outer=OUTERS["signs"], **STREAM
+    )
+    names = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree.leaves_with_path(init(problem.PARAMS))
+    ]
+    uplink = "0/uplink/inner_state"
+    assert names == [
+        *("params/v", "params/w"),
+        *("opt_state/inner/inner_state/0/trace/v",),
+        *("opt_state/inner/inner_state/0/trace/w", "opt_state/outer/0/0/count"),
+        f"opt_state/outer/0/{uplink}/v/residual",
+        *("opt_state/outer/0/0/rule/num_nonfinite",),
+        *("opt_state/outer/0/0/rule/num_absent", "opt_state/outer/1/0/count"),
+        f"opt_state/outer/1/{uplink}/w/residual",
+        *("opt_state/outer/1/0/rule/num_nonfinite",),
+        *("opt_state/outer/1/0/rule/num_absent",),
+        *("opt_state/own/inner_state/v", "opt_state/own/inner_state/w"),
+    ]
+
+
 def test_a_round_can_be_scanned():
     init, step = SIMULATED(problem.loss, optax.sgd(0.1), outer=DILOCO, **STREAM)
     rounds = jax.tree.map(
@@ -406,12 +429,15 @@ def test_every_local_step_draws_a_key_of_its_own():
     np.testing.assert_allclose(metrics["noise"], wanted["noise"], rtol=1e-5)
 
 
-def _compiled(outer, number=6, **options):
-    stream = {"outer": outer, **STREAM, **options}
-    init, step = _on_mesh(problem.loss, optax.sgd(0.1, momentum=0.9), **stream)
+def _program(number=6, **options):
+    init, step = _on_mesh(problem.loss, optax.sgd(0.1, momentum=0.9), **options)
     training = step.__self__
     arguments = init(problem.PARAMS), _batches(number), None, None
-    return type(training)._run.lower(training, *arguments).compile().as_text()
+    return type(training)._run.lower(training, *arguments).compile()
+
+
+def _compiled(outer, number=6, **options):
+    return _program(number, outer=outer, **(STREAM | options)).as_text()
 
 
 COLLECTIVE = re.compile(r"(all-reduce|all-gather|all-to-all|collective-permute)\(")
@@ -441,6 +467,14 @@ def test_the_reports_of_the_fragments_are_what_a_round_sends(name, overlap):
     metrics = 2 * 7 / 8 * 4  # an all-reduce of the loss
     sent = harness.bytes_sent(_compiled(OUTERS[name], overlap=overlap))
     assert sent == pytest.approx(total + metrics, abs=1e-6)
+
+
+def test_a_worker_stores_one_more_copy_of_the_parameters():
+    whole = jd.fragments.strided(1)
+    programs = _program(outer=DILOCO), _program(outer=DILOCO, fragments=whole)
+    plain, stream = (p.memory_analysis().argument_size_in_bytes for p in programs)
+    params = sum(leaf.nbytes for leaf in jax.tree.leaves(problem.PARAMS))
+    assert stream - plain == params
 
 
 def test_what_overlaps_is_no_all_reduce():
@@ -536,6 +570,15 @@ def test_a_round_must_fit_its_fragments(recipe):
     )
     with pytest.raises(ValueError, match="`num_fragments` must be at most"):
         init(problem.PARAMS)
+
+
+@EACH_RECIPE
+def test_a_state_of_other_fragments_is_refused(recipe):
+    one = jd.fragments.strided(1)
+    init, _ = recipe(problem.loss, optax.sgd(0.1), outer=AVERAGE, fragments=one)
+    _, step = recipe(problem.loss, optax.sgd(0.1), outer=AVERAGE, **STREAM)
+    with pytest.raises(ValueError, match="those of the state, 1, got 2 of strided"):
+        step(init(problem.PARAMS), _batches(6))
 
 
 THREE_FRAGMENTS = jd.fragments.strided(3)
