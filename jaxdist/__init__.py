@@ -5,6 +5,7 @@ from importlib import metadata as _metadata
 from jaxdist import attacks as attacks
 from jaxdist import coding as coding
 from jaxdist import compression as compression
+from jaxdist import fragments as fragments
 from jaxdist import gossip as gossip
 from jaxdist import rules as rules
 from jaxdist import testing as testing
@@ -75,6 +76,7 @@ from jaxdist.recipes._rounds import RoundState as RoundState
 from jaxdist.recipes._simulate import simulate as simulate
 from jaxdist.recipes._simulate_async import AsyncState as AsyncState
 from jaxdist.recipes._simulate_async import simulate_async as simulate_async
+from jaxdist.recipes._streaming import StreamState as StreamState
 from jaxdist.rules._rule import AggregationRule as AggregationRule
 from jaxdist.rules._rule import RuleContract as RuleContract
 from jaxdist.safety._assert_replicas_equal import (

@@ -24,6 +24,7 @@ FLOORS: list[dict[str, str]] = [
     {
         "aggregation": "W gradients become one: routes, reports, sharded optimizers",
         "attacks": "what corrupt workers send",
+        "fragments": "which parameters are exchanged together",
         "gossip": "who hears whom, and what neighbours make of each other",
         "layout": "whose gradient, whose state, and where both live",
         "leader": "workers that follow the best of them, or a centre",
@@ -41,6 +42,7 @@ FAMILIES = (
     "attacks",
     "coding",
     "compression",
+    "fragments",
     "gossip",
     "rules",
     "testing",

@@ -37,6 +37,7 @@ PAGES = {
         *("compression.md", "low_rank.md", "memory.md", "quantizers.md"),
         "sparsifiers.md",
     ],
+    "jaxdist.fragments": ["rounds.md"],
     "jaxdist.gossip": ["gossip.md"],
     "jaxdist.rules": ["rules.md"],
     "jaxdist.testing": ["rules.md", "testing.md"],

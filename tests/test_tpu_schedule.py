@@ -51,3 +51,25 @@ def test_no_message_in_the_local_steps_of_a_round():
     assert found["loops"] >= 1
     assert found["inside"] == []
     assert found["all"] >= 1
+
+
+def exchanges(events):
+    """Return what happens from each start to its end."""
+    starts = [i for i, event in enumerate(events) if event == "start"]
+    return [events[i + 1 : events.index("done", i)] for i in starts]
+
+
+@pytest.mark.parametrize("route", ["auto", "gather", "scatter"])
+def test_the_exchange_of_a_fragment_goes_on_while_workers_step(route):
+    """Two fragments: each message starts before three local steps, and ends after."""
+    events = facts()[f"stream {route}"]
+    assert events.count("loop") == 4
+    assert [part.count("loop") for part in exchanges(events)] == [1, 1]
+    # Both ways of the route scatter are two messages, of which the second overlaps.
+    assert events.count("all-to-all") == (0 if route == "gather" else 2)
+
+
+def test_an_all_reduce_would_not_overlap():
+    events = facts()["stream psum"]
+    assert "start" not in events
+    assert events.count("loop") == 4

@@ -119,11 +119,65 @@ def collectives_of_a_round():
     }
 
 
+def streaming_order(route, size):
+    """Return starts, loops and ends of a round that streams, in scheduled order.
+
+    The compiler hides a large message, but does not care for a small one.
+    """
+    outer = optax.chain(jd.aggregate(AXIS, route=route), optax.sgd(0.7))
+    stream = dict(outer=outer, fragments=jd.fragments.strided(2), overlap=3)
+    init, _ = jd.simulate(loss, optax.sgd(0.1), NUM_WORKERS, AXIS, **stream)
+    mesh = make_mesh()
+    _, step = jd.data_parallel(loss, optax.sgd(0.1), mesh, AXIS, **stream)
+    training = step.__self__
+    matrix = jax.ShapeDtypeStruct((size, size), jnp.float32)
+    state = jax.eval_shape(init, dict.fromkeys(PARAMS, matrix))
+    specs = training._specs(state.params, state.opt_state)
+    state = jax.tree.map(
+        lambda spec, part: jax.tree.map(
+            lambda x: on_mesh(mesh, spec, x.shape, x.dtype), part
+        ),
+        specs,
+        state,
+        is_leaf=lambda node: isinstance(node, PartitionSpec),
+    )
+    whole = (12, 64 * NUM_WORKERS, size)
+    batch = on_mesh(mesh, PartitionSpec(None, AXIS), whole, jnp.float32)
+    run = type(training)._run
+    text = run.lower(training, state, (batch, batch), None, None).compile().as_text()
+    lines = text[text.index("\nENTRY") :].splitlines()
+    return [event for event in map(event_of, lines) if event]
+
+
+def on_mesh(mesh, spec, shape, dtype):
+    """Return an array of this shape that is spread over chips that are not there."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
+
+
+def event_of(line):
+    """Return what begins or ends in a line of a schedule, or None."""
+    if " while(" in line:
+        return "loop"
+    if found := re.search(r"%async-collective-(start|done)[.\d]* =", line):
+        return found.group(1)
+    found = re.search(r" (all-reduce|all-gather|all-to-all)(?:-(start|done))?\(", line)
+    return found and (found.group(2) or found.group(1))
+
+
 def main():
     """Print all facts."""
     orders = ("combine_then_adapt", "adapt_then_combine")
     facts = {order: gossip_order(order) for order in orders}
-    print(json.dumps(facts | {"round": collectives_of_a_round()}))
+    facts["round"] = collectives_of_a_round()
+    # A gathered message of a megabyte takes a minute to compile.
+    for route, size in (
+        ("auto", 512),
+        ("gather", 128),
+        ("scatter", 512),
+        ("psum", 512),
+    ):
+        facts[f"stream {route}"] = streaming_order(route, size)
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":

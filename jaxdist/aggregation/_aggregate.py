@@ -84,15 +84,21 @@ def aggregate(
       of a network, ``weight`` is a mapping from axis names to weights, which the
       recipes make.
 
+      ``tx.update(updates, state, params, overlap=True)``, a constant of the program,
+      says that the step goes on with other computations before it needs the result, as
+      rounds with ``overlap`` do. ``"auto"`` then leaves out the route psum, whose
+      message a TPU does not hide behind a loop, but for compressors that know no other
+      (:func:`jaxdist.compression.power_sgd`). The state is the same with and without.
+
     Raises:
       TypeError: If ``rule``, ``compressor`` or ``downlink`` is none.
-      ValueError: If ``route`` or ``scope`` is unknown; if a coordinate-wise rule meets
-        a compressor whose workers keep different coordinates; when applied, if rule,
-        compressor and route cannot go together, if the rule cannot work with so few
-        workers, if its ``reference`` is missing, if ``weight`` is no scalar or the rule
-        knows no absent workers, or if the updates are already equal on all workers; in
-        simulated time, where only some workers meet, if the compressor is incremental
-        or the rule trusts a worker.
+      ValueError: If ``route`` or ``scope`` is unknown, or ``overlap`` is neither True
+        nor False; if a coordinate-wise rule meets a compressor whose workers keep
+        different coordinates; when applied, if rule, compressor and route cannot go
+        together, if the rule cannot work with so few workers, if its ``reference`` is
+        missing, if ``weight`` is no scalar or the rule knows no absent workers, or if
+        the updates are already equal on all workers; in simulated time, where only some
+        workers meet, if the compressor is incremental or the rule trusts a worker.
 
     Communication:
       With b bytes of payload and c bytes back: psum 2(W-1)/W · b, gather (W-1) · b,
@@ -179,9 +185,17 @@ def transformation_of(
         return _aggregation.init_state(bound, params)
 
     def update(
-        updates, state, params=None, *, reference=None, weight=None, **extra_args
+        updates,
+        state,
+        params=None,
+        *,
+        reference=None,
+        weight=None,
+        overlap=False,
+        **extra_args,
     ):
-        about = _aggregation.About(params, extra_args)
+        _checks.flag("overlap", overlap)
+        about = _aggregation.About(params, extra_args, bool(overlap))
         return _aggregation.take_step(bound, updates, state, reference, weight, about)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -28,6 +28,7 @@ class About(NamedTuple):
 
     params: Any
     extra: dict[str, Any]  # further arguments of tx.update
+    overlaps: bool = False  # whether other computations go on meanwhile
 
 
 class AggregateState(NamedTuple):
@@ -57,7 +58,12 @@ class Aggregation:
     optimizer: _part_optimizer.PartOptimizer | None = None  # that steps with parts
 
     def plan_leaves(
-        self, compressor: Any, downlink: Any, names: list[str], leaves: list[Any]
+        self,
+        compressor: Any,
+        downlink: Any,
+        names: list[str],
+        leaves: list[Any],
+        overlaps: bool = False,
     ) -> list[_leaf_plan.LeafPlan]:
         """Return how each leaf travels."""
         rule = self.rule
@@ -68,6 +74,7 @@ class Aggregation:
             needs_aligned=rule.needs_aligned,
             is_weighted=self.weighted,
             is_fixed=rule.keeps_previous,
+            overlaps=overlaps,
         )
         num_workers = _collectives.axis_size(self.axis_name)
         return [
@@ -132,7 +139,7 @@ def take_step(
         _meeting.check_meeting(arrival, bound.axis_name, bound.rule, state.estimates)
         reference = _joint.join_leaves(compressor, reference).tree
         joined = _joint.join_leaves(compressor, updates)
-        plans = _plans_of(bound, compressor, downlink, joined)
+        plans = _plans_of(bound, compressor, downlink, joined, about.overlaps)
         source = (bound, *(plan.name for plan in plans))
         with _traffic.sender(source, f"aggregate({bound.axis_name!r})"):
             workers = _workers.workers_of(bound.axis_name, weight, updates)
@@ -145,12 +152,12 @@ def take_step(
     )
 
 
-def _plans_of(bound, compressor, downlink, joined):
+def _plans_of(bound, compressor, downlink, joined, overlaps):
     """Return the plans of all leaves, for rules that can work with so many workers."""
     names, leaves, _ = _tree.flatten_named(joined.tree)
     bound.rule.check(_collectives.axis_size(bound.axis_name))
     policies = joined.policy_of(compressor), joined.policy_of(downlink)
-    return bound.plan_leaves(*policies, names, leaves)
+    return bound.plan_leaves(*policies, names, leaves, overlaps)
 
 
 class _Step(NamedTuple):
@@ -243,7 +250,11 @@ class _Step(NamedTuple):
         ]
         with jax.named_scope("jaxdist.optimize"):
             updates, after = self.bound.optimizer.step(
-                treedef.unflatten(parts), state, self.bound.axis_name, *self.about
+                treedef.unflatten(parts),
+                state,
+                self.bound.axis_name,
+                self.about.params,
+                self.about.extra,
             )
         return [leaf.reshape(-1) for leaf in jax.tree.leaves(updates)], after
 

@@ -12,6 +12,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxdist import _checks, _collectives, _random
+from jaxdist.fragments import _fragments
 from jaxdist.layout import _init, _state_specs
 from jaxdist.recipes import (
     _batches,
@@ -19,7 +20,9 @@ from jaxdist.recipes import (
     _local_step,
     _model_state,
     _rounds,
+    _streaming,
     _trial,
+    _worker_maps,
 )
 
 
@@ -37,6 +40,9 @@ def data_parallel(
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
     correct_drift: bool = False,
+    fragments: _fragments.Fragments | None = None,
+    overlap: int = 0,
+    keep_local: float = 0.0,
 ) -> tuple[_local_step.Init, _local_step.Step]:
     """Return ``(init, step)`` that train on a mesh, one worker per device.
 
@@ -69,6 +75,17 @@ def data_parallel(
       correct_drift: Whether each worker's gradients are corrected by how far its mean
         gradient of the last round was from that of all (SCAFFOLD), for workers with
         different data. It sends one more all-reduce of the parameters' size in a round.
+      fragments: Which parameters are exchanged together, for rounds that stream, such
+        as ``jaxdist.fragments.strided(8)``. A round of H steps has a phase of H / n for
+        each of the n fragments, at the end of which the fragment is exchanged; 0 is the
+        first. Each has a state of ``outer`` of its own. Workers then have parameters of
+        their own in ``state.opt_state.own``, and ``state.params`` is the anchor from
+        which displacements are taken. None for one fragment with all parameters.
+      overlap: In local steps, less than H / n: how many a worker takes between the
+        start of an exchange and the use of its result, so that the message travels
+        meanwhile. The displacement is that of the start.
+      keep_local: Share in [0, 1], no unit, of a worker's own parameters in those with
+        which it goes on after an exchange; 0 takes the new anchor, 1 ignores it.
 
     Returns:
       ``init(params, model_state=()) -> TrainState`` copies the parameters and puts them
@@ -81,24 +98,34 @@ def data_parallel(
       means over the workers, and over the steps that each took. ``weight`` ``[W]``,
       sharded as the batch is, says how much each worker counts, in the means too; 0 is
       absent: see :func:`aggregate`. With several levels of :func:`aggregate`, a group
-      counts as much as all of its workers.
+      counts as much as all of its workers. ``state.params`` is what to evaluate and to
+      publish, in rounds that stream too; there ``steps`` are spread over the phases,
+      and a worker that is absent or not finite goes on from the anchor.
 
     Raises:
-      TypeError: If ``loss_fn`` is no function.
-      ValueError: If the mesh has no such axis, or ``micro_batches`` is below 1; when
-        called, if W or ``micro_batches`` does not divide a batch, if the updates differ
-        between workers though the parameters must not, if ``loss_fn`` returns something
-        else than it should, if the model state holds a key, or as :func:`state_specs`
-        raises.
+      TypeError: If ``loss_fn`` is no function, or ``fragments`` are none.
+      ValueError: If the mesh has no such axis, or ``micro_batches`` is below 1; if
+        ``overlap`` is negative or ``keep_local`` outside of [0, 1]; if one of both or
+        ``fragments`` comes without ``outer``, with ``correct_drift`` or with the mean
+        of inner states; when called, if H is no multiple of n or ``overlap`` not less
+        than H / n, if W or ``micro_batches`` does not divide a batch, if the updates
+        differ between workers though the parameters must not, if ``loss_fn`` returns
+        something else than it should, if the model state holds a key, or as
+        :func:`state_specs` raises.
 
     Communication:
       That of ``tx``, and an all-reduce of the metrics and of the model state. With
       ``outer`` that of ``outer``, once for H steps, with none in the local steps;
-      ``communication_report(outer, ...)`` says how much.
+      ``communication_report(outer, ...)`` says how much. With ``fragments`` it says so
+      for each exchange: ``communication_report(outer, part, W, overlap=overlap > 0)``
+      for each ``part`` of ``fragments.split(params)``.
 
     References:
       Douillard et al., `DiLoCo: Distributed Low-Communication Training of Language
-      Models <https://arxiv.org/abs/2311.08105>`_, 2023, for ``outer``.
+      Models <https://arxiv.org/abs/2311.08105>`_, 2023, for ``outer``. Douillard et
+      al., `Streaming DiLoCo with overlapping communication
+      <https://arxiv.org/abs/2501.18512>`_, 2025, for ``fragments``, ``overlap`` and
+      ``keep_local``.
 
     Example:
       >>> def loss(params, batch):
@@ -116,14 +143,16 @@ def data_parallel(
     rounds = _rounds.checked_rounds(
         tx, outer, axis_name, inner_state, correct_drift, per_worker_params
     )
+    streaming = _streaming.checked_streaming(rounds, fragments, overlap, keep_local)
     training = _Training(
         _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches),
-        tx if rounds is None else rounds.transformation,
+        _streaming.transformation_of(tx, rounds, streaming),
         mesh,
         axis_name,
         () if key is None else _random.key_data(key),
         per_worker_params,
         rounds,
+        streaming,
     )
     return training.init, training.step
 
@@ -140,6 +169,7 @@ class _Training:
     words: Any  # of the first key, or ()
     per_worker_params: bool
     rounds: _rounds.Rounds | None
+    streaming: _streaming.Streaming | None
 
     def init(self, params: Any, model_state: Any = ()) -> _local_step.TrainState:
         """Return the state before the first step, on the mesh."""
@@ -179,6 +209,11 @@ class _Training:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _run(self, state, batch, weight, steps):
+        if self.streaming is not None:
+            workers = _worker_maps.OnMesh(
+                self.mesh, self.axis_name, self.streaming.rounds.outer
+            )
+            return self.streaming.run(self.loss, workers, state, batch, weight, steps)
         specs = self._specs(state.params, state.opt_state)
         own = PartitionSpec(self.axis_name)
         parts = PartitionSpec(*[None] * self._axes_before, self.axis_name)

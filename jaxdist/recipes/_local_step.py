@@ -182,6 +182,26 @@ def apply_gradient(
     params, opt_state = update_params(
         tx, axis_name, outcome.grads, state.opt_state, state.params, **extra
     )
+    state = state._replace(params=params, opt_state=opt_state)
+    return finish_step(axis_name, per_worker_params, state, outcome, weight)
+
+
+def finish_step(
+    axis_name: _collectives.AxisName,
+    per_worker_params: bool,
+    state: TrainState,
+    outcome: _gradient.Outcome,
+    weight: _weight.Weight | None,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Return the state with its next model state and key, and the means of the metrics.
+
+    Args:
+      axis_name: Of the workers.
+      per_worker_params: Whether model states stay each worker's own.
+      state: With the parameters after the step, and all else from before.
+      outcome: This worker's.
+      weight: This worker's, or None.
+    """
     metrics = {"loss": outcome.loss, **outcome.metrics}
     seen = _weight_of_seen(outcome, weight, axis_name)
     means = _model_state.means_over_workers(metrics, seen, axis_name)
@@ -191,7 +211,7 @@ def apply_gradient(
             model_state, state.model_state, weight, axis_name
         )
     key = _random.split_data(state.key)[1] if has_key(state) else state.key
-    return TrainState(params, opt_state, model_state, key), means
+    return state._replace(model_state=model_state, key=key), means
 
 
 def _weight_of_seen(outcome, weight, axis_name):

@@ -9,8 +9,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxdist import _checks
 from jaxdist.aggregation import _resize_residuals
+from jaxdist.fragments import _fragments
 from jaxdist.layout import _init, _state_specs
-from jaxdist.recipes import _local_step, _rounds
+from jaxdist.recipes import _local_step, _rounds, _streaming
 from jaxdist.workers import _worker_state
 
 
@@ -24,6 +25,7 @@ def resize_training(
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
     correct_drift: bool = False,
+    fragments: _fragments.Fragments | None = None,
 ) -> _local_step.TrainState:
     """Return a state with which training goes on with other workers.
 
@@ -38,15 +40,19 @@ def resize_training(
       outer: As in :func:`data_parallel`, for a state of local rounds.
       inner_state: As in :func:`data_parallel`.
       correct_drift: As in :func:`data_parallel`.
+      fragments: As in :func:`data_parallel`, for a state of rounds that stream.
 
     Returns:
       A state for the new number of workers, placed on the mesh where there is one, so
       that ``step`` takes it. What workers remember is shared as
-      :func:`resize_residuals` does; parameters and moments stay as they are.
+      :func:`resize_residuals` does; parameters and moments stay as they are. In rounds
+      that stream all workers go on from the anchor, ``state.params``.
 
     Raises:
-      ValueError: If the mesh has no such axis, if ``workers`` is below 1, or if
-        ``axis_name`` is a tuple, whose levels cannot be told apart.
+      TypeError: If ``fragments`` come with a state of rounds that do not stream.
+      ValueError: If the mesh has no such axis, if ``workers`` is below 1, if the state
+        has another number of fragments, or if ``axis_name`` is a tuple, whose levels
+        cannot be told apart.
 
     Communication:
       None of its own; on sharded arrays JAX moves what must move.
@@ -67,7 +73,8 @@ def resize_training(
     rounds = _rounds.checked_rounds(
         tx, outer, axis_name, inner_state, correct_drift, per_worker_params
     )
-    tx = tx if rounds is None else rounds.transformation
+    streaming = _streaming.streaming_of(state.opt_state, rounds, fragments)
+    tx = _streaming.transformation_of(tx, rounds, streaming)
     if isinstance(axis_name, tuple):
         raise ValueError(
             "`axis_name` must be one name, since the levels of a network cannot be "
@@ -86,6 +93,9 @@ def resize_training(
         params, model_state = jax.tree.map(_mean_of_rows, (params, model_state))
     old = _number_of_workers(state.opt_state, new)
     opt_state = _resize_residuals.resize_residuals(state.opt_state, old, new, params)
+    if streaming is not None:
+        streaming.check_number(opt_state, params)
+        opt_state = streaming.resize_own(opt_state, params, new)
     opt_specs = _state_specs.state_specs(tx, params, axis_name)
     own = PartitionSpec(axis_name) if per_worker_params else PartitionSpec()
     if per_worker_params:

@@ -53,6 +53,7 @@ class Rounds:
     axis_name: _collectives.AxisName
     inner_state: InnerState
     correct_drift: bool
+    per_worker_params: bool
 
     @property
     def transformation(self) -> optax.GradientTransformationExtraArgs:
@@ -63,7 +64,7 @@ class Rounds:
         """Return the state before the first round."""
         own = ()
         if self.inner_state != "reset":
-            own = self._init_walk(params)
+            own = self.init_walk(params)
         if self.inner_state == "carry":
             own = _worker_state.attach_axis(own, self.axis_name)
         return RoundState(own, self.outer.init(params), self._init_drift(params))
@@ -153,7 +154,7 @@ class Rounds:
         here = _weight.own_weight(weight, self.axis_name) > 0
         return _receiver_memory.keep_while_absent(marked, before, here)
 
-    def _init_walk(self, params):
+    def init_walk(self, params):
         """Return the state of an inner optimizer that has not stepped yet."""
         with _alone():
             return self.inner.init(params)
@@ -184,19 +185,15 @@ class Rounds:
         if self.inner_state == "carry":
             own = _worker_state.detach_axis(own)
         elif self.inner_state == "reset":
-            own = self._init_walk(params)
-        walk = _Walk(self, loss, key, _correction_of(state.drift))
+            own = self.init_walk(params)
+        walk = Walk(self, loss, key, _correction_of(state.drift))
         total = ()
         if self.correct_drift:
             total = jax.tree.map(_tree.wide_zeros, params)
         start = _collectives.to_varying(
             (params, own, model_state, total), self.axis_name
         )
-        if steps is None:
-            end, seen = jax.lax.scan(walk.step, (*start, jnp.int32(0)), batches)
-            seen = jax.tree.map(lambda x: jnp.mean(x, axis=0), seen)
-        else:
-            end, seen = walk.some_steps(start, batches, steps)
+        end, seen = walk.run((*start, jnp.int32(0)), batches, steps)
         stepped, own, model_state, total, taken = end
         displacement = jax.tree.map(jnp.subtract, params, stepped)
         has_seen = None if steps is None else taken > 0
@@ -218,13 +215,29 @@ def _alone():
     return _traffic.silence("local rounds", "Put it into `outer`")
 
 
-class _Walk(NamedTuple):
+class Walk(NamedTuple):
     """The steps of one worker in one round."""
 
     rounds: Rounds
     loss: _gradient.Loss
     key: jax.Array | None
     correction: Any  # added to each gradient; None where no drift is corrected
+
+    def run(
+        self, start: Any, batches: Any, steps: jax.Array | None
+    ) -> tuple[Any, tuple[jax.Array, dict[str, jax.Array]]]:
+        """Return where local steps end, and the means of what was seen on the way.
+
+        Args:
+          start: Parameters, inner state, model state, sum of the gradients or ``()``,
+            number of steps taken before.
+          batches: ``[H, b, ...]``.
+          steps: How many of the H steps this worker takes, or None for all.
+        """
+        if steps is not None:
+            return self._run_some(start, batches, steps)
+        end, seen = jax.lax.scan(self.step, start, batches)
+        return end, jax.tree.map(lambda x: jnp.mean(x, axis=0), seen)
 
     def step(self, carried, batch):
         """Take one local step."""
@@ -248,7 +261,7 @@ class _Walk(NamedTuple):
         after = params, own, outcome.model_state, total, index + 1
         return after, (outcome.loss, outcome.metrics)
 
-    def some_steps(self, start, batches, steps):
+    def _run_some(self, start, batches, steps):
         """Take the first so many steps, really fewer: the loop ends there."""
         number = jax.tree.leaves(batches)[0].shape[0]
         steps = jnp.clip(steps, 0, number)
@@ -261,10 +274,9 @@ class _Walk(NamedTuple):
             state, seen = self.step(state, batch_at(index))
             return state, jax.tree.map(_add_wide, sums, seen)
 
-        state = (*start, jnp.int32(0))
-        shapes = jax.eval_shape(lambda s: self.step(s, batch_at(0))[1], state)
+        shapes = jax.eval_shape(lambda s: self.step(s, batch_at(0))[1], start)
         zeros = jax.tree.map(_tree.wide_zeros, shapes)
-        carried = _collectives.to_varying((state, zeros), self.rounds.axis_name)
+        carried = _collectives.to_varying((start, zeros), self.rounds.axis_name)
         state, sums = jax.lax.fori_loop(0, steps, turn, carried)
         # Of no step nothing was seen: NaN, which counts in no mean.
         return state, jax.tree.map(lambda x: x / steps.astype(x.dtype), sums)
@@ -320,4 +332,5 @@ def checked_rounds(
         axis_name,
         inner_state,
         bool(correct_drift),
+        per_worker_params,
     )

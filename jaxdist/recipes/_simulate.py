@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdist import _checks, _random
+from jaxdist.fragments import _fragments
 from jaxdist.recipes import (
     _batches,
     _gradient,
@@ -16,7 +17,9 @@ from jaxdist.recipes import (
     _model_state,
     _rounds,
     _rows,
+    _streaming,
     _trial,
+    _worker_maps,
 )
 from jaxdist.workers import _worker_state
 
@@ -35,6 +38,9 @@ def simulate(
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
     correct_drift: bool = False,
+    fragments: _fragments.Fragments | None = None,
+    overlap: int = 0,
+    keep_local: float = 0.0,
 ) -> tuple[_local_step.Init, _local_step.Step]:
     """Return ``(init, step)`` that train W simulated workers on one device.
 
@@ -54,6 +60,9 @@ def simulate(
       outer: As in :func:`data_parallel`.
       inner_state: As in :func:`data_parallel`.
       correct_drift: As in :func:`data_parallel`.
+      fragments: As in :func:`data_parallel`.
+      overlap: As in :func:`data_parallel`.
+      keep_local: As in :func:`data_parallel`.
 
     Returns:
       ``init(params, model_state=()) -> TrainState`` and ``step(state, batch,
@@ -85,8 +94,9 @@ def simulate(
     rounds = _rounds.checked_rounds(
         tx, outer, axis_name, inner_state, correct_drift, per_worker_params
     )
+    streaming = _streaming.checked_streaming(rounds, fragments, overlap, keep_local)
     loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
-    tx = tx if rounds is None else rounds.transformation
+    tx = _streaming.transformation_of(tx, rounds, streaming)
     worker_step = _local_step.make_step(loss, tx, axis_name, per_worker_params, rounds)
     words = () if key is None else _random.key_data(key)
     model_axis = 0 if per_worker_params else None
@@ -114,17 +124,19 @@ def simulate(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state, batch, weight=None, steps=None):
-        axes = axes_of(state.opt_state)
         before = 0 if rounds is None else 1  # axes of the batch before the workers'
-        in_axes = axes, before, 0, 0
-        mapped = jax.vmap(worker, in_axes, (axes, None), axis_name=axis_name)
+        batch = _batches.split_batch(batch, num_workers, before)
         if weight is not None:
             weight = _numbers_of_workers("weight", weight, num_workers)
         if steps is not None:
             steps = _numbers_of_workers("steps", steps, num_workers)
-        return mapped(
-            state, _batches.split_batch(batch, num_workers, before), weight, steps
-        )
+        if streaming is not None:
+            workers = _worker_maps.OnRows(axis_name)
+            return streaming.run(loss, workers, state, batch, weight, steps)
+        axes = axes_of(state.opt_state)
+        in_axes = axes, before, 0, 0
+        mapped = jax.vmap(worker, in_axes, (axes, None), axis_name=axis_name)
+        return mapped(state, batch, weight, steps)
 
     return init, step
 

@@ -1,5 +1,7 @@
 """The transformation: composition, guards, two-way feedback, axes in pairs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -240,3 +242,36 @@ def test_result_is_typed_equal_so_replicated_adam_follows():
     )
     assert state[1][0].mu["w"].shape == (4, 4)
     assert state[0].uplink.inner_state["w"].residual.shape == (8, 4, 4)
+
+
+@pytest.mark.parametrize("scope", ["gradient", "leaf"])
+def test_what_overlaps_takes_another_route_to_the_same_mean(scope):
+    tx = jd.aggregate(harness.AXIS, scope=scope)
+    gradients = jax.tree.map(lambda leaf: leaf[0], harness.gradients(1))
+
+    def worker(gradient, overlap):
+        return tx.update(gradient, tx.init(gradient), overlap=overlap)
+
+    plain, other = (
+        harness.run(functools.partial(worker, overlap=overlap), "shard_map", gradients)
+        for overlap in (False, True)
+    )
+    harness.assert_trees_close(other, plain)
+    one = jax.tree.map(lambda leaf: leaf[0], gradients)
+    routes = {
+        overlap: {
+            row.route
+            for row in jd.communication_report(tx, one, 8, overlap=overlap).shipments
+        }
+        for overlap in (False, True)
+    }
+    assert "psum" in routes[False] and "psum" not in routes[True]
+
+
+@pytest.mark.parametrize("value", [jnp.asarray(True), 1, "yes", None])
+def test_whether_it_overlaps_is_a_constant_of_the_program(value):
+    tx = jd.aggregate(harness.AXIS)
+    with pytest.raises(ValueError, match="`overlap` must be True or False, got"):
+        jax.vmap(
+            lambda g: tx.update(g, tx.init(g), overlap=value), axis_name=harness.AXIS
+        )(jnp.ones((8, 3)))

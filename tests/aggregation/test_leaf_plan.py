@@ -30,6 +30,7 @@ def plan(
         needs_aligned=rule.needs_aligned,
         is_weighted=more.get("weighted", False),
         is_fixed=rule.keeps_previous,
+        overlaps=more.get("overlaps", False),
     )
     return _leaf_plan.plan_leaf(name, leaf, num_workers, harness.AXIS, wanted)
 
@@ -56,6 +57,29 @@ def test_auto_takes_the_fewest_bytes(rule, compressor, num_workers, route):
         except ValueError:
             continue
         assert candidate.nbytes_sent() >= chosen.nbytes_sent()
+
+
+@pytest.mark.parametrize(
+    ("compressor", "route"),
+    [
+        (jd.compression.identity(), "scatter"),  # the bytes of an all-reduce
+        (jd.compression.random_k(0.1), "gather"),
+        (jd.compression.scaled_sign(), "gather"),
+        (jd.compression.power_sgd(1), "psum"),  # a dialogue knows no other
+        (
+            jd.compression.ef21(
+                jd.compression.contractive(jd.compression.random_k(0.1))
+            ),
+            "gather",
+        ),
+    ],
+)
+def test_what_must_overlap_is_no_all_reduce(compressor, route):
+    chosen = plan(compressor=compressor, overlaps=True)
+    assert chosen.route.name == route
+    # What is remembered stays where it was, and who names a route gets it.
+    assert chosen.estimate == plan(compressor=compressor).estimate
+    assert plan(route="psum", overlaps=True).route.name == "psum"
 
 
 def test_bytes_follow_the_formulas():

@@ -13,7 +13,7 @@ import optax
 import jaxdist as jd
 
 MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.coding, jd.timing)
-MODULES += (jd.gossip, jd.testing)
+MODULES += (jd.gossip, jd.testing, jd.fragments)
 SEVERAL = np.ones(2, np.float32)
 
 COUNT = ["x", 1.5, -1, True, [1], SEVERAL]
@@ -31,6 +31,7 @@ OPTIMIZER = [3, "x", optax.sgd, SEVERAL]
 MESH = [3, "x", SEVERAL]
 PROTOCOL = [3, "x", jd.timing.k_async, jd.timing.exponential(), SEVERAL]
 CODE = [3, "x", jd.coding.uncoded, SEVERAL]
+FRAGMENTS = [3, "x", jd.fragments.strided, {"a": 0}, SEVERAL]
 TOPOLOGY = [3, "x", jd.gossip.ring, SEVERAL]
 MATRIX = [3, "x", SEVERAL, [[1.0, 2.0]], [[-1.0]], [[float("nan")]], [[[[1.0]]]]]
 ATTACK = [3, "x", jd.attacks.sign_flip, SEVERAL]
@@ -49,6 +50,7 @@ BAD: dict[str, list[Any]] = {
     "bucket_size": [*COUNT, 0],
     "budget": CHOICE,
     "center": CHOICE,
+    "choice": [-1, 1.5, "x", True, [0, -1], {"a": "x"}, {}, SEVERAL],
     "choices": ["x", 3, [0], [1.5], [], [7], SEVERAL],
     "code": CODE,
     "columns": [*COUNT, 0],
@@ -76,6 +78,7 @@ BAD: dict[str, list[Any]] = {
     "fast": FUNCTION,
     "finite": FLAG,
     "fraction": [*REAL, 0.6],
+    "fragments": FRAGMENTS,
     "fun": FUNCTION,
     "has_aux": FLAG,
     "has_state": FLAG,
@@ -88,6 +91,7 @@ BAD: dict[str, list[Any]] = {
     "iterations": [*COUNT, 0],
     "joint": FLAG,
     "k": [*COUNT, 0],
+    "keep_local": [*REAL, 1.5],
     "key": KEY,
     "kind": CHOICE,
     "knowledge": CHOICE,
@@ -133,6 +137,7 @@ BAD: dict[str, list[Any]] = {
     "num_classes": [*COUNT, 1],
     "num_deviations": REAL,
     "num_draws": [*COUNT, 0],
+    "num_fragments": [*COUNT, 0],
     "num_halvings": COUNT,
     "num_magnitudes": [*COUNT, 0],
     "num_refinements": COUNT,
@@ -150,6 +155,7 @@ BAD: dict[str, list[Any]] = {
     "oracle": FUNCTION,
     "order": CHOICE,
     "outer": OPTIMIZER,
+    "overlap": COUNT,
     "patterns": [3, {"x": 3}, {"(": jd.compression.identity(), 3: 4}, ["x"]],
     "penalty": REAL,
     "per_worker_params": FLAG,
@@ -239,6 +245,7 @@ GOOD: dict[str, Any] = {
     "axis_name": "data",
     "bucket_size": 2,
     "compressor": jd.compression.top_k(0.1),
+    "choice": 0,
     "compressors": {0: jd.compression.top_k(0.1)},
     "code": jd.coding.uncoded(8, 8),
     "columns": 4,
@@ -272,6 +279,7 @@ GOOD: dict[str, Any] = {
     "num_blocks": 8,
     "num_byzantine": 1,
     "num_classes": 4,
+    "num_fragments": 2,
     "num_stragglers": 1,
     "num_units": 8,
     "num_updates": 1,

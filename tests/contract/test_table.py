@@ -26,6 +26,7 @@ ROWS = {
     "jaxdist.rules": RULES,
     "jaxdist.attacks": ATTACKS,
     "jaxdist.coding": CODES,
+    "jaxdist.fragments": [],
     "jaxdist.gossip": TOPOLOGIES,
     "jaxdist.timing": LAWS + PROTOCOLS,
 }

@@ -102,3 +102,59 @@ def test_local_rounds_go_on_with_fewer_workers():
     _, step = jd.simulate(problem.loss, inner, 4, harness.AXIS, outer=outer)
     state, metrics = step(state, batches)
     assert np.isfinite(metrics["loss"])
+
+
+STREAMS = {
+    "two fragments": {"fragments": jd.fragments.strided(2), "overlap": 1},
+    "one fragment": {"keep_local": 0.5},
+}
+
+
+@pytest.mark.parametrize("options", STREAMS.values(), ids=list(STREAMS))
+def test_rounds_that_stream_go_on_from_the_anchor(options):
+    axis_name, inner = harness.AXIS, optax.sgd(0.1, momentum=0.9)
+    signs = jd.compression.error_feedback(jd.compression.scaled_sign())
+    outer = optax.chain(
+        jd.aggregate(axis_name, compressor=signs), optax.sgd(0.7, momentum=0.9)
+    )
+    stream = {"outer": outer, **options}
+    batches = jax.tree.map(lambda x: np.stack([x] * 4), problem.BATCH)
+    init, step = jd.simulate(problem.loss, inner, 8, axis_name, **stream)
+    state, _ = step(init(problem.PARAMS), batches)
+    anchor = jax.tree.map(np.asarray, state.params)
+    for workers in (4, mesh_of(2), 3):
+        state = jd.resize_training(
+            *(state, inner, workers, axis_name),
+            outer=outer,
+            fragments=options.get("fragments"),
+        )
+        harness.assert_trees_equal(jax.tree.map(np.asarray, state.params), anchor)
+        number = workers if isinstance(workers, int) else 2
+        recipe = jd.simulate if isinstance(workers, int) else jd.data_parallel
+        init, step = recipe(problem.loss, inner, workers, axis_name, **stream)
+        fresh = init(problem.PARAMS)
+        like = jax.tree.map(lambda x: (x.shape, x.dtype), fresh)
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == like
+        for name, leaf in state.opt_state.own.inner_state.items():
+            wanted = np.broadcast_to(anchor[name], (number, *anchor[name].shape))
+            np.testing.assert_array_equal(leaf, wanted)
+        some = jax.tree.map(lambda x: x[:, :60], batches)
+        state, metrics = step(state, some)
+        assert np.isfinite(metrics["loss"])
+        anchor = jax.tree.map(np.asarray, state.params)
+
+
+def test_fragments_that_are_not_those_of_the_state():
+    outer = optax.chain(jd.aggregate(harness.AXIS), optax.sgd(1.0))
+    two = jd.fragments.strided(2)
+    arguments = optax.sgd(0.1), 2, harness.AXIS
+    init, _ = jd.simulate(problem.loss, *arguments, outer=outer, fragments=two)
+    streamed = init(problem.PARAMS)
+    one = jd.fragments.strided(1)
+    with pytest.raises(ValueError, match="`fragments` must be as many.*2, got 1"):
+        jd.resize_training(streamed, *arguments, outer=outer, fragments=one)
+    with pytest.raises(ValueError, match="are none without `outer`"):
+        jd.resize_training(streamed, *arguments)
+    init, _ = jd.simulate(problem.loss, *arguments, outer=outer)
+    with pytest.raises(TypeError, match="must be the StreamState"):
+        jd.resize_training(init(problem.PARAMS), *arguments, outer=outer, fragments=two)

@@ -1,7 +1,11 @@
 """Local rounds: oracles, the same on all backends, no message on the way."""
 
 import functools
+import pathlib
 import re
+import signal
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -473,3 +477,58 @@ def test_rounds_of_own_parameters_agree_on_a_mesh(inner_state):
     harness.assert_trees_close(meshed, simulated, atol=1e-5)
     harness.assert_trees_close(metrics, seen, atol=1e-5)
     assert np.ptp(np.asarray(simulated.params["w"]), axis=0).max() > 1e-3
+
+
+@pytest.mark.parametrize("recipe", [SIMULATED, _on_mesh])
+def test_all_workers_leave_out_a_round_that_is_not_finite(recipe):
+    outer = jd.skip_nonfinite(AXIS, DILOCO)
+    init, step = recipe(problem.loss, optax.sgd(0.1), outer=outer)
+    state, _ = step(init(problem.PARAMS), _batches(3))
+    before = jax.tree.map(np.asarray, state)
+    inputs, targets = _batches(3, 1)
+    inputs[:, :8] = np.nan  # of worker 0
+    state, _ = step(state, (inputs, targets))
+    after = jax.tree.map(np.asarray, state)
+    harness.assert_trees_equal(after.params, before.params)
+    assert int(after.opt_state.outer.skipped) == 1
+    harness.assert_trees_equal(
+        after.opt_state.outer.inner_state, before.opt_state.outer.inner_state
+    )
+    state, metrics = step(state, _batches(3, 2))
+    assert np.isfinite(metrics["loss"])
+    assert not np.array_equal(state.params["w"], before.params["w"])
+
+
+def _process(kind, folder, *stop):
+    """Start a training in another process."""
+    root = pathlib.Path(__file__).parent.parent.parent
+    program = [sys.executable, "-m", "tests.recipes.killed_rounds", kind, folder]
+    return subprocess.Popen(
+        [*program, *stop],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "stream"])
+def test_a_run_that_was_killed_ends_in_the_same_bits(kind, tmp_path):
+    """Residuals, keys, momenta, anchors and each worker's own: all of it comes back."""
+    with (
+        _process(kind, tmp_path / "whole") as whole,
+        _process(kind, tmp_path / "killed", "3") as victim,
+    ):
+        said = ""
+        for line in victim.stdout:
+            said += line
+            if line.startswith("waits"):
+                victim.send_signal(signal.SIGKILL)
+        assert victim.wait() == -signal.SIGKILL, said
+        wanted = whole.communicate()[0]
+    with _process(kind, tmp_path / "killed") as again:
+        found = again.communicate()[0]
+    assert "from 0" in wanted and "from 3" in found, found
+    bits = [re.search(r"bits (\w{64})", text)[1] for text in (wanted, found)]
+    assert bits[0] == bits[1]
