@@ -43,6 +43,7 @@ BAD: dict[str, list[Any]] = {
     "axes": [3, "x", (0, 1), SEVERAL],
     "axis_name": AXIS,
     "basis": CHOICE,
+    "bin_width": [*REAL, 0, -1.0],
     "bits": [*COUNT, 4.0, 0],
     "block_size": [*COUNT, 0, 30.0],
     "blocks": [*COUNT, 0],
