@@ -41,8 +41,8 @@ def two_bit(
       A biased compressor without state, a contraction with
       :math:`\delta = \min(1, 2/d)` in each block, but for :math:`2^{-16}` of it. Such a
       bound is due to single huge elements; normal elements have
-      :math:`\delta \approx 0.84`. Zeros stay zeros. NaN or infinity in a block makes the
-      whole block non-finite.
+      :math:`\delta \approx 0.84`. Zeros stay zeros. NaN or infinity in a block makes
+      the whole block non-finite.
 
     Raises:
       ValueError: If ``block_size`` is below 1, or ``bin_width`` not positive.
