@@ -24,6 +24,7 @@ def resize_training(
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
     correct_drift: bool = False,
+    global_momentum: float = 0.0,
 ) -> _local_step.TrainState:
     """Return a state with which training goes on with other workers.
 
@@ -38,6 +39,7 @@ def resize_training(
       outer: As in :func:`data_parallel`, for a state of local rounds.
       inner_state: As in :func:`data_parallel`.
       correct_drift: As in :func:`data_parallel`.
+      global_momentum: As in :func:`data_parallel`.
 
     Returns:
       A state for the new number of workers, placed on the mesh where there is one, so
@@ -65,7 +67,13 @@ def resize_training(
     _checks.optimizer("tx", tx)
     _checks.flag("per_worker_params", per_worker_params)
     rounds = _rounds.checked_rounds(
-        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
+        tx,
+        outer,
+        axis_name,
+        inner_state,
+        correct_drift,
+        per_worker_params,
+        global_momentum,
     )
     tx = tx if rounds is None else rounds.transformation
     if isinstance(axis_name, tuple):

@@ -28,6 +28,7 @@ class RoundState(NamedTuple):
     inner: Any  # a PerWorkerState; or equal on all workers; or () where it is reset
     outer: Any  # of what the displacements go to
     drift: Any = ()  # a DriftState where it is corrected
+    previous: Any = ()  # a PreviousState with global momentum
 
 
 class DriftState(NamedTuple):
@@ -35,6 +36,13 @@ class DriftState(NamedTuple):
 
     common: Any  # mean of `own` over the workers; equal on all of them
     own: _worker_state.PerWorkerState  # mean gradient of a worker's last round; varies
+
+
+class PreviousState(NamedTuple):
+    """Where the last round began, to walk from there once more."""
+
+    count: jax.Array  # int32, shape (): rounds so far; equal on all workers
+    params: Any  # as params are; equal on all workers
 
 
 class Walked(NamedTuple):
@@ -53,6 +61,7 @@ class Rounds:
     axis_name: _collectives.AxisName
     inner_state: InnerState
     correct_drift: bool
+    global_momentum: float = 0.0
 
     @property
     def transformation(self) -> optax.GradientTransformationExtraArgs:
@@ -66,7 +75,13 @@ class Rounds:
             own = self._init_walk(params)
         if self.inner_state == "carry":
             own = _worker_state.attach_axis(own, self.axis_name)
-        return RoundState(own, self.outer.init(params), self._init_drift(params))
+        previous = ()
+        if self.global_momentum:
+            zeros = jax.tree.map(jnp.zeros_like, params)
+            previous = PreviousState(jnp.zeros((), jnp.int32), zeros)
+        return RoundState(
+            own, self.outer.init(params), self._init_drift(params), previous
+        )
 
     def _init_drift(self, params):
         """Return corrections of zero."""
@@ -107,7 +122,10 @@ class Rounds:
         drift = self._merge_drift(
             state.drift, walked.gradient, weight, everyone.num_workers
         )
-        return updates, RoundState(inner, outer, drift)
+        previous = state.previous
+        if self.global_momentum:
+            previous = PreviousState(_tree.next_count(previous.count), params)
+        return updates, RoundState(inner, outer, drift, previous)
 
     def _merge_inner(self, before, walked, weight):
         """Return what the inner optimizers remember after the exchange."""
@@ -189,16 +207,23 @@ class Rounds:
         total = ()
         if self.correct_drift:
             total = jax.tree.map(_tree.wide_zeros, params)
-        start = _collectives.to_varying(
-            (params, own, model_state, total), self.axis_name
-        )
-        if steps is None:
+
+        def walk_from(params):
+            start = _collectives.to_varying(
+                (params, own, model_state, total), self.axis_name
+            )
+            if steps is not None:
+                return walk.some_steps(start, batches, steps)
             end, seen = jax.lax.scan(walk.step, (*start, jnp.int32(0)), batches)
-            seen = jax.tree.map(lambda x: jnp.mean(x, axis=0), seen)
-        else:
-            end, seen = walk.some_steps(start, batches, steps)
-        stepped, own, model_state, total, taken = end
-        displacement = jax.tree.map(jnp.subtract, params, stepped)
+            return end, jax.tree.map(lambda x: jnp.mean(x, axis=0), seen)
+
+        end, seen = walk_from(params)
+        displacement = jax.tree.map(jnp.subtract, params, end[0])
+        if self.global_momentum:
+            displacement = self._less_previous(
+                displacement, params, state.previous, walk_from
+            )
+        _, own, model_state, total, taken = end
         has_seen = None if steps is None else taken > 0
         mean = total
         if self.correct_drift:
@@ -211,6 +236,25 @@ class Rounds:
         return _gradient.Outcome(
             value, metrics, model_state, displacement, walked, has_seen
         )
+
+    def _less_previous(self, displacement, params, previous, walk_from):
+        """Return a displacement less a share of that from where the last round began.
+
+        It is found on the same batches, so that most of the noise goes away.
+        """
+        has_previous = previous.count > 0
+        start = jax.tree.map(
+            lambda old, now: jnp.where(has_previous, old, now), previous.params, params
+        )
+        (end, *_), _ = walk_from(start)
+
+        def less(moved, first, last):
+            other = _tree.widened(first) - _tree.widened(last)
+            share = jnp.asarray(self.global_momentum, other.dtype)
+            share = jnp.where(has_previous, share, 0)
+            return (_tree.widened(moved) - share * other).astype(moved.dtype)
+
+        return jax.tree.map(less, displacement, start, end)
 
 
 def _alone():
@@ -231,22 +275,34 @@ class _Walk(NamedTuple):
         params, own, model_state, total, index = carried
         key = None if self.key is None else jax.random.fold_in(self.key, index)
         axis_name = self.rounds.axis_name
-        outcome = _gradient.differentiate(
-            self.loss, axis_name, params, model_state, batch, key
-        )
-        grads = outcome.grads
-        if self.correction is not None:
-            total = jax.tree.map(_add_wide, total, grads)
-            grads = jax.tree.map(
-                lambda g, c: g + c.astype(g.dtype), grads, self.correction
+
+        def differentiate(params):
+            return _gradient.differentiate(
+                self.loss, axis_name, params, model_state, batch, key
             )
+
+        def gradient_at(params):
+            return self._correct(differentiate(params).grads)
+
+        outcome = differentiate(params)
+        if self.correction is not None:
+            total = jax.tree.map(_add_wide, total, outcome.grads)
         with _alone():
             updates, own = self.rounds.inner.update(
-                grads, own, params, value=outcome.loss
+                self._correct(outcome.grads),
+                *(own, params),
+                value=outcome.loss,
+                gradient_at=gradient_at,
             )
         params = optax.apply_updates(params, updates)
         after = params, own, outcome.model_state, total, index + 1
         return after, (outcome.loss, outcome.metrics)
+
+    def _correct(self, grads):
+        """Return gradients with their correction."""
+        if self.correction is None:
+            return grads
+        return jax.tree.map(lambda g, c: g + c.astype(g.dtype), grads, self.correction)
 
     def some_steps(self, start, batches, steps):
         """Take the first so many steps, really fewer: the loop ends there."""
@@ -289,15 +345,24 @@ def checked_rounds(
     inner_state: Any,
     correct_drift: Any,
     per_worker_params: bool,
+    global_momentum: float = 0.0,
 ) -> Rounds | None:
     """Return the rounds, None without an outer optimizer, or raise."""
     _checks.one_of("inner_state", inner_state, ("carry", "reset", "average"))
     _checks.flag("correct_drift", correct_drift)
+    global_momentum = _checks.real(
+        "global_momentum", global_momentum, 0.0, 1.0, static=True
+    )
     if outer is None:
         if correct_drift:
             raise ValueError(
                 "`correct_drift` is for local rounds, and there are none without "
                 "`outer`."
+            )
+        if global_momentum:
+            raise ValueError(
+                "`global_momentum` is for local rounds, and there are none without "
+                f"`outer`; got {global_momentum}."
             )
         if inner_state != "carry":
             raise ValueError(
@@ -317,4 +382,5 @@ def checked_rounds(
         axis_name,
         inner_state,
         bool(correct_drift),
+        global_momentum,
     )

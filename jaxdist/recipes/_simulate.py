@@ -35,6 +35,7 @@ def simulate(
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
     correct_drift: bool = False,
+    global_momentum: float = 0.0,
 ) -> tuple[_local_step.Init, _local_step.Step]:
     """Return ``(init, step)`` that train W simulated workers on one device.
 
@@ -54,6 +55,7 @@ def simulate(
       outer: As in :func:`data_parallel`.
       inner_state: As in :func:`data_parallel`.
       correct_drift: As in :func:`data_parallel`.
+      global_momentum: As in :func:`data_parallel`.
 
     Returns:
       ``init(params, model_state=()) -> TrainState`` and ``step(state, batch,
@@ -83,7 +85,13 @@ def simulate(
     _checks.optimizer("tx", tx)
     _checks.flag("per_worker_params", per_worker_params)
     rounds = _rounds.checked_rounds(
-        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
+        tx,
+        outer,
+        axis_name,
+        inner_state,
+        correct_drift,
+        per_worker_params,
+        global_momentum,
     )
     loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
     tx = tx if rounds is None else rounds.transformation

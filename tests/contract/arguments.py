@@ -62,6 +62,7 @@ BAD: dict[str, list[Any]] = {
     "coordinate": COUNT,
     "corrupt": FUNCTION,
     "correct_drift": FLAG,
+    "global_momentum": [*REAL, 1.5, -0.5],
     "cost": [3, "x", SEVERAL],
     "decay": [*REAL, 1.5],
     "delay": ["x", -1, 1.5, [0.5], [0.5, -0.5, 1.0], [], [[1.0]], ["a"]],

@@ -11,7 +11,7 @@ import pytest
 
 import jaxdist as jd
 from tests import harness
-from tests.recipes import problem
+from tests.recipes import problem, quadratics
 
 AXIS = harness.AXIS
 AVERAGE = optax.chain(jd.aggregate(AXIS), optax.sgd(1.0))
@@ -417,6 +417,8 @@ def test_two_of_eight_attackers_with_one_bit():
         ({"outer": AVERAGE, "inner_state": "keep"}, "`inner_state` must be one of"),
         ({"inner_state": "reset"}, "there are none without `outer`"),
         ({"correct_drift": True}, "`correct_drift` is for local rounds"),
+        ({"global_momentum": 0.5}, "`global_momentum` is for local rounds"),
+        ({"outer": AVERAGE, "global_momentum": 2}, r"`global_momentum` must .* got 2"),
         (
             {"outer": AVERAGE, "per_worker_params": True},
             "`per_worker_params` must be False with `outer`",
@@ -487,3 +489,164 @@ def test_narrow_gradients_are_added_up_in_float32():
         state, _ = step(init(params), _batches(3))
     assert state.opt_state.drift.common["w"].dtype == jnp.float32
     assert state.params["w"].dtype == jnp.bfloat16
+
+
+def _glomo(damping, decay=1.0):
+    """Return the inner and the outer optimizer, and options, of FedGLOMO."""
+    inner = optax.chain(jd.reduce_variance(decay), optax.sgd(quadratics.RATE))
+    sgd = optax.sgd(1.0, momentum=1 - damping)
+    outer = optax.chain(jd.aggregate(AXIS), sgd)
+    options = {"outer": outer, "inner_state": "reset"}
+    return inner, options | {"global_momentum": 1 - damping}
+
+
+def _glomo_by_hand(rounds, damping, decay, clients_of):
+    """Return parameters after each round, with the two messages of the paper."""
+    x = before = np.zeros(quadratics.SIZE)
+    u, found = np.zeros(quadratics.SIZE), []
+    for index, (a, c) in enumerate(zip(*rounds, strict=True)):
+        clients = clients_of(index)
+        now, last = (
+            np.array(
+                [
+                    start - quadratics.walk_by_hand(start, a[:, w], c[:, w], decay)[0]
+                    for w in clients
+                ]
+            )
+            for start in (x, before)
+        )
+        if index == 0:
+            u = now.mean(axis=0)
+        else:
+            change = (now - last).mean(axis=0)
+            u = damping * now.mean(axis=0) + (1 - damping) * (u + change)
+        before, x = x, x - u
+        found.append(x)
+    return found
+
+
+@pytest.mark.parametrize("decay", [0.8, 1.0])
+def test_global_momentum_against_numpy(decay):
+    """One message of each worker says the same as the two of the paper."""
+    rounds = quadratics.noisy_quadratics(5)
+    inner, options = _glomo(0.2, decay)
+    everybody = range(quadratics.WORKERS)
+    wanted = _glomo_by_hand(rounds, 0.2, decay, lambda index: everybody)
+    with jax.enable_x64(True):
+        init, step = jd.simulate(
+            *(quadratics.loss, inner, quadratics.WORKERS, AXIS), **options
+        )
+        state = init(jnp.zeros(quadratics.SIZE, jnp.float64))
+        for batch, params in zip(zip(*rounds, strict=True), wanted, strict=True):
+            state, _ = step(state, batch)
+            np.testing.assert_allclose(state.params, params, atol=1e-12)
+
+
+def test_global_momentum_of_sampled_clients():
+    rounds = quadratics.noisy_quadratics(6)
+    inner, options = _glomo(0.2)
+    init, step = jd.simulate_async(
+        *(quadratics.loss, inner, quadratics.WORKERS, AXIS),
+        protocol=jd.timing.k_sync(2),
+        compute_time=jd.timing.exponential(),
+        **options,
+    )
+    state, seen, clients = init(jnp.zeros(quadratics.SIZE)), [], []
+    for a, c in zip(*rounds, strict=True):
+        state, metrics = step(state, (a.astype(np.float32), c.astype(np.float32)))
+        seen.append(np.asarray(state.params))
+        clients.append(np.asarray(metrics["worker"]))
+    assert len({tuple(chosen) for chosen in clients}) > 1
+    wanted = _glomo_by_hand(rounds, 0.2, 1.0, lambda index: clients[index])
+    np.testing.assert_allclose(seen, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("damping", [0.2, 0.7, 1.0])
+def test_without_noise_global_momentum_is_the_mean(damping):
+    """Of all workers, at a constant step size; without damping it is FedLOMO."""
+    matrices, centres = (x[:1] for x in quadratics.noisy_quadratics(1))
+    ends = []
+    for share in (damping, 1.0):
+        inner, options = _glomo(share)
+        with jax.enable_x64(True):
+            init, step = jd.simulate(
+                *(quadratics.loss, inner, quadratics.WORKERS, AXIS), **options
+            )
+            state = init(jnp.zeros(quadratics.SIZE, jnp.float64))
+            for _ in range(5):
+                state, _ = step(state, (matrices[0], centres[0]))
+            ends.append(np.asarray(state.params))
+    np.testing.assert_allclose(*ends, atol=1e-13)
+
+
+def test_global_momentum_with_workers_that_differ():
+    """Absent ones, other numbers of steps, NaN of one, on a mesh and simulated."""
+    outer = optax.chain(
+        jd.aggregate(AXIS, jd.rules.trimmed_mean(1), FEEDBACK),
+        optax.sgd(0.5, momentum=0.8),
+    )
+    options = {"outer": outer, "global_momentum": 0.8, "inner_state": "average"}
+    weight = np.array([1, 1, 1, 1, 1, 1, 1, 0], np.float32)
+    steps = np.array([1, 2, 3, 3, 3, 3, 2, 0], np.int32)
+    states = []
+    for recipe in (SIMULATED, _on_mesh):
+        init, step = recipe(problem.loss, optax.sgd(0.1, momentum=0.9), **options)
+        state = init(problem.PARAMS)
+        for index in range(3):
+            inputs, targets = _batches(3, index)
+            inputs[:, :8] *= np.nan if index == 1 else 1  # of worker 0
+            state, _ = step(state, (inputs, targets), weight=weight, steps=steps)
+        states.append(jax.tree.map(np.asarray, state))
+    for leaf in jax.tree.leaves(states[0].params):
+        assert np.isfinite(leaf).all()
+    assert states[0].opt_state.previous.count == 3
+    harness.assert_trees_close(states[1].params, states[0].params, atol=1e-6)
+    harness.assert_trees_close(
+        states[1].opt_state.previous, states[0].opt_state.previous, atol=1e-6
+    )
+
+
+def test_jitter_of_clients_with_different_data():
+    """Half of the clients in each round: the parameters jump less than half as far."""
+    rng = np.random.default_rng(0)
+    centres = 3 * rng.standard_normal((20, 4)).astype(np.float32)
+
+    def jumps(share):
+        init, step = jd.simulate_async(
+            lambda params, batch: jnp.sum((params - batch[0]) ** 2) / 2,
+            *(optax.sgd(0.05), 20, AXIS),
+            protocol=jd.timing.k_sync(10),
+            compute_time=jd.timing.exponential(),
+            outer=optax.chain(jd.aggregate(AXIS), optax.sgd(1.0, momentum=share)),
+            global_momentum=share,
+        )
+        state, seen = init(jnp.zeros(4)), []
+        for _ in range(80):
+            state, _ = step(state, np.broadcast_to(centres, (5, *centres.shape)))
+            seen.append(np.asarray(state.params))
+        return np.diff(seen[40:], axis=0).std()
+
+    assert jumps(0.8) < 0.5 * jumps(0.0)
+
+
+def test_global_momentum_needs_a_round_in_common():
+    with pytest.raises(ValueError, match=r"`global_momentum` must be 0 with k_async"):
+        jd.simulate_async(
+            *(problem.loss, optax.sgd(0.1), 8, AXIS),
+            protocol=jd.timing.k_async(2),
+            compute_time=jd.timing.exponential(),
+            outer=AVERAGE,
+            global_momentum=0.5,
+        )
+
+
+def test_a_state_with_global_momentum_is_resized():
+    options = {"outer": AVERAGE, "global_momentum": 0.8}
+    state, _ = _train(SIMULATED, 2, **options)
+    tx = optax.sgd(0.1, momentum=0.9)
+    before = jax.tree.map(np.asarray, state.opt_state.previous)
+    state = jd.resize_training(state, tx, 4, AXIS, **options)
+    harness.assert_trees_close(state.opt_state.previous, before)
+    _, step = jd.simulate(problem.loss, tx, 4, AXIS, **options)
+    state, metrics = step(state, _batches(3))
+    assert np.isfinite(metrics["loss"])
