@@ -303,6 +303,24 @@ def test_a_round_sends_what_a_step_sends():
     assert messages(_compiled(AVERAGE)) == messages(_compiled(None))
 
 
+def test_a_correction_is_one_message_more():
+    """In float32 and as large as the parameters, beside what `outer` sends."""
+    params = {"w": jnp.zeros((30, 4)), "v": jnp.zeros(7)}
+
+    def loss(params, batch):
+        moved = [leaf - jnp.mean(batch) for leaf in jax.tree.leaves(params)]
+        return sum(jnp.sum(leaf**2) for leaf in moved)
+
+    def sent(**options):
+        program = _compiled_round(
+            loss, optax.sgd(0.1), AVERAGE, params, jnp.ones((2, 8)), **options
+        )
+        return harness.bytes_sent(program.as_text())
+
+    more = sent(correct_drift=True) - sent()
+    assert more == pytest.approx(2 * 7 / 8 * 4 * 127)
+
+
 SPARSE_LOCO = jd.compression.error_feedback(
     jd.compression.quantized(
         jd.compression.top_k(64 / 4096, 4096), jd.compression.two_bit(64)
@@ -311,9 +329,9 @@ SPARSE_LOCO = jd.compression.error_feedback(
 )
 
 
-def _compiled_round(loss, inner, outer, params, batches):
+def _compiled_round(loss, inner, outer, params, batches, **options):
     """Return the compiled program of a round on eight devices."""
-    init, step = _on_mesh(loss, inner, outer=outer)
+    init, step = _on_mesh(loss, inner, outer=outer, **options)
     training = step.__self__
     lowered = type(training)._run.lower(training, init(params), batches, None, None)
     return lowered.compile()
