@@ -270,15 +270,18 @@ def test_weights_weigh_displacements():
     harness.assert_trees_close(state.params, wanted, atol=1e-6)
 
 
+def _compiled_round(loss, inner, outer, params, batches, **options):
+    """Return the compiled program of a round, or step, on eight devices."""
+    init, step = _on_mesh(loss, inner, outer=outer, **options)
+    training = step.__self__
+    lowered = type(training)._run.lower(training, init(params), batches, None, None)
+    return lowered.compile()
+
+
 def _compiled(outer):
     tx = optax.sgd(0.1, momentum=0.9) if outer else optax.chain(jd.aggregate(AXIS))
-    _, step = _on_mesh(problem.loss, tx, outer=outer)
-    training = step.__self__
-    init, _ = _on_mesh(problem.loss, tx, outer=outer)
-    state = init(problem.PARAMS)
     batch = _batches(3) if outer else problem.BATCH
-    lowered = type(training)._run.lower(training, state, batch, None, None)
-    return lowered.compile().as_text()
+    return _compiled_round(problem.loss, tx, outer, problem.PARAMS, batch).as_text()
 
 
 COLLECTIVE = re.compile(r"(all-reduce|all-gather|all-to-all|collective-permute)\(")
@@ -301,6 +304,25 @@ def test_a_round_sends_what_a_step_sends():
         return sorted(re.findall(r"= (\S+) all-reduce\(", text))
 
     assert messages(_compiled(AVERAGE)) == messages(_compiled(None))
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_memory_of_a_round_of_diloco():
+    """Beside its state a device needs twice the parameters: a walk, and a message.
+
+    The state is the parameters, two moments of AdamW, and the momentum outside.
+    """
+    params = jnp.zeros((1000, 1000))
+
+    def loss(params, batch):
+        return jnp.mean((params - jnp.mean(batch)) ** 2)
+
+    inner = optax.adamw(4e-4)
+    program = _compiled_round(loss, inner, DILOCO, params, jnp.ones((4, 8)))
+    memory = program.memory_analysis()
+    assert memory.temp_size_in_bytes <= 2.2 * params.nbytes
+    assert memory.argument_size_in_bytes <= 4.01 * params.nbytes
+    assert memory.alias_size_in_bytes >= 4 * params.nbytes  # all of it is donated
 
 
 def test_a_correction_is_one_message_more():
@@ -327,14 +349,6 @@ SPARSE_LOCO = jd.compression.error_feedback(
     ),
     decay=0.95,
 )
-
-
-def _compiled_round(loss, inner, outer, params, batches, **options):
-    """Return the compiled program of a round on eight devices."""
-    init, step = _on_mesh(loss, inner, outer=outer, **options)
-    training = step.__self__
-    lowered = type(training)._run.lower(training, init(params), batches, None, None)
-    return lowered.compile()
 
 
 @pytest.mark.usefixtures("standard_promotion")
