@@ -5,10 +5,10 @@ rounds. What differs is kept here: the walk of a worker, and a state of two opti
 The walk is a loop without a collective, in which parameters are this worker's own;
 after it they are stored once again, the same bits on all workers.
 
-Global momentum sends one message where its authors send two, whose sum it is: so nothing
-behind it, neither a memory nor a rule, has to know of it, and the momentum is that of the
-outer optimizer. A message that a step of SCAFFOLD needs for itself could be saved where
-the mean displacement says the same. That it does depends on what is inside two functions.
+Global momentum sends one message where its authors send two, whose weighted sum it is.
+So nothing behind it, neither a memory nor a rule, has to know of it, and the momentum is
+that of the outer optimizer. SCAFFOLD's message could be saved where the mean displacement
+says the same, but whether it does depends on what is inside of two functions.
 """
 
 import dataclasses
