@@ -6,9 +6,9 @@ The walk is a loop without a collective, in which parameters are this worker's o
 after it they are stored once again, the same bits on all workers.
 
 Global momentum sends one message where its authors send two, whose weighted sum it is.
-So nothing behind it, neither a memory nor a rule, has to know of it, and the momentum is
-that of the outer optimizer. SCAFFOLD's message could be saved where the mean displacement
-says the same, but whether it does depends on what is inside of two functions.
+So nothing behind it, neither a memory nor a rule, has to know of it, and the momentum
+is that of the outer optimizer. SCAFFOLD's message could be saved where the mean
+displacement says the same, but whether it does depends on what is inside two functions.
 """
 
 import dataclasses
