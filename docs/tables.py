@@ -28,6 +28,7 @@ ROWS = [
     jd.compression.eden(4),
     jd.compression.eden(2),
     jd.compression.drive(),
+    jd.compression.two_bit(64),
     jd.compression.one_bit(),
     jd.compression.scaled_sign(),
     jd.compression.top_k(0.01),

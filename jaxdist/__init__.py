@@ -70,8 +70,11 @@ from jaxdist.recipes._local_step import TrainState as TrainState
 from jaxdist.recipes._local_step import local_step as local_step
 from jaxdist.recipes._local_updates import LocalUpdatesState as LocalUpdatesState
 from jaxdist.recipes._local_updates import local_updates as local_updates
+from jaxdist.recipes._reduce_variance import ReduceVarianceState as ReduceVarianceState
+from jaxdist.recipes._reduce_variance import reduce_variance as reduce_variance
 from jaxdist.recipes._resize_training import resize_training as resize_training
 from jaxdist.recipes._rounds import DriftState as DriftState
+from jaxdist.recipes._rounds import PreviousState as PreviousState
 from jaxdist.recipes._rounds import RoundState as RoundState
 from jaxdist.recipes._simulate import simulate as simulate
 from jaxdist.recipes._simulate_async import AsyncState as AsyncState

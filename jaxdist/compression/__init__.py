@@ -42,6 +42,7 @@ from jaxdist.compression._terngrad import terngrad as terngrad
 from jaxdist.compression._threshold import ThresholdState as ThresholdState
 from jaxdist.compression._threshold import threshold as threshold
 from jaxdist.compression._top_k import top_k as top_k
+from jaxdist.compression._two_bit import two_bit as two_bit
 from jaxdist.compression.numerics._matrix import MatrixAxes as MatrixAxes
 
 

@@ -40,11 +40,12 @@ def data_parallel(
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
     correct_drift: bool = False,
+    global_momentum: float = 0.0,
     fragments: _fragments.Fragments | None = None,
     overlap: int = 0,
     keep_local: float = 0.0,
 ) -> tuple[_local_step.Init, _local_step.Step]:
-    """Return ``(init, step)`` that train on a mesh, one worker per device.
+    r"""Return ``(init, step)`` that train on a mesh, one worker per device.
 
     Args:
       loss_fn: ``(params, batch) -> loss`` of one worker's part of the batch, a scalar.
@@ -75,6 +76,10 @@ def data_parallel(
       correct_drift: Whether each worker's gradients are corrected by how far its mean
         gradient of the last round was from that of all (SCAFFOLD), for workers with
         different data. It sends one more all-reduce of the parameters' size in a round.
+      global_momentum: :math:`\mu` in [0, 1], no unit: the share that is subtracted from
+        each displacement of the one from where the last round began, with the same
+        batches and twice the gradients. With ``momentum=`` :math:`\mu` of ``outer``
+        this is FedGLOMO: the momentum of displacements, without their noise.
       fragments: Which parameters are exchanged together, for rounds that stream, such
         as ``jaxdist.fragments.strided(8)``. A round of H steps has a phase of H / n for
         each of the n fragments, at the end of which the fragment is exchanged; 0 is the
@@ -141,7 +146,13 @@ def data_parallel(
     _init.check_mesh(mesh, axis_name)
     _checks.flag("per_worker_params", per_worker_params)
     rounds = _rounds.checked_rounds(
-        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
+        tx,
+        outer,
+        axis_name,
+        inner_state,
+        correct_drift,
+        per_worker_params,
+        global_momentum,
     )
     streaming = _streaming.checked_streaming(rounds, fragments, overlap, keep_local)
     training = _Training(

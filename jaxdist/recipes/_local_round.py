@@ -17,6 +17,7 @@ def local_round(
     *,
     inner_state: _rounds.InnerState = "carry",
     correct_drift: bool = False,
+    global_momentum: float = 0.0,
     has_aux: bool = False,
     has_state: bool = False,
     micro_batches: int = 1,
@@ -37,6 +38,7 @@ def local_round(
       axis_name: Mapped axis of the workers, or a tuple of axes.
       inner_state: As in :func:`data_parallel`.
       correct_drift: As in :func:`data_parallel`.
+      global_momentum: As in :func:`data_parallel`.
       has_aux: As in :func:`data_parallel`.
       has_state: As in :func:`data_parallel`.
       micro_batches: As in :func:`data_parallel`, of each local step.
@@ -77,7 +79,7 @@ def local_round(
     _checks.optimizer("outer", outer)
     _checks.axis_name(axis_name)
     rounds = _rounds.checked_rounds(
-        inner, outer, axis_name, inner_state, correct_drift, False
+        inner, outer, axis_name, inner_state, correct_drift, False, global_momentum
     )
     assert rounds is not None  # for type checkers
     loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)

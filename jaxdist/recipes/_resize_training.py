@@ -25,6 +25,7 @@ def resize_training(
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
     correct_drift: bool = False,
+    global_momentum: float = 0.0,
     fragments: _fragments.Fragments | None = None,
 ) -> _local_step.TrainState:
     """Return a state with which training goes on with other workers.
@@ -40,6 +41,7 @@ def resize_training(
       outer: As in :func:`data_parallel`, for a state of local rounds.
       inner_state: As in :func:`data_parallel`.
       correct_drift: As in :func:`data_parallel`.
+      global_momentum: As in :func:`data_parallel`.
       fragments: As in :func:`data_parallel`, for a state of rounds that stream.
 
     Returns:
@@ -71,7 +73,13 @@ def resize_training(
     _checks.optimizer("tx", tx)
     _checks.flag("per_worker_params", per_worker_params)
     rounds = _rounds.checked_rounds(
-        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
+        tx,
+        outer,
+        axis_name,
+        inner_state,
+        correct_drift,
+        per_worker_params,
+        global_momentum,
     )
     streaming = _streaming.streaming_of(state.opt_state, rounds, fragments)
     tx = _streaming.transformation_of(tx, rounds, streaming)

@@ -4,6 +4,11 @@ A displacement stands where a gradient does, so that all that handles gradients 
 rounds. What differs is kept here: the walk of a worker, and a state of two optimizers.
 The walk is a loop without a collective, in which parameters are this worker's own;
 after it they are stored once again, the same bits on all workers.
+
+Global momentum sends one message where its authors send two, whose weighted sum it is.
+So nothing behind it, neither a memory nor a rule, has to know of it, and the momentum
+is that of the outer optimizer. SCAFFOLD's message could be saved where the mean
+displacement says the same, but whether it does depends on what is inside two functions.
 """
 
 import dataclasses
@@ -28,6 +33,7 @@ class RoundState(NamedTuple):
     inner: Any  # a PerWorkerState; or equal on all workers; or () where it is reset
     outer: Any  # of what the displacements go to
     drift: Any = ()  # a DriftState where it is corrected
+    previous: Any = ()  # a PreviousState with global momentum
 
 
 class DriftState(NamedTuple):
@@ -35,6 +41,13 @@ class DriftState(NamedTuple):
 
     common: Any  # mean of `own` over the workers; equal on all of them
     own: _worker_state.PerWorkerState  # mean gradient of a worker's last round; varies
+
+
+class PreviousState(NamedTuple):
+    """Where the last round began, to walk from there once more."""
+
+    count: jax.Array  # int32, shape (): rounds so far; equal on all workers
+    params: Any  # as params are; equal on all workers
 
 
 class Walked(NamedTuple):
@@ -54,6 +67,7 @@ class Rounds:
     inner_state: InnerState
     correct_drift: bool
     per_worker_params: bool
+    global_momentum: float
 
     @property
     def transformation(self) -> optax.GradientTransformationExtraArgs:
@@ -67,7 +81,13 @@ class Rounds:
             own = self.init_walk(params)
         if self.inner_state == "carry":
             own = _worker_state.attach_axis(own, self.axis_name)
-        return RoundState(own, self.outer.init(params), self._init_drift(params))
+        previous = ()
+        if self.global_momentum:
+            zeros = jax.tree.map(jnp.zeros_like, params)
+            previous = PreviousState(jnp.zeros((), jnp.int32), zeros)
+        return RoundState(
+            own, self.outer.init(params), self._init_drift(params), previous
+        )
 
     def _init_drift(self, params):
         """Return corrections of zero."""
@@ -108,7 +128,10 @@ class Rounds:
         drift = self._merge_drift(
             state.drift, walked.gradient, weight, everyone.num_workers
         )
-        return updates, RoundState(inner, outer, drift)
+        previous = state.previous
+        if self.global_momentum:
+            previous = PreviousState(_tree.next_count(previous.count), params)
+        return updates, RoundState(inner, outer, drift, previous)
 
     def _merge_inner(self, before, walked, weight):
         """Return what the inner optimizers remember after the exchange."""
@@ -190,12 +213,20 @@ class Rounds:
         total = ()
         if self.correct_drift:
             total = jax.tree.map(_tree.wide_zeros, params)
-        start = _collectives.to_varying(
-            (params, own, model_state, total), self.axis_name
-        )
-        end, seen = walk.run((*start, jnp.int32(0)), batches, steps)
-        stepped, own, model_state, total, taken = end
-        displacement = jax.tree.map(jnp.subtract, params, stepped)
+
+        def walk_from(params):
+            start = _collectives.to_varying(
+                (params, own, model_state, total), self.axis_name
+            )
+            return walk.run((*start, jnp.int32(0)), batches, steps)
+
+        end, seen = walk_from(params)
+        displacement = jax.tree.map(jnp.subtract, params, end[0])
+        if self.global_momentum:
+            displacement = self._less_previous(
+                displacement, params, state.previous, walk_from
+            )
+        _, own, model_state, total, taken = end
         has_seen = None if steps is None else taken > 0
         mean = total
         if self.correct_drift:
@@ -208,6 +239,25 @@ class Rounds:
         return _gradient.Outcome(
             value, metrics, model_state, displacement, walked, has_seen
         )
+
+    def _less_previous(self, displacement, params, previous, walk_from):
+        """Return a displacement less a share of that from where the last round began.
+
+        It is found on the same batches, so that most of the noise goes away.
+        """
+        has_previous = previous.count > 0
+        start = jax.tree.map(
+            lambda old, now: jnp.where(has_previous, old, now), previous.params, params
+        )
+        (end, *_), _ = walk_from(start)
+
+        def less(moved, first, last):
+            other = _tree.widened(first) - _tree.widened(last)
+            share = jnp.asarray(self.global_momentum, other.dtype)
+            share = jnp.where(has_previous, share, 0)
+            return (_tree.widened(moved) - share * other).astype(moved.dtype)
+
+        return jax.tree.map(less, displacement, start, end)
 
 
 def _alone():
@@ -244,22 +294,34 @@ class Walk(NamedTuple):
         params, own, model_state, total, index = carried
         key = None if self.key is None else jax.random.fold_in(self.key, index)
         axis_name = self.rounds.axis_name
-        outcome = _gradient.differentiate(
-            self.loss, axis_name, params, model_state, batch, key
-        )
-        grads = outcome.grads
-        if self.correction is not None:
-            total = jax.tree.map(_add_wide, total, grads)
-            grads = jax.tree.map(
-                lambda g, c: g + c.astype(g.dtype), grads, self.correction
+
+        def differentiate(params):
+            return _gradient.differentiate(
+                self.loss, axis_name, params, model_state, batch, key
             )
+
+        def gradient_at(params):
+            return self._correct(differentiate(params).grads)
+
+        outcome = differentiate(params)
+        if self.correction is not None:
+            total = jax.tree.map(_add_wide, total, outcome.grads)
         with _alone():
             updates, own = self.rounds.inner.update(
-                grads, own, params, value=outcome.loss
+                self._correct(outcome.grads),
+                *(own, params),
+                value=outcome.loss,
+                gradient_at=gradient_at,
             )
         params = optax.apply_updates(params, updates)
         after = params, own, outcome.model_state, total, index + 1
         return after, (outcome.loss, outcome.metrics)
+
+    def _correct(self, grads):
+        """Return gradients with their correction."""
+        if self.correction is None:
+            return grads
+        return jax.tree.map(lambda g, c: g + c.astype(g.dtype), grads, self.correction)
 
     def _run_some(self, start, batches, steps):
         """Take the first so many steps, really fewer: the loop ends there."""
@@ -301,15 +363,24 @@ def checked_rounds(
     inner_state: Any,
     correct_drift: Any,
     per_worker_params: bool,
+    global_momentum: float = 0.0,
 ) -> Rounds | None:
     """Return the rounds, None without an outer optimizer, or raise."""
     _checks.one_of("inner_state", inner_state, ("carry", "reset", "average"))
     _checks.flag("correct_drift", correct_drift)
+    global_momentum = _checks.real(
+        "global_momentum", global_momentum, 0.0, 1.0, static=True
+    )
     if outer is None:
         if correct_drift:
             raise ValueError(
                 "`correct_drift` is for local rounds, and there are none without "
                 "`outer`."
+            )
+        if global_momentum:
+            raise ValueError(
+                "`global_momentum` is for local rounds, and there are none without "
+                f"`outer`; got {global_momentum}."
             )
         if inner_state != "carry":
             raise ValueError(
@@ -318,14 +389,8 @@ def checked_rounds(
             )
         return None
     _checks.optimizer("outer", outer)
-    if per_worker_params and (correct_drift or inner_state == "average"):
-        wanted = "`inner_state` must be 'carry' or 'reset'"
-        if correct_drift:
-            wanted = "`correct_drift` must be False"
-        raise ValueError(
-            f"{wanted} where `per_worker_params` is True: workers with parameters of "
-            "their own do without a mean over all of them."
-        )
+    if per_worker_params:
+        _check_for_own_params(inner_state, correct_drift, global_momentum)
     return Rounds(
         optax.with_extra_args_support(inner),
         optax.with_extra_args_support(outer),
@@ -333,4 +398,21 @@ def checked_rounds(
         inner_state,
         bool(correct_drift),
         per_worker_params,
+        global_momentum,
     )
+
+
+def _check_for_own_params(inner_state, correct_drift, global_momentum):
+    """Raise for what needs a mean over all workers, or a common start."""
+    wanted = None
+    if correct_drift:
+        wanted = "`correct_drift` must be False"
+    elif global_momentum:
+        wanted = "`global_momentum` must be 0"
+    elif inner_state == "average":
+        wanted = "`inner_state` must be 'carry' or 'reset'"
+    if wanted is not None:
+        raise ValueError(
+            f"{wanted} where `per_worker_params` is True: workers with parameters of "
+            "their own do without a mean over all of them."
+        )

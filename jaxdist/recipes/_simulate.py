@@ -38,6 +38,7 @@ def simulate(
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
     correct_drift: bool = False,
+    global_momentum: float = 0.0,
     fragments: _fragments.Fragments | None = None,
     overlap: int = 0,
     keep_local: float = 0.0,
@@ -60,6 +61,7 @@ def simulate(
       outer: As in :func:`data_parallel`.
       inner_state: As in :func:`data_parallel`.
       correct_drift: As in :func:`data_parallel`.
+      global_momentum: As in :func:`data_parallel`.
       fragments: As in :func:`data_parallel`.
       overlap: As in :func:`data_parallel`.
       keep_local: As in :func:`data_parallel`.
@@ -92,7 +94,13 @@ def simulate(
     _checks.optimizer("tx", tx)
     _checks.flag("per_worker_params", per_worker_params)
     rounds = _rounds.checked_rounds(
-        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
+        tx,
+        outer,
+        axis_name,
+        inner_state,
+        correct_drift,
+        per_worker_params,
+        global_momentum,
     )
     streaming = _streaming.checked_streaming(rounds, fragments, overlap, keep_local)
     loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)

@@ -71,6 +71,7 @@ def simulate_async(
     outer: optax.GradientTransformation | None = None,
     inner_state: _rounds.InnerState = "carry",
     correct_drift: bool = False,
+    global_momentum: float = 0.0,
 ) -> tuple[AsyncInit, AsyncStep]:
     """Return ``(init, step)`` that train W workers in simulated time on one device.
 
@@ -102,6 +103,7 @@ def simulate_async(
         clients; :func:`jaxdist.timing.k_batch_async` is a server with a buffer.
       inner_state: As in :func:`data_parallel`.
       correct_drift: As in :func:`data_parallel`.
+      global_momentum: As in :func:`data_parallel`.
 
     Returns:
       ``init(params) -> AsyncState`` and ``step(state, batch) -> (state, metrics)``,
@@ -169,12 +171,24 @@ def simulate_async(
             f"jaxdist.timing.k_async(1), got {protocol.name}."
         )
     rounds = _rounds.checked_rounds(
-        tx, outer, axis_name, inner_state, correct_drift, per_worker_params
+        tx,
+        outer,
+        axis_name,
+        inner_state,
+        correct_drift,
+        per_worker_params,
+        global_momentum,
     )
     if rounds is not None and protocol.code is not None:
         raise ValueError(
             f"`outer` must be None with {protocol.name}: codes recover the sum of "
             "gradients, and displacements of local rounds are none."
+        )
+    if global_momentum and not protocol.is_synchronous:
+        raise ValueError(
+            f"`global_momentum` must be 0 with {protocol.name}, got {global_momentum}: "
+            "workers that begin at different times have no last round in common. Use "
+            "jaxdist.timing.k_sync or k_batch_sync."
         )
     simulation = _Simulation(
         _gradient.checked_loss(loss_fn, has_aux, has_state=False, micro_batches=1),

@@ -387,6 +387,12 @@ def checked_streaming(
             "`per_worker_params` must be False with `fragments`, `overlap` or "
             "`keep_local`: there must be an anchor that is equal on all workers."
         )
+    if rounds.global_momentum:
+        raise ValueError(
+            "`global_momentum` must be 0 with `fragments`, `overlap` or `keep_local`, "
+            "where workers do not begin a round where the last one began, got "
+            f"{rounds.global_momentum}."
+        )
     if rounds.correct_drift:
         raise ValueError(
             "`correct_drift` must be False with `fragments`, `overlap` or "

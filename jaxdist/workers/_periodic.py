@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxdist import _traffic
+from jaxdist import _traffic, _tree
 
 
 def run_every(
@@ -23,4 +23,10 @@ def run_every(
     with _traffic.every(period):
         if period == 1:
             return function(updates)
-        return jax.lax.cond(count % period == 0, function, lambda u: u, updates)
+
+        def change(updates):
+            # Containers between the optimizer and its state may hold mappings where
+            # the function returns named tuples; branches must return the same.
+            return _tree.arrange_like(updates, function(updates))
+
+        return jax.lax.cond(count % period == 0, change, lambda u: u, updates)

@@ -85,6 +85,14 @@ COMPRESSORS = [
     CompressorRow(jd.compression.scaled_sign(block_size=30, scale="l2"), 13 + 4 * 4),
     CompressorRow(jd.compression.one_bit(), 13 + 8),
     CompressorRow(jd.compression.one_bit(block_size=30), 13 + 4 * 8),
+    CompressorRow(jd.compression.two_bit(), 25 + 8),
+    CompressorRow(jd.compression.two_bit(30, bin_width=1.0), 25 + 4 * 8),
+    CompressorRow(
+        jd.compression.quantized(
+            jd.compression.top_k(0.1, 50), jd.compression.two_bit(5)
+        ),
+        3 + 2 * 8 + 10,
+    ),
     CompressorRow(jd.compression.drive(), 128 // 8 + 4),
     CompressorRow(jd.compression.drive(block_size=32), 4 * (4 + 4)),
     CompressorRow(jd.compression.eden(bits=2, block_size=16), 7 * (4 + 4)),
@@ -731,7 +739,10 @@ NOT_IN_A_TABLE = {
     "LocalUpdatesState": "a state",
     "local_round": "a recipe; tests/recipes/test_local_round.py",
     "local_step": "a recipe; tests/recipes",
+    "reduce_variance": "takes a function; tests/recipes/test_reduce_variance.py",
+    "ReduceVarianceState": "a state",
     "DriftState": "a state",
+    "PreviousState": "a state",
     "RoundState": "a state",
     "StreamState": "a state",
     "assigned": "a noun of recipes; tests/fragments",

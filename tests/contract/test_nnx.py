@@ -72,6 +72,15 @@ TRANSFORMATIONS = {
         harness.AXIS, jd.aggregate(harness.AXIS, compressor=TOP)
     ),
     "delay": jd.delay_updates([0.5, 0.3, 0.2]),
+    "local_updates": jd.local_updates(
+        harness.AXIS,
+        optax.sgd(0.1, momentum=0.9),
+        optax.chain(
+            jd.aggregate(harness.AXIS, compressor=TOP), optax.sgd(0.7, momentum=0.9)
+        ),
+        period=2,
+    ),
+    "pull_to_center": jd.pull_to_center(harness.AXIS, 0.1, period=2),
     "mix_with_neighbors": jd.mix_with_neighbors(harness.AXIS, jd.gossip.ring()),
     "choco": jd.mix_with_neighbors(harness.AXIS, jd.gossip.ring(), C.qsgd(8, 8)),
     "bridge": jd.mix_with_neighbors(

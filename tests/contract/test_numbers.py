@@ -26,6 +26,7 @@ COMPRESSORS = [
     lambda n: compression.cat(compression.PacketCost(n(16), n(4), n(4.0))),
     lambda n: compression.scaled_sign(n(16)),
     lambda n: compression.one_bit(n(16)),
+    lambda n: compression.two_bit(n(16), n(1.0)),
     lambda n: compression.eden(n(2), n(16)),
     lambda n: compression.drive(n(16)),
     lambda n: compression.qsgd(n(4), n(16)),

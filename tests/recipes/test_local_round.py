@@ -27,11 +27,21 @@ def _batches():
 
 
 @pytest.mark.parametrize("backend", harness.BACKENDS)
-@pytest.mark.parametrize("inner_state", ["carry", "reset", "average"])
-def test_the_same_as_the_recipe(backend, inner_state):
-    init, step = jd.local_round(
-        problem.loss, INNER, OUTER, AXIS, inner_state=inner_state
-    )
+@pytest.mark.parametrize(
+    ("inner", "options"),
+    [
+        (INNER, {"inner_state": "carry"}),
+        (INNER, {"inner_state": "reset"}),
+        (INNER, {"inner_state": "average"}),
+        (
+            optax.chain(jd.reduce_variance(), optax.sgd(0.1)),
+            {"inner_state": "reset", "global_momentum": 0.8},
+        ),
+    ],
+    ids=["carry", "reset", "average", "glomo"],
+)
+def test_the_same_as_the_recipe(backend, inner, options):
+    init, step = jd.local_round(problem.loss, inner, OUTER, AXIS, **options)
 
     def worker(batches):
         def turn(state, batch):
@@ -45,9 +55,7 @@ def test_the_same_as_the_recipe(backend, inner_state):
         lambda x: jnp.moveaxis(x.reshape(2, 3, 8, 8, -1), 2, 0), _batches()
     )
     params, losses = harness.run(worker, backend, parts)
-    init, step = jd.simulate(
-        *(problem.loss, INNER, 8, AXIS), outer=OUTER, inner_state=inner_state
-    )
+    init, step = jd.simulate(*(problem.loss, inner, 8, AXIS), outer=OUTER, **options)
     state = init(problem.PARAMS)
     for turn in range(2):
         batches = jax.tree.map(lambda x, turn=turn: x[turn], _batches())

@@ -15,7 +15,7 @@ import pytest
 
 import jaxdist as jd
 from tests import harness
-from tests.recipes import problem
+from tests.recipes import problem, quadratics
 
 AXIS = harness.AXIS
 AVERAGE = optax.chain(jd.aggregate(AXIS), optax.sgd(1.0))
@@ -274,15 +274,18 @@ def test_weights_weigh_displacements():
     harness.assert_trees_close(state.params, wanted, atol=1e-6)
 
 
+def _compiled_round(loss, inner, outer, params, batches, **options):
+    """Return the compiled program of a round, or step, on eight devices."""
+    init, step = _on_mesh(loss, inner, outer=outer, **options)
+    training = step.__self__
+    lowered = type(training)._run.lower(training, init(params), batches, None, None)
+    return lowered.compile()
+
+
 def _compiled(outer):
     tx = optax.sgd(0.1, momentum=0.9) if outer else optax.chain(jd.aggregate(AXIS))
-    _, step = _on_mesh(problem.loss, tx, outer=outer)
-    training = step.__self__
-    init, _ = _on_mesh(problem.loss, tx, outer=outer)
-    state = init(problem.PARAMS)
     batch = _batches(3) if outer else problem.BATCH
-    lowered = type(training)._run.lower(training, state, batch, None, None)
-    return lowered.compile().as_text()
+    return _compiled_round(problem.loss, tx, outer, problem.PARAMS, batch).as_text()
 
 
 COLLECTIVE = re.compile(r"(all-reduce|all-gather|all-to-all|collective-permute)\(")
@@ -305,6 +308,95 @@ def test_a_round_sends_what_a_step_sends():
         return sorted(re.findall(r"= (\S+) all-reduce\(", text))
 
     assert messages(_compiled(AVERAGE)) == messages(_compiled(None))
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_memory_of_a_round_of_diloco():
+    """Beside its state a device needs twice the parameters: a walk, and a message.
+
+    The state is the parameters, two moments of AdamW, and the momentum outside.
+    """
+    params = jnp.zeros((1000, 1000))
+
+    def loss(params, batch):
+        return jnp.mean((params - jnp.mean(batch)) ** 2)
+
+    inner = optax.adamw(4e-4)
+    program = _compiled_round(loss, inner, DILOCO, params, jnp.ones((4, 8)))
+    memory = program.memory_analysis()
+    assert memory.temp_size_in_bytes <= 2.2 * params.nbytes
+    assert memory.argument_size_in_bytes <= 4.01 * params.nbytes
+    assert memory.alias_size_in_bytes >= 4 * params.nbytes  # all of it is donated
+
+
+def test_a_correction_is_one_message_more():
+    """In float32 and as large as the parameters, beside what `outer` sends."""
+    params = {"w": jnp.zeros((30, 4)), "v": jnp.zeros(7)}
+
+    def loss(params, batch):
+        moved = [leaf - jnp.mean(batch) for leaf in jax.tree.leaves(params)]
+        return sum(jnp.sum(leaf**2) for leaf in moved)
+
+    def sent(**options):
+        program = _compiled_round(
+            loss, optax.sgd(0.1), AVERAGE, params, jnp.ones((2, 8)), **options
+        )
+        return harness.bytes_sent(program.as_text())
+
+    more = sent(correct_drift=True) - sent()
+    assert more == pytest.approx(2 * 7 / 8 * 4 * 127)
+
+
+SPARSE_LOCO = jd.compression.error_feedback(
+    jd.compression.quantized(
+        jd.compression.top_k(64 / 4096, 4096), jd.compression.two_bit(64)
+    ),
+    decay=0.95,
+)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_sparse_loco_sends_3_percent_of_a_byte_for_each_weight():
+    """All that travels but the loss: 120 bytes of each worker for 4096 weights."""
+    params = jnp.zeros((64, 128))
+    outer = optax.chain(jd.aggregate(AXIS, compressor=SPARSE_LOCO), optax.sgd(1.0))
+
+    def loss(params, batch):
+        return jnp.mean((params - jnp.mean(batch)) ** 2)
+
+    program = _compiled_round(
+        loss, optax.adamw(1.3e-4), outer, params, jnp.ones((2, 8))
+    )
+    messages = harness.collectives(program.as_text())
+    gathered = [nbytes for name, nbytes in messages if name == "all-gather"]
+    assert gathered == [8 * 2 * 120]
+    assert gathered[0] / 8 <= 0.03 * params.size
+    assert sum(nbytes for name, nbytes in messages if name != "all-gather") <= 16
+    report = jd.communication_report(outer, params, 8)
+    assert report.total_nbytes == gathered[0] * 7 / 8
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_sparse_loco_trains():
+    """In twice the rounds it gets at least as far as dense rounds."""
+    rng = np.random.default_rng(0)
+    params = {
+        "w": jnp.asarray(0.3 * rng.standard_normal((10, 400)), jnp.float32),
+        "v": jnp.asarray(0.05 * rng.standard_normal((400, 1)), jnp.float32),
+    }
+
+    def final_loss(compressor, rounds):
+        outer = optax.chain(jd.aggregate(AXIS, compressor=compressor), optax.sgd(1.0))
+        inner = optax.adamw(1e-3, b2=0.95, weight_decay=0.1)
+        init, step = SIMULATED(problem.loss, inner, outer=outer)
+        state = init(params)
+        for index in range(rounds):
+            state, metrics = step(state, _batches(15, index))
+        return float(metrics["loss"])
+
+    dense, sparse = final_loss(None, 20), final_loss(SPARSE_LOCO, 40)
+    assert dense < 0.06
+    assert sparse < dense
 
 
 def test_keys_metrics_and_states_of_the_model():
@@ -361,6 +453,8 @@ def test_two_of_eight_attackers_with_one_bit():
         ({"outer": AVERAGE, "inner_state": "keep"}, "`inner_state` must be one of"),
         ({"inner_state": "reset"}, "there are none without `outer`"),
         ({"correct_drift": True}, "`correct_drift` is for local rounds"),
+        ({"global_momentum": 0.5}, "`global_momentum` is for local rounds"),
+        ({"outer": AVERAGE, "global_momentum": 2}, r"`global_momentum` must .* got 2"),
         (
             {"outer": AVERAGE, "per_worker_params": True, "correct_drift": True},
             "`correct_drift` must be False where `per_worker_params`",
@@ -368,6 +462,10 @@ def test_two_of_eight_attackers_with_one_bit():
         (
             {"outer": AVERAGE, "per_worker_params": True, "inner_state": "average"},
             "`inner_state` must be 'carry' or 'reset' where `per_worker_params`",
+        ),
+        (
+            {"outer": AVERAGE, "per_worker_params": True, "global_momentum": 0.5},
+            "`global_momentum` must be 0 where `per_worker_params`",
         ),
     ],
 )
@@ -532,3 +630,164 @@ def test_a_run_that_was_killed_ends_in_the_same_bits(kind, tmp_path):
     assert "from 0" in wanted and "from 3" in found, found
     bits = [re.search(r"bits (\w{64})", text)[1] for text in (wanted, found)]
     assert bits[0] == bits[1]
+
+
+def _glomo(damping, decay=1.0):
+    """Return the inner and the outer optimizer, and options, of FedGLOMO."""
+    inner = optax.chain(jd.reduce_variance(decay), optax.sgd(quadratics.RATE))
+    sgd = optax.sgd(1.0, momentum=1 - damping)
+    outer = optax.chain(jd.aggregate(AXIS), sgd)
+    options = {"outer": outer, "inner_state": "reset"}
+    return inner, options | {"global_momentum": 1 - damping}
+
+
+def _glomo_by_hand(rounds, damping, decay, clients_of):
+    """Return parameters after each round, with the two messages of the paper."""
+    x = before = np.zeros(quadratics.SIZE)
+    u, found = np.zeros(quadratics.SIZE), []
+    for index, (a, c) in enumerate(zip(*rounds, strict=True)):
+        clients = clients_of(index)
+        now, last = (
+            np.array(
+                [
+                    start - quadratics.walk_by_hand(start, a[:, w], c[:, w], decay)[0]
+                    for w in clients
+                ]
+            )
+            for start in (x, before)
+        )
+        if index == 0:
+            u = now.mean(axis=0)
+        else:
+            change = (now - last).mean(axis=0)
+            u = damping * now.mean(axis=0) + (1 - damping) * (u + change)
+        before, x = x, x - u
+        found.append(x)
+    return found
+
+
+@pytest.mark.parametrize("decay", [0.8, 1.0])
+def test_global_momentum_against_numpy(decay):
+    """One message of each worker says the same as the two of the paper."""
+    rounds = quadratics.noisy_quadratics(5)
+    inner, options = _glomo(0.2, decay)
+    everybody = range(quadratics.WORKERS)
+    wanted = _glomo_by_hand(rounds, 0.2, decay, lambda index: everybody)
+    with jax.enable_x64(True):
+        init, step = jd.simulate(
+            *(quadratics.loss, inner, quadratics.WORKERS, AXIS), **options
+        )
+        state = init(jnp.zeros(quadratics.SIZE, jnp.float64))
+        for batch, params in zip(zip(*rounds, strict=True), wanted, strict=True):
+            state, _ = step(state, batch)
+            np.testing.assert_allclose(state.params, params, atol=1e-12)
+
+
+def test_global_momentum_of_sampled_clients():
+    rounds = quadratics.noisy_quadratics(6)
+    inner, options = _glomo(0.2)
+    init, step = jd.simulate_async(
+        *(quadratics.loss, inner, quadratics.WORKERS, AXIS),
+        protocol=jd.timing.k_sync(2),
+        compute_time=jd.timing.exponential(),
+        **options,
+    )
+    state, seen, clients = init(jnp.zeros(quadratics.SIZE)), [], []
+    for a, c in zip(*rounds, strict=True):
+        state, metrics = step(state, (a.astype(np.float32), c.astype(np.float32)))
+        seen.append(np.asarray(state.params))
+        clients.append(np.asarray(metrics["worker"]))
+    assert len({tuple(chosen) for chosen in clients}) > 1
+    wanted = _glomo_by_hand(rounds, 0.2, 1.0, lambda index: clients[index])
+    np.testing.assert_allclose(seen, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("damping", [0.2, 0.7, 1.0])
+def test_without_noise_global_momentum_is_the_mean(damping):
+    """Of all workers, at a constant step size; without damping it is FedLOMO."""
+    matrices, centres = (x[:1] for x in quadratics.noisy_quadratics(1))
+    ends = []
+    for share in (damping, 1.0):
+        inner, options = _glomo(share)
+        with jax.enable_x64(True):
+            init, step = jd.simulate(
+                *(quadratics.loss, inner, quadratics.WORKERS, AXIS), **options
+            )
+            state = init(jnp.zeros(quadratics.SIZE, jnp.float64))
+            for _ in range(5):
+                state, _ = step(state, (matrices[0], centres[0]))
+            ends.append(np.asarray(state.params))
+    np.testing.assert_allclose(*ends, atol=1e-13)
+
+
+def test_global_momentum_with_workers_that_differ():
+    """Absent ones, other numbers of steps, NaN of one, on a mesh and simulated."""
+    outer = optax.chain(
+        jd.aggregate(AXIS, jd.rules.trimmed_mean(1), FEEDBACK),
+        optax.sgd(0.5, momentum=0.8),
+    )
+    options = {"outer": outer, "global_momentum": 0.8, "inner_state": "average"}
+    weight = np.array([1, 1, 1, 1, 1, 1, 1, 0], np.float32)
+    steps = np.array([1, 2, 3, 3, 3, 3, 2, 0], np.int32)
+    states = []
+    for recipe in (SIMULATED, _on_mesh):
+        init, step = recipe(problem.loss, optax.sgd(0.1, momentum=0.9), **options)
+        state = init(problem.PARAMS)
+        for index in range(3):
+            inputs, targets = _batches(3, index)
+            inputs[:, :8] *= np.nan if index == 1 else 1  # of worker 0
+            state, _ = step(state, (inputs, targets), weight=weight, steps=steps)
+        states.append(jax.tree.map(np.asarray, state))
+    for leaf in jax.tree.leaves(states[0].params):
+        assert np.isfinite(leaf).all()
+    assert states[0].opt_state.previous.count == 3
+    harness.assert_trees_close(states[1].params, states[0].params, atol=1e-6)
+    harness.assert_trees_close(
+        states[1].opt_state.previous, states[0].opt_state.previous, atol=1e-6
+    )
+
+
+def test_jitter_of_clients_with_different_data():
+    """Half of the clients in each round: the parameters jump less than half as far."""
+    rng = np.random.default_rng(0)
+    centres = 3 * rng.standard_normal((20, 4)).astype(np.float32)
+
+    def jumps(share):
+        init, step = jd.simulate_async(
+            lambda params, batch: jnp.sum((params - batch[0]) ** 2) / 2,
+            *(optax.sgd(0.05), 20, AXIS),
+            protocol=jd.timing.k_sync(10),
+            compute_time=jd.timing.exponential(),
+            outer=optax.chain(jd.aggregate(AXIS), optax.sgd(1.0, momentum=share)),
+            global_momentum=share,
+        )
+        state, seen = init(jnp.zeros(4)), []
+        for _ in range(80):
+            state, _ = step(state, np.broadcast_to(centres, (5, *centres.shape)))
+            seen.append(np.asarray(state.params))
+        return np.diff(seen[40:], axis=0).std()
+
+    assert jumps(0.8) < 0.5 * jumps(0.0)
+
+
+def test_global_momentum_needs_a_round_in_common():
+    with pytest.raises(ValueError, match=r"`global_momentum` must be 0 with k_async"):
+        jd.simulate_async(
+            *(problem.loss, optax.sgd(0.1), 8, AXIS),
+            protocol=jd.timing.k_async(2),
+            compute_time=jd.timing.exponential(),
+            outer=AVERAGE,
+            global_momentum=0.5,
+        )
+
+
+def test_a_state_with_global_momentum_is_resized():
+    options = {"outer": AVERAGE, "global_momentum": 0.8}
+    state, _ = _train(SIMULATED, 2, **options)
+    tx = optax.sgd(0.1, momentum=0.9)
+    before = jax.tree.map(np.asarray, state.opt_state.previous)
+    state = jd.resize_training(state, tx, 4, AXIS, **options)
+    harness.assert_trees_close(state.opt_state.previous, before)
+    _, step = jd.simulate(problem.loss, tx, 4, AXIS, **options)
+    state, metrics = step(state, _batches(3))
+    assert np.isfinite(metrics["loss"])

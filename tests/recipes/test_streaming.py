@@ -543,6 +543,7 @@ def test_groups_of_workers_stream_too():
         ({"keep_local": 1.5}, r"`keep_local` must lie in \[0.0, 1.0\]"),
         ({"overlap": 1, "outer": None}, "there are none without `outer`"),
         ({"overlap": 1, "correct_drift": True}, "`correct_drift` must be False with"),
+        ({"overlap": 1, "global_momentum": 0.5}, "`global_momentum` must be 0 with"),
         (
             {"overlap": 1, "per_worker_params": True},
             "`per_worker_params` must be False with",

@@ -1,5 +1,7 @@
 """Periodic: only in its step, and counted as a part of every step."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,3 +32,21 @@ def test_what_it_sends_counts_as_a_part(period):
         jax.eval_shape(jax.vmap(step, axis_name="data"), jnp.ones((8, 10)))
     (row,) = (row for rows in log.values() for row in rows.values())
     assert row.nbytes == 2 * 7 / 8 * 40 / period
+
+
+class _Pair(NamedTuple):
+    value: jax.Array
+    nothing: tuple[()]
+
+
+def test_a_mapping_in_place_of_a_named_tuple_stays_one():
+    """As the containers of flax make of a state, which also drop what is empty."""
+
+    def double(pair):
+        return _Pair(2 * pair["value"], ())
+
+    for count, wanted in ((1, 3.0), (2, 6.0)):
+        made = _periodic.run_every(
+            2, jnp.int32(count), double, {"value": jnp.float32(3.0)}
+        )
+        assert made == {"value": wanted}
