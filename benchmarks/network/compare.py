@@ -34,6 +34,7 @@ METHODS = {
 ROUNDS = {
     "jax": ["local SGD", "DiLoCo", "local SGD, signs both ways"],
     "torch": ["local SGD"],
+    "torchft": ["DiLoCo"],
 }
 LOCAL_STEPS = 8
 WITH_FOUR_HOSTS = {
@@ -73,15 +74,12 @@ def jobs() -> list[problem.Job]:
 
 def round_jobs(model: str) -> list[problem.Job]:
     """Return the jobs with local steps."""
-    learn = dataclasses.replace(
-        LEARN[model], warm_up=LOCAL_STEPS, evaluate_every=LOCAL_STEPS
-    )
-    timed = [
-        problem.Phase(phase.rate, 5 * LOCAL_STEPS, warm_up=LOCAL_STEPS)
-        for phase in (problem.Phase(None), *TIMED)
-    ]
+    learn = dataclasses.replace(LEARN[model], evaluate_every=LOCAL_STEPS)
+    rates = None, *(phase.rate for phase in TIMED)
+    timed = [problem.Phase(rate, 5 * LOCAL_STEPS) for rate in rates]
+    learn, short, *timed = run.in_rounds([learn, *timed], LOCAL_STEPS)
     out = []
-    for alone, phases in ((False, (learn, *timed[1:])), (True, (timed[0],))):
+    for alone, phases in ((False, (learn, *timed)), (True, (short,))):
         for library, method in pairs(ROUNDS):
             job = problem.Job(library, method, model, 2, alone, LOCAL_STEPS, phases)
             out.append(dataclasses.replace(job, test_images=TEST_IMAGES[model]))

@@ -33,7 +33,7 @@ class Phase:
 class Job:
     """What the processes of one run are told: one training, phase after phase."""
 
-    library: str  # "jax" or "torch"
+    library: str  # "jax", "torch" or "torchft"
     method: str  # how the gradients travel: a name that the library's worker knows
     model: str = "mlp"
     hosts: int = 2

@@ -19,17 +19,18 @@ TARGETS = {"mlp": 0.80, "cnn": 0.83}  # test accuracies that runs have to reach
 RATES = (None, "1gbit", "100mbit")
 RATE_NAMES = {None: "no limit", "1gbit": "1 Gbit/s", "100mbit": "100 Mbit/s"}
 MODEL_NAMES = {"mlp": "MLP", "cnn": "CNN"}
-LIBRARY_NAMES = {"jax": "jaxdist", "torch": "torch"}
+LIBRARY_NAMES = {"jax": "jaxdist", "torch": "torch", "torchft": "torchft"}
 BARE = "bare pmean"
 # Of a method, and dashed of torch's counterpart; a bare pmean would hide dense.
 COLORS = {
     "dense": "black",
     **dict.fromkeys(("float16", "fp16 hook"), "C0"),
-    "bfloat16 both ways": "C9",
+    "bfloat16 both ways": "0.6",
     "int8 both ways": "C1",
     "signs both ways": "C2",
     "trimmed mean of signs": "C8",
     "local SGD": "C5",
+    "DiLoCo": "C9",
     "local SGD, signs both ways": "C7",
     "top-1 %": "C4",
     **dict.fromkeys(("PowerSGD, rank 1", "PowerSGD hook, rank 1"), "C6"),
@@ -283,7 +284,7 @@ def goals_table(found: dict) -> str:
 def goals(runs: Sequence[Run], in_turn: dict | None) -> Iterable[list[str]]:
     """Yield the goals for one model with two hosts: what, wanted, measured, by whom."""
     ours = [run for run in runs if run.library == "jax" and run.method != BARE]
-    theirs = [run for run in runs if run.library == "torch" and run.method != "dense"]
+    theirs = [run for run in runs if run.library == "torch" and "hook" in run.method]
     torch, target = find(runs, "torch", "dense"), target_of(runs)
 
     def slow(run):
@@ -431,7 +432,7 @@ def draw(found: dict, folder: pathlib.Path) -> None:
 
 
 def _style(run: Run) -> dict[str, Any]:
-    line = "--" if run.library == "torch" else "-"
+    line = {"torch": "--", "torchft": ":"}.get(run.library, "-")
     return {"color": COLORS[run.method], "linestyle": line, "label": run.name}
 
 

@@ -249,7 +249,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def interpreters(torch: str | None) -> dict[str, str]:
     """Return the Python of each library; a link must stay one."""
     found = {"jax": sys.executable}
-    return found | ({"torch": os.path.abspath(torch)} if torch else {})
+    if torch:
+        found |= dict.fromkeys(("torch", "torchft"), os.path.abspath(torch))
+    return found
 
 
 def phase_of(words: str) -> problem.Phase:
@@ -267,14 +269,22 @@ def phase_of(words: str) -> problem.Phase:
     )
 
 
+def in_rounds(phases: Sequence[problem.Phase], local_steps: int) -> list[problem.Phase]:
+    """Return phases whose first round is not timed, where there are rounds."""
+    if local_steps == 1:
+        return list(phases)
+    return [dataclasses.replace(phase, warm_up=local_steps) for phase in phases]
+
+
 def main() -> None:
     """Run the job of the command line, and print its record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--library", choices=("jax", "torch"), default="jax")
+    parser.add_argument("--library", choices=("jax", "torch", "torchft"), default="jax")
     parser.add_argument("--method", default="dense")
     parser.add_argument("--model", choices=problem.MODELS, default="mlp")
     parser.add_argument("--hosts", type=int, default=2)
     parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--local-steps", type=int, default=1)
     parser.add_argument(
         "--phases",
         nargs="+",
@@ -285,7 +295,7 @@ def main() -> None:
     add_arguments(parser)
     options = vars(parser.parse_args())
     data_dir, torch = options.pop("data_dir"), options.pop("torch")
-    options["phases"] = tuple(options["phases"])
+    options["phases"] = tuple(in_rounds(options["phases"], options["local_steps"]))
     require_hosts()
     _, dataset = load_dataset(data_dir)
     record = run(problem.Job(**options), dataset, interpreters(torch))

@@ -98,6 +98,13 @@ def to_torch(images, labels):
     return images, torch.from_numpy(labels).long()
 
 
+@torch.no_grad()
+def count_correct(network: torch.nn.Module, images, labels) -> int:
+    """Return how many labels are right."""
+    images, labels = to_torch(images, labels)
+    return int((network(images).argmax(1) == labels).sum())
+
+
 def main(folder: pathlib.Path, index: int, address: str) -> None:
     """Do this host's part of the job."""
     job = problem.Job.load(folder)
@@ -133,10 +140,8 @@ def main(folder: pathlib.Path, index: int, address: str) -> None:
             averager.average_parameters(model.parameters())
         return sum(values) / len(values)
 
-    @torch.no_grad()
     def correct(images, labels):
-        images, labels = to_torch(images, labels)
-        return int((network(images).argmax(1) == labels).sum())
+        return count_correct(network, images, labels)
 
     worker = loop.Worker(step, correct)
     result = {"phases": loop.run(job, folder, index, data, worker)}
