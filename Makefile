@@ -80,9 +80,10 @@ benchmark-peers: .venv/dev peers
 benchmark-rules: .venv/dev $(BYZFL)/installed
 	$(BIN)/python benchmarks/peers/rules.py $(BYZFL)/bin/python
 
-# Compared with DrJAX, in an environment that has both: rounds of DiLoCo.
-benchmark-rounds: $(DRJAX)/installed
+# Local rounds: compared with DrJAX in an environment that has both, and under attack.
+benchmark-rounds: .venv/dev $(DRJAX)/installed
 	$(DRJAX)/bin/python benchmarks/peers/rounds.py
+	PYTHONPATH=examples $(BIN)/python benchmarks/rounds_attacks.py
 
 # Hours on two cores: training under attack, the heat map of docs/byzantine.md. What
 # the file has is not trained again.
