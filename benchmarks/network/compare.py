@@ -32,7 +32,10 @@ METHODS = {
 }
 # With local steps. Their phases are multiples of these.
 ROUNDS = {
-    "jax": ["local SGD", "DiLoCo", "local SGD, signs both ways"],
+    "jax": [
+        *("local SGD", "DiLoCo", "local SGD, signs both ways", "the same, streaming"),
+        "SparseLoCo",
+    ],
     "torch": ["local SGD"],
     "torchft": ["DiLoCo"],
 }

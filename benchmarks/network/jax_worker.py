@@ -6,6 +6,7 @@ python -m benchmarks.network.jax_worker FOLDER INDEX ADDRESS, in the host's name
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,15 +45,31 @@ METHODS: dict[str, Callable[[int], optax.GradientTransformationExtraArgs]] = {
         AXIS, jd.rules.trimmed_mean((world - 1) // 2), SIGN, gather(world)
     ),
 }
+SPARSE = jd.compression.by_leaf(
+    jd.compression.error_feedback(
+        jd.compression.quantized(
+            jd.compression.top_k(64 / 4096, 4096), jd.compression.two_bit(64)
+        ),
+        decay=0.95,
+    )
+)
+SLOW = optax.sgd(0.7, momentum=0.9, nesterov=True)
+SIGN_BOTH_WAYS = jd.aggregate(AXIS, compressor=SIGN, downlink=SIGN)
 # Local rounds: what becomes of the displacements of hosts that step on their own.
-ROUNDS: dict[str, optax.GradientTransformationExtraArgs] = {
-    "local SGD": optax.chain(jd.aggregate(AXIS), optax.sgd(1.0)),
-    "DiLoCo": optax.chain(
-        jd.aggregate(AXIS), optax.sgd(0.7, momentum=0.9, nesterov=True)
-    ),
-    "local SGD, signs both ways": optax.chain(
-        jd.aggregate(AXIS, compressor=SIGN, downlink=SIGN), optax.sgd(1.0)
-    ),
+ROUNDS: dict[str, dict[str, Any]] = {
+    "local SGD": {"outer": optax.chain(jd.aggregate(AXIS), optax.sgd(1.0))},
+    "DiLoCo": {"outer": optax.chain(jd.aggregate(AXIS), SLOW)},
+    "local SGD, signs both ways": {
+        "outer": optax.chain(SIGN_BOTH_WAYS, optax.sgd(1.0))
+    },
+    "the same, streaming": {
+        "outer": optax.chain(SIGN_BOTH_WAYS, optax.sgd(1.0)),
+        "fragments": jd.fragments.strided(2),
+        "overlap": 2,
+    },
+    "SparseLoCo": {
+        "outer": optax.chain(jd.aggregate(AXIS, compressor=SPARSE), optax.sgd(1.0))
+    },
 }
 BARE = "bare pmean"
 
@@ -161,12 +178,21 @@ def connect(job: problem.Job, index: int, address: str) -> None:
         )
 
 
-def reported_bytes(job: problem.Job, tx, params) -> float | None:
+def reported_bytes(job: problem.Job, params: Any) -> float | None:
     """Return what the report says that a host sends in a step, as a mean."""
     if job.method == BARE:
         return None
-    report = jd.communication_report(tx, params, job.world, step=WARM_UP)
-    return report.total_nbytes / job.local_steps
+    options = ROUNDS.get(job.method)
+    if options is None:
+        tx = optimizer(job)
+        return jd.communication_report(tx, params, job.world, step=WARM_UP).total_nbytes
+    parts = options["fragments"].split(params) if "fragments" in options else [params]
+    is_overlapped = "overlap" in options
+    reports = [
+        jd.communication_report(options["outer"], x, job.world, overlap=is_overlapped)
+        for x in parts
+    ]
+    return sum(report.total_nbytes for report in reports) / job.local_steps
 
 
 def main(folder: pathlib.Path, index: int, address: str) -> None:
@@ -178,11 +204,11 @@ def main(folder: pathlib.Path, index: int, address: str) -> None:
     params = problem.initial_params(job.model, data.images.shape[2:], job.seed)
     tx = optimizer(job)
     mesh = jax.make_mesh((job.world,), (AXIS,))
-    outer = ROUNDS.get(job.method)
+    options = ROUNDS.get(job.method, {})
     if job.method == BARE:
         init, train_step = bare(tx, mesh)
     else:
-        init, train_step = jd.data_parallel(loss, tx, mesh, AXIS, outer=outer)
+        init, train_step = jd.data_parallel(loss, tx, mesh, AXIS, **options)
     state = init(params)
 
     def step(images, labels):
@@ -195,8 +221,8 @@ def main(folder: pathlib.Path, index: int, address: str) -> None:
         return int(count_correct(mine, images, labels))
 
     worker = loop.Worker(step, correct)
-    result = {"phases": loop.run(job, folder, index, data, worker)}
-    result["reported_bytes"] = reported_bytes(job, outer or tx, params)
+    result: dict[str, Any] = {"phases": loop.run(job, folder, index, data, worker)}
+    result["reported_bytes"] = reported_bytes(job, params)
     result["num_params"] = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
     result["version"] = f"jax {jax.__version__}, jaxdist {jd.__version__}"
     loop.save(result, folder, index)

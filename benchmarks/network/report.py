@@ -32,6 +32,7 @@ COLORS = {
     "local SGD": "C5",
     "DiLoCo": "C9",
     "local SGD, signs both ways": "C7",
+    "SparseLoCo": "gold",
     "top-1 %": "C4",
     **dict.fromkeys(("PowerSGD, rank 1", "PowerSGD hook, rank 1"), "C6"),
     **dict.fromkeys(("PowerSGD, rank 4", "PowerSGD hook, rank 4"), "C3"),

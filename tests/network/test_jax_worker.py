@@ -13,16 +13,17 @@ def test_the_comparison_names_all_methods():
     assert compare.ROUNDS["jax"] == list(jax_worker.ROUNDS)
 
 
-def test_a_step_of_a_round_has_its_share_of_the_bytes():
+@pytest.mark.parametrize("method", jax_worker.ROUNDS)
+def test_a_step_of_a_round_has_its_share_of_the_bytes(method):
     params = problem.initial_params("cnn", (8, 8, 1), 0)
     found = {
         steps: jax_worker.reported_bytes(
             problem.Job(
-                *("jax", "local SGD", "cnn"),
+                *("jax", method, "cnn"),
                 local_steps=steps,
                 phases=(problem.Phase(None, 16, warm_up=0),),
             ),
-            *(jax_worker.ROUNDS["local SGD"], params),
+            params,
         )
         for steps in (1, 8)
     }
