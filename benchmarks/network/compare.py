@@ -33,7 +33,12 @@ METHODS = {
 # With local steps. Their phases are multiples of these.
 ROUNDS = {
     "jax": [
-        *("local SGD", "DiLoCo", "local SGD, signs both ways", "the same, streaming"),
+        *(
+            "local SGD",
+            "DiLoCo",
+            "local SGD, signs both ways",
+            "local SGD, signs, streaming",
+        ),
         "SparseLoCo",
     ],
     "torch": ["local SGD"],

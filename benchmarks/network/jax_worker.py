@@ -62,7 +62,7 @@ ROUNDS: dict[str, dict[str, Any]] = {
     "local SGD, signs both ways": {
         "outer": optax.chain(SIGN_BOTH_WAYS, optax.sgd(1.0))
     },
-    "the same, streaming": {
+    "local SGD, signs, streaming": {
         "outer": optax.chain(SIGN_BOTH_WAYS, optax.sgd(1.0)),
         "fragments": jd.fragments.strided(2),
         "overlap": 2,

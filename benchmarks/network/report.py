@@ -31,7 +31,7 @@ COLORS = {
     "trimmed mean of signs": "C8",
     "local SGD": "C5",
     "DiLoCo": "C9",
-    "local SGD, signs both ways": "C7",
+    "local SGD, signs both ways": "darkgreen",
     "SparseLoCo": "gold",
     "top-1 %": "C4",
     **dict.fromkeys(("PowerSGD, rank 1", "PowerSGD hook, rank 1"), "C6"),
