@@ -35,10 +35,10 @@ types: .venv/dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Units, contracts, two processes, and the examples for a few steps. Most programs run
-# once, so XLA need not optimise them: that halves the time. `make unit XLA_FLAGS=` tests
-# the code that users get.
+# once, so XLA need not optimise them, nor cut them into parts for threads: that halves
+# the time. `make unit XLA_FLAGS=` tests the code that users get.
 unit quick: export XLA_FLAGS ?= --xla_backend_optimization_level=0 \
-	--xla_cpu_use_fusion_emitters=false
+	--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 # What one process compiled, now or in an earlier run, no other compiles again.
 unit quick: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.venv/compiled
 unit quick: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0

@@ -1,5 +1,6 @@
 """Eight CPU devices, strict dtypes and ranks, and which tests run."""
 
+import gc
 import pathlib
 import re
 
@@ -59,6 +60,13 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_collection_finish():
+    """Look for garbage seldom, and not among the tests: tracing makes very little."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 20)
+
+
 def pytest_collection_modifyitems(config, items):
     if not config.getoption("--demo"):
         skip = pytest.mark.skip(reason="trains for minutes: opt in with --demo")
@@ -66,11 +74,23 @@ def pytest_collection_modifyitems(config, items):
             if "demo" in item.keywords:
                 item.add_marker(skip)
     # What takes long begins first, so that no process waits for another in the end.
-    items.sort(key=lambda item: "slow" not in item.keywords)
+    # Tests that share programs follow each other, where one process runs all of them.
+    first = {}
+    for place, item in enumerate(items):
+        first.setdefault(_shared_programs(item), place)
+    items.sort(
+        key=lambda item: ("slow" not in item.keywords, first[_shared_programs(item)])
+    )
     if names := config.getoption("--rows-of"):
         chosen = [item for item in items if _is_chosen(item, names)]
         config.hook.pytest_deselected(items=[x for x in items if x not in chosen])
         items[:] = chosen
+
+
+def _shared_programs(item):
+    """Return the name of those with which a test shares programs, or its own."""
+    group = item.get_closest_marker("xdist_group")
+    return group.args[0] if group else item.nodeid
 
 
 def _is_chosen(item, names):

@@ -46,8 +46,14 @@ def mapped(fn, backend):
 
 def run(fn, backend, *args):
     """Run ``fn`` on a backend; arguments and results are ``[W, ...]``."""
+    return compiled(fn, backend)(*args)
+
+
+@functools.lru_cache(maxsize=32)
+def compiled(fn, backend):
+    """Return the compiled program of :func:`run`, the same in every call."""
     program = mapped(fn, backend)
-    return (program if backend == "pmap" else jax.jit(program))(*args)
+    return program if backend == "pmap" else jax.jit(program)
 
 
 @functools.lru_cache(maxsize=32)
@@ -67,8 +73,7 @@ def steps_program(tx, backend):
         state, out = jax.lax.scan(step, tx.init(params), sequence)
         return out, state
 
-    program = mapped(worker, backend)
-    return program if backend == "pmap" else jax.jit(program)
+    return compiled(worker, backend)
 
 
 def steps_inputs(params, updates, extra=None):
@@ -132,7 +137,7 @@ def plain(leaf):
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="blocks")
-def roundtrip(compressor, leaf, key=0, state=None, *, blocks=1):
+def roundtrip(compressor, leaf, key=None, state=None, *, blocks=1):
     """Compile :func:`jaxdist.roundtrip`: one by one its operations take 5 times longer.
 
     The kit tries that both are the same.

@@ -23,7 +23,7 @@ def heard(rows, sources):
 def over_two_axes(fn, backend, array, axis_type=AxisType.Auto):
     """Map over axes of sizes 2 and 4; arguments and results are ``[8, ...]``."""
     if backend == "vmap":
-        nested = jax.vmap(jax.vmap(fn, axis_name="device"), axis_name="pod")
+        nested = jax.jit(jax.vmap(jax.vmap(fn, axis_name="device"), axis_name="pod"))
         out = nested(array.reshape(2, 4, *array.shape[1:]))
         return jax.tree.map(lambda x: x.reshape(8, *x.shape[2:]), out)
     mesh = jax.make_mesh((2, 4), AXES, axis_types=(axis_type,) * 2)
@@ -95,7 +95,7 @@ def test_vmap_of_what_all_workers_share():
     def fn(_):
         return _collectives.all_to_all(jnp.arange(8.0), harness.AXIS)
 
-    actual = jax.vmap(fn, axis_name=harness.AXIS)(jnp.zeros(8))
+    actual = jax.jit(jax.vmap(fn, axis_name=harness.AXIS))(jnp.zeros(8))
     np.testing.assert_array_equal(actual, [[float(i)] * 8 for i in range(8)])
 
 
@@ -134,7 +134,9 @@ def test_results_are_typed_as_equal_on_all_workers():
 
 def test_is_bound():
     assert not _collectives.is_bound("nowhere")
-    jax.vmap(lambda _: _collectives.is_bound("here") or 1 / 0, axis_name="here")(ARRAY)
+    jax.jit(
+        jax.vmap(lambda _: _collectives.is_bound("here") or 1 / 0, axis_name="here")
+    )(ARRAY)
 
 
 def test_psum_dtype_is_what_travels():
@@ -153,8 +155,12 @@ def test_vmap_inside_of_types_says_what_to_do(axis_name):
     mesh = jax.make_mesh((4,), ("outer",), axis_types=(AxisType.Auto,))
 
     def mapped(check_vma):
-        total = jax.vmap(
-            lambda x: _collectives.psum(x, axis_name), axis_name="inner", out_axes=None
+        total = jax.jit(
+            jax.vmap(
+                lambda x: _collectives.psum(x, axis_name),
+                axis_name="inner",
+                out_axes=None,
+            )
         )
         out_specs = PartitionSpec("outer" if axis_name == "inner" else None)
         return jax.shard_map(

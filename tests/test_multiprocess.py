@@ -65,9 +65,11 @@ def test_both_processes_hold_the_same_bits(results):
 
 @pytest.mark.parametrize("name", cases.TRANSFORMATIONS)
 def test_aggregate_agrees_with_the_simulation(results, name):
-    simulated = jax.vmap(
-        lambda sequence: cases.worker(cases.TRANSFORMATIONS[name], sequence),
-        axis_name=cases.AXIS,
+    simulated = jax.jit(
+        jax.vmap(
+            lambda sequence: cases.worker(cases.TRANSFORMATIONS[name], sequence),
+            axis_name=cases.AXIS,
+        )
     )(cases.updates())
     for check_vma in (True, False):
         for leaf, value in simulated.items():

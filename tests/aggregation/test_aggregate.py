@@ -25,7 +25,8 @@ def aggregate_once(tx, backend, updates):
 def test_dense_mean_is_the_mean(backend):
     updates = jax.tree.map(lambda x: x[0], harness.gradients())
     actual = aggregate_once(jd.aggregate(harness.AXIS), backend, updates)
-    expected = jd.rules.mean()(updates)
+    expected = jax.jit(jd.rules.mean())(updates)
+    actual = jax.device_get(actual)
     for worker in range(8):
         row = jax.tree.map(lambda x, worker=worker: x[worker], actual)
         harness.assert_trees_close(row, expected)
@@ -95,7 +96,7 @@ def test_a_tree_without_leaves_stays_one(rule):
         return state.count
 
     np.testing.assert_array_equal(
-        jax.vmap(worker, axis_name=harness.AXIS)(jnp.zeros(8)), jnp.ones(8)
+        jax.jit(jax.vmap(worker, axis_name=harness.AXIS))(jnp.zeros(8)), jnp.ones(8)
     )
 
 
@@ -103,8 +104,10 @@ def test_a_single_worker_gets_its_own_updates_back():
     updates = jnp.arange(5.0)[None]
     for route in ("psum", "gather", "scatter"):
         tx = jd.aggregate(harness.AXIS, route=route)
-        mapped = jax.vmap(
-            lambda u, tx=tx: tx.update(u, tx.init(u))[0], axis_name=harness.AXIS
+        mapped = jax.jit(
+            jax.vmap(
+                lambda u, tx=tx: tx.update(u, tx.init(u))[0], axis_name=harness.AXIS
+            )
         )
         np.testing.assert_array_equal(mapped(updates), updates)
 
@@ -206,7 +209,7 @@ def test_identical_workers_on_every_vmap():
         updates = jnp.arange(10.0)
         return tx.update(updates, tx.init(updates))[0]
 
-    out = jax.vmap(worker, axis_name=harness.AXIS)(jnp.zeros(8))
+    out = jax.jit(jax.vmap(worker, axis_name=harness.AXIS))(jnp.zeros(8))
     np.testing.assert_allclose(out[0], jnp.arange(10.0))
 
 
@@ -272,6 +275,9 @@ def test_what_overlaps_takes_another_route_to_the_same_mean(scope):
 def test_whether_it_overlaps_is_a_constant_of_the_program(value):
     tx = jd.aggregate(harness.AXIS)
     with pytest.raises(ValueError, match="`overlap` must be True or False, got"):
-        jax.vmap(
-            lambda g: tx.update(g, tx.init(g), overlap=value), axis_name=harness.AXIS
+        jax.jit(
+            jax.vmap(
+                lambda g: tx.update(g, tx.init(g), overlap=value),
+                axis_name=harness.AXIS,
+            )
         )(jnp.ones((8, 3)))

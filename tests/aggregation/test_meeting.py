@@ -23,7 +23,7 @@ def met(tx, updates, num_workers):
         return tx.update(update, tx.init(update), update, arrival=arrival)[0]
 
     places = jnp.arange(updates.shape[0])
-    return jax.vmap(met_worker, axis_name="w")(places, updates)
+    return jax.jit(jax.vmap(met_worker, axis_name="w"))(places, updates)
 
 
 UPDATES = jnp.arange(12.0).reshape(3, 4)
@@ -78,5 +78,5 @@ def test_what_belongs_to_a_place_is_refused_with_a_way_out(tx, message):
 )
 def test_all_else_is_as_ever(tx):
     found = met(tx, UPDATES, 8)
-    alone = jax.vmap(lambda g: tx.update(g, tx.init(g), g)[0], axis_name="w")
+    alone = jax.jit(jax.vmap(lambda g: tx.update(g, tx.init(g), g)[0], axis_name="w"))
     np.testing.assert_array_equal(found, alone(UPDATES))

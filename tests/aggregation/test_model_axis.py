@@ -52,7 +52,7 @@ def on_mesh(tx, gradients, check_vma=True):
 
 def whole(rule, gradients):
     """Return what the rule makes of the whole gradient, step by step."""
-    return jax.vmap(rule, in_axes=1)(gradients)
+    return jax.jit(jax.vmap(rule, in_axes=1))(gradients)
 
 
 @pytest.mark.parametrize("route", ["gather", "scatter"])
@@ -75,7 +75,9 @@ def test_other_backends_agree(backend):
     else:
         shards = kernel["kernel"].reshape(WORKERS, 2, 6, SHARDS, -1)
         inside = jax.vmap(lambda x: worker(tx, x), 2, 2, axis_name="model")
-        out = jax.vmap(inside, axis_name="data")(shards)[0].reshape(expected.shape)
+        out = jax.jit(jax.vmap(inside, axis_name="data"))(shards)[0].reshape(
+            expected.shape
+        )
     np.testing.assert_array_equal(out, expected)
 
 

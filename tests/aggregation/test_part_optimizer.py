@@ -14,7 +14,7 @@ def test_parts_keep_rank_and_elements():
     def cut(_):
         return _part_optimizer.own_parts(TREE, "w")
 
-    parts = jax.vmap(cut, axis_name="w")(jnp.zeros(4))
+    parts = jax.jit(jax.vmap(cut, axis_name="w"))(jnp.zeros(4))
     assert {k: v.shape for k, v in parts.items()} == {
         "w": (4, 1, 9),
         "b": (4, 1),
@@ -35,7 +35,7 @@ def test_a_worker_steps_with_its_parts_alone():
             out, state = optimizer.step(parts, state, "w", TREE, {})
         return out, state
 
-    out, state = jax.vmap(worker, axis_name="w")(jnp.arange(4.0))
+    out, state = jax.jit(jax.vmap(worker, axis_name="w"))(jnp.arange(4.0))
     np.testing.assert_array_equal(out["b"][:, 0], np.array([0, 1.5 * 1, 1.5 * 4, 0]))
     np.testing.assert_array_equal(
         state.inner_state.inner_state.trace["b"][:, 0], out["b"]

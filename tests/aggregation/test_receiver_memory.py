@@ -35,7 +35,7 @@ def test_values_come_back_in_order():
         assert part.inner_state["b"].shape == (1, 3)
         return _receiver_memory.values_of_leaves(plans(), likes, held)
 
-    found = jax.vmap(there_and_back, axis_size=2, axis_name=harness.AXIS)()
+    found = jax.jit(jax.vmap(there_and_back, axis_size=2, axis_name=harness.AXIS))()
     np.testing.assert_array_equal(found[0][0], values[0])
     np.testing.assert_array_equal(found[1][0], values[1])
     assert found[2] == ()

@@ -184,7 +184,7 @@ def test_the_norm_of_all_is_in_the_report():
 def test_what_needs_whole_leaves_is_refused(inner, message):
     tx = jd.shard_optimizer(harness.AXIS, inner)
     with pytest.raises(ValueError, match=message):
-        jax.vmap(tx.init, axis_name=harness.AXIS)(PARAMS)
+        jax.jit(jax.vmap(tx.init, axis_name=harness.AXIS))(PARAMS)
 
 
 def test_leaves_must_not_be_joined():
@@ -193,7 +193,7 @@ def test_leaves_must_not_be_joined():
     )
     tx = jd.shard_optimizer(harness.AXIS, optax.sgd(1.0), compressor=joint)
     with pytest.raises(ValueError, match="leave each leaf alone"):
-        jax.vmap(tx.init, axis_name=harness.AXIS)(PARAMS)
+        jax.jit(jax.vmap(tx.init, axis_name=harness.AXIS))(PARAMS)
 
 
 def test_bad_arguments():

@@ -56,7 +56,7 @@ def nested(tx, updates):
     """Return ``[pods, devices, steps, ...]``."""
     pods = jax.tree.map(lambda x: x.reshape(PODS, DEVICES, *x.shape[1:]), updates)
     inside = jax.vmap(lambda updates: run(tx, updates), axis_name="ici")
-    return jax.vmap(inside, axis_name="dcn")(pods)
+    return jax.jit(jax.vmap(inside, axis_name="dcn"))(pods)
 
 
 def test_without_compression_it_is_the_flat_mean():
@@ -78,7 +78,7 @@ def test_a_pod_is_one_worker_of_the_outer_level():
         lambda leaf: leaf.reshape(PODS, DEVICES, *leaf.shape[1:]).mean(axis=1), UPDATES
     )
     outer = jd.aggregate("dcn", compressor=TOP)
-    expected = jax.vmap(lambda u: run(outer, u), axis_name="dcn")(pods)
+    expected = jax.jit(jax.vmap(lambda u: run(outer, u), axis_name="dcn"))(pods)
     expected = jax.tree.map(lambda leaf: leaf[0], expected)
     tx = two_levels(compressor=TOP)
     harness.assert_trees_close(jax.jit(lambda u: on_mesh(tx, u))(UPDATES), expected)

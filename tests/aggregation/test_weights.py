@@ -77,7 +77,9 @@ def test_the_dense_mean_weighs_on_every_route(route, backend):
 
 def decoded(compressor, updates):
     """Return what arrives of every update when nothing is remembered."""
-    seen = jax.jit(lambda leaf: jd.roundtrip(compressor, leaf, jax.random.key(0))[0])
+    seen = jax.jit(
+        lambda leaf: harness.roundtrip(compressor, leaf, jax.random.key(0))[0]
+    )
     return jax.tree.map(
         lambda leaf: np.stack([[seen(row) for row in step] for step in leaf]), updates
     )
@@ -254,9 +256,9 @@ def test_rules_see_those_who_are_there(rule, scope):
     there = np.flatnonzero(WEIGHT)
     present = jax.tree.map(lambda leaf: leaf[0, there], UPDATES)
     if scope == "leaf":
-        expected = {name: rule(leaf) for name, leaf in present.items()}
+        expected = {name: jax.jit(rule)(leaf) for name, leaf in present.items()}
     else:
-        expected = rule(present)
+        expected = jax.jit(rule)(present)
     first = jax.tree.map(lambda leaf: leaf[0], results[0])
     assert_close(first, expected)
 
@@ -302,18 +304,27 @@ def test_what_is_no_weight_is_absent(bad):
 
 def test_static_mistakes_are_refused():
     tx = jd.aggregate("one")
-    update = jax.vmap(
-        lambda g, w: tx.update(g, tx.init(g), weight=w)[0], (0, None), axis_name="one"
+    update = jax.jit(
+        jax.vmap(
+            lambda g, w: tx.update(g, tx.init(g), weight=w)[0],
+            (0, None),
+            axis_name="one",
+        )
     )
     with pytest.raises(ValueError, match=r"`weight` must be one number.*shape \(2,\)"):
         update(jnp.ones((3, 2)), jnp.ones(2))
     with pytest.raises(ValueError, match=r"`weight` must lie in \[0.0, inf\), got -1"):
-        jax.vmap(lambda g: tx.update(g, tx.init(g), weight=-1.0)[0], axis_name="one")(
-            jnp.ones((3, 2))
-        )
+        jax.jit(
+            jax.vmap(
+                lambda g: tx.update(g, tx.init(g), weight=-1.0)[0], axis_name="one"
+            )
+        )(jnp.ones((3, 2)))
     with pytest.raises(ValueError, match="a number for the axis 'one', got one for"):
-        jax.vmap(
-            lambda g: tx.update(g, tx.init(g), weight={"two": 1.0})[0], axis_name="one"
+        jax.jit(
+            jax.vmap(
+                lambda g: tx.update(g, tx.init(g), weight={"two": 1.0})[0],
+                axis_name="one",
+            )
         )(jnp.ones((3, 2)))
 
 
@@ -329,8 +340,8 @@ def test_narrow_leaves_weigh(dtype, route):
 
 def test_one_worker_alone():
     tx = jd.aggregate("one", jd.rules.median())
-    update = jax.vmap(
-        lambda g, w: tx.update(g, tx.init(g), weight=w)[0], axis_name="one"
+    update = jax.jit(
+        jax.vmap(lambda g, w: tx.update(g, tx.init(g), weight=w)[0], axis_name="one")
     )
     np.testing.assert_array_equal(update(jnp.ones((1, 2)), jnp.ones(1)), [[1, 1]])
     np.testing.assert_array_equal(update(jnp.ones((1, 2)), jnp.zeros(1)), [[0, 0]])
@@ -352,11 +363,13 @@ def test_levels_have_weights_of_their_own():
         return tx.update(updates, tx.init(updates), weight=weight)[0]
 
     def mapped(levels):
-        return jax.shard_map(
-            lambda updates, weight: step(updates, weight, levels),
-            mesh=mesh,
-            in_specs=PartitionSpec(("pod", "device")),
-            out_specs=PartitionSpec(),
+        return jax.jit(
+            jax.shard_map(
+                lambda updates, weight: step(updates, weight, levels),
+                mesh=mesh,
+                in_specs=PartitionSpec(("pod", "device")),
+                out_specs=PartitionSpec(),
+            )
         )
 
     np.testing.assert_allclose(mapped(True)(updates, WEIGHT), expected, rtol=1e-5)

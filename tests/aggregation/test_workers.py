@@ -39,6 +39,6 @@ def test_payloads_of_the_absent_are_zeros():
         return workers.silence_absent((payload, payload > 0))
 
     values = jnp.where(WEIGHT > 0, 2.0, jnp.nan)
-    numbers, flags = jax.vmap(worker, axis_name=harness.AXIS)(WEIGHT, values)
+    numbers, flags = jax.jit(jax.vmap(worker, axis_name=harness.AXIS))(WEIGHT, values)
     np.testing.assert_array_equal(numbers, np.where(WEIGHT > 0, 2.0, 0.0))
     np.testing.assert_array_equal(flags, WEIGHT > 0)

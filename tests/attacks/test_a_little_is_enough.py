@@ -1,5 +1,6 @@
 """A little is enough: the shift, its formula, and where the formula fails."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_without_a_positive_shift_it_must_be_given(num_workers, num_byzantine, s
     message = f"`num_deviations` must be given.*{num_byzantine} attackers.*{shift}.$"
     with pytest.raises(ValueError, match=message):
         jd.attacks.a_little_is_enough()(rows, num_byzantine)
-    jd.attacks.a_little_is_enough(1.5)(rows, num_byzantine)
+    jax.jit(jd.attacks.a_little_is_enough(1.5), static_argnums=1)(rows, num_byzantine)
 
 
 @pytest.mark.parametrize("shift", [np.inf, np.nan, "1"])

@@ -82,5 +82,7 @@ def test_an_attack_is_a_function_that_jax_can_transform():
     rows = jnp.arange(6.0).reshape(3, 2)
     jitted = jax.jit(jd.attacks.min_sum(), static_argnums=1)
     np.testing.assert_allclose(
-        jitted(rows, 1), jd.attacks.min_sum()(rows, 1), rtol=1e-6
+        jitted(rows, 1),
+        jax.jit(jd.attacks.min_sum(), static_argnums=1)(rows, 1),
+        rtol=1e-6,
     )

@@ -78,7 +78,7 @@ def test_several_axes():
     def worker(update):
         return tx.update(update, tx.init(update))[0]
 
-    mapped = jax.vmap(jax.vmap(worker, axis_name="device"), axis_name="pod")
+    mapped = jax.jit(jax.vmap(jax.vmap(worker, axis_name="device"), axis_name="pod"))
     sent = mapped(updates.reshape(2, 4)).reshape(8)
     np.testing.assert_array_equal(sent, [0, 1, 2, 3, 4, 2, 2, 2])
 
@@ -93,7 +93,7 @@ def test_memory_is_in_the_state():
             _, state = tx.update(update, state)
         return state.attack_state
 
-    memory = jax.vmap(worker, axis_name="w", out_axes=None)(updates)
+    memory = jax.jit(jax.vmap(worker, axis_name="w", out_axes=None))(updates)
     assert int(memory.count) == 3
     assert float(jnp.linalg.norm(memory.direction)) == pytest.approx(1)
 
@@ -113,8 +113,8 @@ def test_without_attackers_nothing_travels():
 )
 def test_no_leaves(attack):
     tx = jd.inject_attack("w", attack, 1)
-    sent, _ = jax.vmap(
-        lambda _: tx.update({}, tx.init({})), axis_name="w", out_axes=None
+    sent, _ = jax.jit(
+        jax.vmap(lambda _: tx.update({}, tx.init({})), axis_name="w", out_axes=None)
     )(jnp.zeros(2))
     assert sent == {}
 
@@ -148,7 +148,9 @@ def test_updates_keep_their_dtypes_whatever_the_scale_is(dtype):
     updates = jnp.ones(8, dtype)
     with jax.numpy_dtype_promotion("standard"):
         sent = harness.run(lambda g: tx.update(g, tx.init(g))[0], "vmap", updates)
-        stacked = attack(updates, num_byzantine=1)
+        stacked = jax.jit(attack, static_argnames="num_byzantine")(
+            updates, num_byzantine=1
+        )
     for seen in (sent, stacked):
         assert seen.dtype == dtype
         np.testing.assert_array_equal(seen.astype(jnp.float32), [1] * 7 + [-2])
@@ -251,7 +253,7 @@ def test_workers_of_nodes_meet_too():
         arrival = _arrival.Arrival(index, jnp.int32(1), 12)
         return tx.update(update, tx.init(update), arrival=arrival)[0]
 
-    mapped = jax.vmap(jax.vmap(worker, axis_name="device"), axis_name="pod")
+    mapped = jax.jit(jax.vmap(jax.vmap(worker, axis_name="device"), axis_name="pod"))
     workers = jnp.array([[0, 3, 5], [7, 9, 11]])
     sent = mapped(jnp.arange(6.0).reshape(2, 3), workers)
     np.testing.assert_array_equal(sent, [[0, 1, 2], [3, 0, 0]])

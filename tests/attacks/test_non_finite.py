@@ -1,5 +1,6 @@
 """Values that are not finite."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import jaxdist as jd
 @pytest.mark.parametrize("kind", ["nan", "inf", "-inf"])
 def test_all_the_same(kind):
     rows = {"a": jnp.ones((3, 2)), "b": jnp.ones((3,), jnp.bfloat16)}
-    sent = jd.attacks.non_finite(kind)(rows, 1)
+    sent = jax.jit(jd.attacks.non_finite(kind), static_argnums=1)(rows, 1)
     for name, leaf in sent.items():
         assert leaf.dtype == rows[name].dtype
         np.testing.assert_array_equal(leaf[:2].astype(jnp.float32), 1)
@@ -18,7 +19,9 @@ def test_all_the_same(kind):
 
 
 def test_mixed_draws_all_three_and_each_worker_its_own():
-    sent = np.asarray(jd.attacks.non_finite("mixed")(jnp.ones((3, 300)), 2))
+    sent = np.asarray(
+        jax.jit(jd.attacks.non_finite("mixed"), static_argnums=1)(jnp.ones((3, 300)), 2)
+    )
     for row in sent[1:]:
         counts = [np.isnan(row).sum(), (row == np.inf).sum(), (row == -np.inf).sum()]
         assert sum(counts) == 300 and min(counts) > 60
@@ -29,9 +32,11 @@ def test_mixed_draws_all_three_and_each_worker_its_own():
     "rule", [jd.rules.median(), jd.rules.trimmed_mean(2), jd.rules.krum(2)], ids=str
 )
 def test_robust_rules_stay_finite(rule):
-    sent = jd.attacks.non_finite("mixed")(jnp.ones((8, 50)), 2)
-    np.testing.assert_array_equal(rule(sent), 1)
-    assert not bool(jnp.any(jnp.isfinite(jd.rules.mean()(sent))))
+    sent = jax.jit(jd.attacks.non_finite("mixed"), static_argnums=1)(
+        jnp.ones((8, 50)), 2
+    )
+    np.testing.assert_array_equal(jax.jit(rule)(sent), 1)
+    assert not bool(jnp.any(jnp.isfinite(jax.jit(jd.rules.mean())(sent))))
 
 
 def test_kind_is_known():

@@ -1,5 +1,6 @@
 """Sign flip, in its three scalings."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from tests.attacks import cases
 
 
 def test_flips_and_scales():
-    sent = jd.attacks.sign_flip(3.0)(jnp.array([[1.0, -2.0], [1.0, -2.0]]), 1)
+    sent = jax.jit(jd.attacks.sign_flip(3.0), static_argnums=1)(
+        jnp.array([[1.0, -2.0], [1.0, -2.0]]), 1
+    )
     np.testing.assert_array_equal(sent, [[1, -2], [-3, 6]])
 
 
@@ -21,13 +24,17 @@ def test_of_the_honest_mean():
 def test_of_the_sum_cancels_the_mean_but_no_robust_rule():
     honest, bad = cases.attacked(jd.attacks.sign_flip(of="sum"))
     cases.assert_all_send(bad, -honest.mean(axis=0) * 7 / 2)
-    sent = jd.attacks.sign_flip(of="sum")(jnp.ones((8, 3)), 2)
-    np.testing.assert_allclose(jd.rules.mean()(sent), 0, atol=1e-6)
-    np.testing.assert_allclose(jd.rules.trimmed_mean(2)(sent), 1)
+    sent = jax.jit(jd.attacks.sign_flip(of="sum"), static_argnums=1)(
+        jnp.ones((8, 3)), 2
+    )
+    np.testing.assert_allclose(jax.jit(jd.rules.mean())(sent), 0, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(jd.rules.trimmed_mean(2))(sent), 1)
 
 
 def test_alone_all_workers_may_attack():
-    np.testing.assert_array_equal(jd.attacks.sign_flip()(jnp.ones((2, 1)), 2), -1)
+    np.testing.assert_array_equal(
+        jax.jit(jd.attacks.sign_flip(), static_argnums=1)(jnp.ones((2, 1)), 2), -1
+    )
 
 
 @pytest.mark.parametrize("scale", [0, -1.0])

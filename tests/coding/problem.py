@@ -20,7 +20,7 @@ def every_gradient():
         return -jax.nn.log_softmax(pixels @ params[:-1] + params[-1])[label]
 
     inputs = pixels[:NUM_UNITS].astype(np.float32) / 16, labels[:NUM_UNITS]
-    gradients = jax.vmap(jax.grad(loss), (None, 0, 0))(params, *inputs)
+    gradients = jax.jit(jax.vmap(jax.grad(loss), (None, 0, 0)))(params, *inputs)
     return np.asarray(gradients).reshape(NUM_UNITS, -1)
 
 

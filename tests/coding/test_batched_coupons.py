@@ -63,7 +63,7 @@ def arrivals(code, num_rounds, seed=0):
     """Return how many workers have arrived when each round can be decoded."""
     rng = np.random.default_rng(seed)
     times = rng.random((num_rounds, code.num_workers), np.float32)
-    moments = jax.vmap(code.finish_time)(times)
+    moments = jax.jit(jax.vmap(code.finish_time))(times)
     return np.sum(times <= np.asarray(moments)[:, None], axis=1)
 
 
@@ -114,7 +114,7 @@ def round_time(codes, cost):
         load = code.loads.max()
         shape = (NUM_ROUNDS // len(codes), code.num_workers)
         times = (load * (0.05 + rng.exponential(size=shape))).astype(np.float32)
-        moments = jax.vmap(code.finish_time)(times)
+        moments = jax.jit(jax.vmap(code.finish_time))(times)
         needed = np.sum(times <= np.asarray(moments)[:, None], axis=1)
         rounds += [
             reception_time(row, number, cost)

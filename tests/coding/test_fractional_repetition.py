@@ -63,7 +63,7 @@ def test_arrivals_on_average(workers, blocks, mean):
     code = jd.coding.fractional_repetition(workers, size - 1)
     rng = np.random.default_rng(0)
     times = rng.random((4000, workers), np.float32)
-    moments = np.asarray(jax.vmap(code.finish_time)(times))
+    moments = np.asarray(jax.jit(jax.vmap(code.finish_time))(times))
     counts = np.sum(times <= moments[:, None], axis=1)
     assert abs(counts.mean() - mean) < 5 * counts.std() / np.sqrt(4000)
     if workers > 20:  # of fewer workers some coupons do not cover at all

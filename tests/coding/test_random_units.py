@@ -54,7 +54,7 @@ def test_planned_loads_are_faster_than_even_ones():
     codes = [code for code in codes if code.covers][:30]
     coded = np.mean(
         [
-            jax.vmap(code.finish_time)(finish_times(rng, plan.loads, 20))
+            jax.jit(jax.vmap(code.finish_time))(finish_times(rng, plan.loads, 20))
             for code in codes
         ]
     )

@@ -75,11 +75,11 @@ def test_singular_triples_of_stacked_layers():
     sides = jd.compression.MatrixAxes(rows=0, columns=2)
     other = jd.compression.atomo(0.1, basis="svd", axes=sides)
     for chosen, leaf in ((compressor, layers), (other, moved)):
-        seen, _ = jax.jit(lambda x, c=chosen: jd.roundtrip(c, x, jax.random.key(0)))(
-            leaf
-        )
+        seen, _ = jax.jit(
+            lambda x, c=chosen: harness.roundtrip(c, x, jax.random.key(0))
+        )(leaf)
         np.testing.assert_allclose(seen, leaf, atol=1e-4)
-    spoilt, _ = jd.roundtrip(compressor, layers.at[2, 0, 0].set(jnp.inf), 0)
+    spoilt, _ = harness.roundtrip(compressor, layers.at[2, 0, 0].set(jnp.inf), 0)
     assert not np.isfinite(spoilt[2]).any() and np.isfinite(spoilt[3:]).all()
     with pytest.raises(ValueError, match="`axes` must be None for the basis 'dct'"):
         jd.compression.atomo(0.1, basis="dct", axes=axes)

@@ -5,18 +5,19 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
+from tests import harness
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_rounds_as_the_dtype_does(dtype):
     leaf = jnp.linspace(-3, 3, 101)
-    seen, _ = jd.roundtrip(jd.compression.cast(dtype), leaf)
+    seen, _ = harness.roundtrip(jd.compression.cast(dtype), leaf)
     np.testing.assert_array_equal(seen, leaf.astype(dtype).astype(jnp.float32))
 
 
 def test_what_is_too_large_saturates_but_infinity_stays():
     leaf = jnp.array([1e30, -1e30, jnp.inf, -jnp.inf, jnp.nan])
-    seen, _ = jd.roundtrip(jd.compression.cast(jnp.float16), leaf)
+    seen, _ = harness.roundtrip(jd.compression.cast(jnp.float16), leaf)
     np.testing.assert_array_equal(seen, [65504, -65504, np.inf, -np.inf, np.nan])
 
 

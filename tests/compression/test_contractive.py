@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
+from tests import harness
 
 
 def test_scales_by_one_over_one_plus_variance():
     compressor = jd.compression.contractive(jd.compression.random_k(0.25))
-    plain, _ = jd.roundtrip(jd.compression.random_k(0.25), jnp.ones(8), 0)
-    shrunk, _ = jd.roundtrip(compressor, jnp.ones(8), 0)
+    plain, _ = harness.roundtrip(jd.compression.random_k(0.25), jnp.ones(8), 0)
+    shrunk, _ = harness.roundtrip(compressor, jnp.ones(8), 0)
     np.testing.assert_allclose(shrunk, plain / 4)
     assert compressor.contract.contraction(8) == pytest.approx(1 / 4)
     assert not compressor.contract.unbiased
@@ -18,7 +19,7 @@ def test_scales_by_one_over_one_plus_variance():
 
 
 def test_lossless_stays_lossless():
-    seen, _ = jd.roundtrip(
+    seen, _ = harness.roundtrip(
         jd.compression.contractive(jd.compression.identity()), jnp.arange(4.0)
     )
     np.testing.assert_array_equal(seen, jnp.arange(4.0))

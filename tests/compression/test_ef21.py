@@ -165,9 +165,9 @@ def test_lyapunov_function_of_the_paper_never_grows():
         _, history = jax.lax.scan(step, (start, tx.init(start)), None, length=300)
         return history
 
-    xs, gaps = jax.vmap(worker, axis_name="data")(curvature, center)
+    xs, gaps = jax.jit(jax.vmap(worker, axis_name="data"))(curvature, center)
     best = (curvature * center).mean(axis=0) / curvature.mean(axis=0)
-    values = jax.vmap(loss)(xs[0]) - loss(best)
+    values = jax.jit(jax.vmap(loss))(xs[0]) - loss(best)
     lyapunov = np.asarray(values + rate / (2 * theta) * gaps.mean(axis=0), np.float64)
     assert (np.diff(lyapunov) <= 1e-5 * lyapunov[0]).all()
     assert lyapunov[-1] < 0.05 * lyapunov[0]

@@ -85,7 +85,9 @@ def test_top_k_of_the_whole_gradient():
 def test_both_ways(downlink):
     tx = jd.aggregate("data", compressor=WHOLE, downlink=downlink)
     updates = jax.tree.map(lambda x: jnp.stack([x] * 4), TREE)
-    seen, _ = jax.vmap(lambda g: tx.update(g, tx.init(g)), axis_name="data")(updates)
+    seen, _ = jax.jit(jax.vmap(lambda g: tx.update(g, tx.init(g)), axis_name="data"))(
+        updates
+    )
     chex.assert_trees_all_equal_shapes_and_dtypes(seen, updates)
     report = jd.communication_report(tx, TREE, 4)
     assert [x.leaf for x in report.shipments] == ["joint", "separate/b/2"]

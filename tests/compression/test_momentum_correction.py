@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
+from tests import harness
 
 
 def test_the_recursion_of_the_paper():
@@ -23,7 +24,9 @@ def test_the_recursion_of_the_paper():
         kept = np.abs(residual) >= np.sort(np.abs(residual))[-2]
         expected = np.where(kept, residual, 0)
         momentum, residual = np.where(kept, 0, momentum), np.where(kept, 0, residual)
-        sent, state = jd.roundtrip(compressor, jnp.asarray(gradient, "f4"), state=state)
+        sent, state = harness.roundtrip(
+            compressor, jnp.asarray(gradient, "f4"), state=state
+        )
         np.testing.assert_allclose(sent, expected, rtol=1e-5)
         np.testing.assert_allclose(state.momentum, momentum, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(state.residual, residual, rtol=1e-5, atol=1e-6)
@@ -38,7 +41,7 @@ def test_without_masking_all_momentum_arrives():
 
     def step(carry, gradient):
         state, trace = carry
-        sent, state = jd.roundtrip(compressor, gradient, state=state)
+        sent, state = harness.roundtrip(compressor, gradient, state=state)
         trace = 0.5 * trace + gradient
         return (state, trace), (sent, trace)
 
@@ -52,9 +55,9 @@ def test_without_masking_all_momentum_arrives():
 def test_nan_leaves_the_memory_as_it_was():
     compressor = jd.compression.momentum_correction(jd.compression.top_k(0.5), 0.9)
     state = compressor.init(jnp.zeros(4))
-    _, state = jd.roundtrip(compressor, jnp.arange(1.0, 5.0), state=state)
+    _, state = harness.roundtrip(compressor, jnp.arange(1.0, 5.0), state=state)
     gradient = jnp.ones(4).at[0].set(jnp.nan)
-    _, after = jd.roundtrip(compressor, gradient, state=state)
+    _, after = harness.roundtrip(compressor, gradient, state=state)
     assert after.momentum[0] == state.momentum[0]
     assert after.residual[0] == state.residual[0]
     assert np.isfinite(after.residual).all() and np.isfinite(after.momentum).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxdist as jd
-from tests import statistics
+from tests import harness, statistics
 
 
 def test_variance_of_the_reference_vector():
@@ -19,7 +19,7 @@ def test_variance_of_the_reference_vector():
 
 
 def test_exactly_k_coordinates_scaled_by_d_over_k():
-    seen, _ = jd.roundtrip(jd.compression.random_k(0.1), jnp.ones(100), 0)
+    seen, _ = harness.roundtrip(jd.compression.random_k(0.1), jnp.ones(100), 0)
     assert sorted(set(np.asarray(seen).tolist())) == [0.0, 10.0]
     assert int(jnp.sum(seen > 0)) == 10
 

@@ -34,7 +34,7 @@ def test_rounding_is_unbiased_and_within_one_step(dtype, shape):
             _stored_residual.store_residual(residual, dtype, key), jnp.float32
         )
 
-    seen = jax.vmap(once)(keys)
+    seen = jax.jit(jax.vmap(once))(keys)
     largest = float(jnp.abs(residual).max())
     step = largest * (2.0**-7 if dtype == "bfloat16" else 1 / 127)
     assert float(jnp.abs(seen - residual[None]).max()) <= step * 1.001

@@ -53,7 +53,7 @@ def test_any_so_many_workers_are_enough(code):
         return
     arrived = many_sets(code)
     enough = arrived.sum(axis=1) >= code.threshold
-    assert jax.vmap(code.decode)(arrived).covered[enough].all()
+    assert jax.jit(jax.vmap(code.decode))(arrived).covered[enough].all()
 
 
 @EVERY
@@ -62,15 +62,15 @@ def test_the_moment_is_the_first_at_which_it_can_be_decoded(code):
     times = rng.exponential(size=(30, code.num_workers)).astype(np.float32)
     times[rng.random(times.shape) < 0.1] = np.inf
     moments = jax.jit(jax.vmap(code.finish_time))(times)[:, None]
-    known = jax.vmap(code.decode)(times <= moments).covered
+    known = jax.jit(jax.vmap(code.decode))(times <= moments).covered
     np.testing.assert_array_equal(known, True)  # infinity counts as a moment here
     assert (
-        not jax.vmap(code.decode)(times < moments)
+        not jax.jit(jax.vmap(code.decode))(times < moments)
         .covered[np.isfinite(moments[:, 0])]
         .any()
     )
     never = ~np.isfinite(moments[:, 0])
-    assert not jax.vmap(code.decode)(np.isfinite(times)).covered[never].any()
+    assert not jax.jit(jax.vmap(code.decode))(np.isfinite(times)).covered[never].any()
 
 
 @EVERY

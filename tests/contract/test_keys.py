@@ -74,7 +74,7 @@ def is_stream(node):
 @pytest.mark.parametrize(("draws", "tx"), TRANSFORMATIONS)
 def test_a_state_holds_a_key_where_something_may_be_drawn(draws, tx):
     params = jax.tree.map(lambda leaf: jnp.stack([leaf] * 8), PARAMS)
-    init = jax.vmap(tx.init, axis_name="data")
+    init = jax.jit(jax.vmap(tx.init, axis_name="data"))
     streams = filter(is_stream, jax.tree.leaves(init(params), is_leaf=is_stream))
     assert any(streams) == draws
 
@@ -128,7 +128,9 @@ UNSAID = {
 def test_what_draws_without_saying_so_fails(tx):
     updates = jnp.ones((harness.NUM_WORKERS, 5))
     with pytest.raises(TypeError, match="NoneType"):
-        jax.vmap(lambda g: tx.update(g, tx.init(g))[0], axis_name="data")(updates)
+        jax.jit(jax.vmap(lambda g: tx.update(g, tx.init(g))[0], axis_name="data"))(
+            updates
+        )
 
 
 def test_what_says_that_it_draws_gets_a_key():

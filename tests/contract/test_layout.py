@@ -55,8 +55,13 @@ def test_init_follows_the_specs(row, axis_type):
 @EACH
 def test_tree_map_params_understands_the_state(row):
     params = harness.params_like(harness.gradients())
-    state = jax.vmap(
-        row.tx.init, in_axes=None, axis_size=harness.NUM_WORKERS, axis_name=harness.AXIS
+    state = jax.jit(
+        jax.vmap(
+            row.tx.init,
+            in_axes=None,
+            axis_size=harness.NUM_WORKERS,
+            axis_name=harness.AXIS,
+        )
     )(params)
     optax.tree_map_params(row.tx, lambda leaf: leaf, state)
     _travels_as_plain_numbers(state)

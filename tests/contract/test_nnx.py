@@ -99,7 +99,7 @@ def loss(model, rows):
 def train(start, step):
     """Take three steps, each of them a call of one program; return the last state."""
     inputs = jax.random.normal(jax.random.key(1), (harness.NUM_WORKERS, 16, 14))
-    state = jax.vmap(start, axis_name=harness.AXIS)(inputs)
+    state = jax.jit(jax.vmap(start, axis_name=harness.AXIS))(inputs)
     program = jax.jit(jax.vmap(step, axis_name=harness.AXIS))
     for _ in range(3):
         state = program(state, inputs)

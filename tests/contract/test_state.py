@@ -5,11 +5,18 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
+import pytest
 
 from tests import harness
 from tests.contract import table
 
 EACH = table.each(table.TRANSFORMATIONS)
+
+
+@pytest.fixture(autouse=True)
+def _traces_of_one_test():
+    """Chex counts by name, and the steps of all rows have one."""
+    chex.clear_trace_counter()
 
 
 def _mapped(row, **named):
@@ -31,7 +38,6 @@ def _programs(row):
         out, state = step(updates, state, params, extra)
         return out, state, jax.tree.map(jnp.add, params, out)
 
-    chex.clear_trace_counter()  # it counts by name, and all rows have one
     once = chex.assert_max_traces(train, n=1)
     return init, jax.jit(once, donate_argnums=(1, 2))
 

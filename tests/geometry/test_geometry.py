@@ -57,7 +57,7 @@ def test_the_same_under_vmap():
     rows = rows.at[1, 4].set(1e9)
     alone, together = (
         jd.rules.Geometry.of(rows[1]),
-        jax.vmap(jd.rules.Geometry.of)(rows),
+        jax.jit(jax.vmap(jd.rules.Geometry.of))(rows),
     )
     for one, many in zip(*map(jax.tree.leaves, (alone, together)), strict=True):
         np.testing.assert_allclose(many[1], one, rtol=1e-5)

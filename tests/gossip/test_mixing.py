@@ -83,5 +83,5 @@ def test_finite_is_finite_everywhere():
     good, bad = jnp.ones(3), jnp.array([1.0, jnp.nan])
     assert _tree.is_finite([good, good]) and not _tree.is_finite([good, bad])
     assert _mixing.presence_of(None, "x") is None
-    present = jax.vmap(lambda w: _mixing.presence_of(w, "x"), axis_name="x")
+    present = jax.jit(jax.vmap(lambda w: _mixing.presence_of(w, "x"), axis_name="x"))
     np.testing.assert_array_equal(present(jnp.array([0.0, 2.0])), [False, True])

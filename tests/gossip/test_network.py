@@ -38,7 +38,7 @@ def mixed(topology, axis_name, params, weight=None):
 def test_tuples_of_axes_under_nested_vmap_and_on_a_mesh(topology):
     expected = topology.matrix(8) @ np.asarray(PARAMS)
     worker = functools.partial(mixed, topology, AXES)
-    nested = jax.vmap(jax.vmap(worker, axis_name="worker"), axis_name="node")
+    nested = jax.jit(jax.vmap(jax.vmap(worker, axis_name="worker"), axis_name="node"))
     found = nested(PARAMS.reshape(2, 4, 3)).reshape(8, 3)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     mesh = auto_mesh((2, 4), AXES)
@@ -119,7 +119,7 @@ def test_senders_and_receivers_belong_together():
     def worker(_):
         return network.senders, network.receivers
 
-    senders, receivers = jax.vmap(worker, axis_name="x")(jnp.arange(4))
+    senders, receivers = jax.jit(jax.vmap(worker, axis_name="x"))(jnp.arange(4))
     for move in range(3):
         for sender, receiver in enumerate(receivers[:, move]):
             assert receiver < 0 or senders[receiver, move] == sender

@@ -38,8 +38,8 @@ def screened(rule, topology=FAR, start=START, num_steps=1, **kwargs):
 
         return jax.lax.scan(step, (own, tx.init(own)), length=num_steps)[0][0]
 
-    mapped = jax.jit(jax.vmap(worker, axis_name=problem.AXIS))
-    return np.asarray(mapped(jnp.asarray(start)))
+    mapped = jax.vmap(worker, axis_name=problem.AXIS)
+    return np.asarray(jax.jit(mapped)(jnp.asarray(start)))
 
 
 def neighborhoods(topology, num_workers):
@@ -52,7 +52,7 @@ def neighborhoods(topology, num_workers):
 def test_it_is_the_rule_of_each_closed_neighbourhood(name, topology):
     found = screened(RULES[name], topology)
     for i, members in enumerate(neighborhoods(topology, 16)):
-        expected = RULES[name](START[members])
+        expected = jax.jit(RULES[name])(START[members])
         np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=2e-6)
 
 
@@ -163,10 +163,10 @@ def test_who_is_absent_is_not_screened():
         return tx.update(jnp.zeros_like(own), state, own, weight=weight)[0]
 
     mapped = jax.vmap(worker, axis_name=problem.AXIS)
-    moves = np.asarray(mapped(jnp.asarray(START), weight))
+    moves = np.asarray(jax.jit(mapped)(jnp.asarray(START), weight))
     assert not moves[[3, 7]].any()
     members = np.setdiff1d(neighborhoods(FAR, 16)[0], [3, 7])
-    expected = RULES["T"](START[members])
+    expected = jax.jit(RULES["T"])(START[members])
     np.testing.assert_allclose(START[0] + moves[0], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -226,7 +226,7 @@ UNEQUAL = {
 def test_who_has_fewer_neighbours_hears_nobody_else(name, rule):
     found = screened(rule, UNEQUAL[name])
     for i, members in enumerate(neighborhoods(UNEQUAL[name], 16)):
-        expected = rule(START[np.union1d(members, i)])
+        expected = jax.jit(rule)(START[np.union1d(members, i)])
         np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=2e-6)
 
 

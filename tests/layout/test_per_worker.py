@@ -55,9 +55,9 @@ def test_extra_arguments_are_forwarded():
 
     inner = optax.GradientTransformationExtraArgs(lambda params: (), update)
     tx = jd.per_worker("w", inner)
-    jax.vmap(lambda u: tx.update(u, tx.init(u), u, value=1.0)[0], axis_name="w")(
-        jnp.ones((2, 3))
-    )
+    jax.jit(
+        jax.vmap(lambda u: tx.update(u, tx.init(u), u, value=1.0)[0], axis_name="w")
+    )(jnp.ones((2, 3)))
     assert seen["value"] == 1.0 and seen["params"] is not None
 
 
@@ -91,10 +91,12 @@ def test_in_simulated_time_who_arrives_draws_and_not_its_place():
             zeros = jnp.zeros(5)
             return tx.update(zeros, tx.init(zeros), arrival=arrival)[0]
 
-        return np.asarray(jax.vmap(worker, axis_name="w")(jnp.array(workers)))
+        return np.asarray(jax.jit(jax.vmap(worker, axis_name="w"))(jnp.array(workers)))
 
     with jax.numpy_dtype_promotion("standard"):
         everybody = noise(range(8))
         np.testing.assert_array_equal(noise([2, 5, 7]), everybody[[2, 5, 7]])
-        in_step = jax.vmap(lambda g: tx.update(g, tx.init(g))[0], axis_name="w")
+        in_step = jax.jit(
+            jax.vmap(lambda g: tx.update(g, tx.init(g))[0], axis_name="w")
+        )
         np.testing.assert_array_equal(in_step(jnp.zeros((8, 5))), everybody)

@@ -61,7 +61,7 @@ def test_contents_of_an_all_reduce():
         assert content.dense == 2 * 3 / 4 * 6
         return leaf
 
-    jax.vmap(worker, axis_name="w")(jnp.ones((4, 3), jnp.bfloat16))
+    jax.jit(jax.vmap(worker, axis_name="w"))(jnp.ones((4, 3), jnp.bfloat16))
 
 
 def test_groups_that_differ_have_a_state_of_their_own():

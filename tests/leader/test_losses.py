@@ -44,7 +44,7 @@ def test_the_first_of_the_least_leads(losses, index, exists):
     def worker(loss):
         return _losses.leader_of_all(loss, "w")
 
-    leader = jax.vmap(worker, out_axes=None, axis_name="w")(jnp.array(losses))
+    leader = jax.jit(jax.vmap(worker, out_axes=None, axis_name="w"))(jnp.array(losses))
     assert int(leader.index) == index and bool(leader.exists) == exists
     np.testing.assert_array_equal(leader.losses, losses)
 
@@ -65,7 +65,7 @@ def test_reports_last_until_the_worker_arrives_again(losses, here, index, place,
         arrival = _arrival.Arrival(index, index, 4)
         return _losses.leader_of_reports(loss, is_here, reports, arrival, "w")
 
-    leader, found = jax.vmap(worker, out_axes=None, axis_name="w")(
+    leader, found = jax.jit(jax.vmap(worker, out_axes=None, axis_name="w"))(
         jnp.array([1, 3]), jnp.array(losses), jnp.array(here, bool)
     )
     assert (int(leader.index), int(found)) == (index, place)

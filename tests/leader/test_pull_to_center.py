@@ -70,7 +70,7 @@ def test_fixed_points_that_no_worker_alone_would_have(rate):
 
         return jax.lax.scan(step, (x, tx.init(x)), length=4000)[0][0]
 
-    ends = jax.vmap(worker, axis_name=AXIS)(jnp.array([0.9, -0.9]))
+    ends = jax.jit(jax.vmap(worker, axis_name=AXIS))(jnp.array([0.9, -0.9]))
     expected = np.sqrt(1 - rate) * np.array([1, -1])
     np.testing.assert_allclose(ends, expected, atol=1e-5)
 
@@ -113,7 +113,7 @@ def test_who_is_not_there_takes_no_part(spoiled, center):
         updates, state = tx.update(own * 0, tx.init(jnp.zeros(())), own, weight=weight)
         return updates, state.center
 
-    updates, middle = jax.vmap(worker, axis_name=AXIS)(params, weight)
+    updates, middle = jax.jit(jax.vmap(worker, axis_name=AXIS))(params, weight)
     np.testing.assert_allclose(middle, [1.5] * 3)
     there = np.array([0, 2])
     towards = 1.5 if center == "new" else 0.0
@@ -131,7 +131,7 @@ def test_narrow_parameters_have_a_centre_in_float32():
         updates, state = tx.update(own, state, own + own)
         return updates, state.center
 
-    updates, middle = jax.vmap(worker, axis_name=AXIS)(start)
+    updates, middle = jax.jit(jax.vmap(worker, axis_name=AXIS))(start)
     assert updates.dtype == jnp.bfloat16 and middle.dtype == jnp.float32
     np.testing.assert_allclose(middle, 1 + 2 * 1e-3 * np.ones((2, 3)), rtol=1e-6)
 

@@ -19,7 +19,7 @@ def pull(tx, params, losses, updates=None):
         return tx.update(updates, tx.init(params), params, value=loss)[0]
 
     updates = jnp.zeros_like(params) if updates is None else updates
-    return jax.vmap(step, axis_name=AXIS)(params, losses, updates)
+    return jax.jit(jax.vmap(step, axis_name=AXIS))(params, losses, updates)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_fixed_points_in_a_double_well(pull_rate, follower):
 
         return jax.lax.scan(step, (x, tx.init(x)), length=4000)[0][0]
 
-    ends = jax.vmap(worker, axis_name=AXIS)(jnp.array([1.05, -0.9]))
+    ends = jax.jit(jax.vmap(worker, axis_name=AXIS))(jnp.array([1.05, -0.9]))
     np.testing.assert_allclose(ends, [1.0, follower], atol=1e-5)
 
 
@@ -129,7 +129,7 @@ def test_missing_arguments_say_what_to_call():
         def step(row):
             return tx.update(row, tx.init(row), **arguments)[0]
 
-        return jax.vmap(step, axis_name=AXIS)(params)
+        return jax.jit(jax.vmap(step, axis_name=AXIS))(params)
 
     with pytest.raises(ValueError, match="needs `params`"):
         mapped(value=1.0)
@@ -170,7 +170,9 @@ def test_who_is_absent_never_leads():
         return tx.update(updates, tx.init(params), params, value=loss, weight=weight)[0]
 
     params, losses = jnp.asarray([[0.0], [4.0], [9.0]]), jnp.asarray([1.0, 2.0, 3.0])
-    pulls = jax.vmap(worker, axis_name=AXIS)(params, losses, jnp.asarray([0.0, 1, 1]))
+    pulls = jax.jit(jax.vmap(worker, axis_name=AXIS))(
+        params, losses, jnp.asarray([0.0, 1, 1])
+    )
     np.testing.assert_array_equal(params + pulls, [[4.0]] * 3)
 
 
@@ -354,7 +356,7 @@ def test_where_everybody_meets_simulated_time_is_lock_step():
             own = own + updates
         return own
 
-    expected = jax.vmap(worker, axis_name=AXIS)(params, jnp.asarray(losses.T))
+    expected = jax.jit(jax.vmap(worker, axis_name=AXIS))(params, jnp.asarray(losses.T))
     np.testing.assert_allclose(own, expected, rtol=1e-6)
 
 
@@ -367,7 +369,7 @@ def test_what_simulated_time_needs():
             state = tx.init(own)
             return tx.update(own, state, own, value=1.0, arrival=arrival)[0]
 
-        return jax.vmap(worker, axis_name=AXIS)(jnp.array([1, 3]), params[:2])
+        return jax.jit(jax.vmap(worker, axis_name=AXIS))(jnp.array([1, 3]), params[:2])
 
     with pytest.raises(ValueError, match="`num_workers`.*num_workers=4, got None"):
         met(jd.pull_to_leader(AXIS, 0.1))
@@ -413,8 +415,8 @@ def test_one_step_is_better_by_what_the_leader_is_better(pull_rate):
         return step(x, init(x), scales * x + noise, value)[0]
 
     noise = jax.random.normal(jax.random.key(0), (4000, 3, 2))
-    workers = jax.vmap(worker, axis_name=AXIS)
-    ends = jax.vmap(lambda noise: workers(start, values, noise))(noise)
+    workers = jax.jit(jax.vmap(worker, axis_name=AXIS))
+    ends = jax.jit(jax.vmap(lambda noise: workers(start, values, noise)))(noise)
     found = jnp.sum(scales[None, None] * ends**2, axis=2).mean(axis=0) / 2
     bound = (1 - rate) * values - rate * pull_rate * (values - values[0])
     bound += rate**2 * 4 / 2 * 2  # the noise has a variance of 1 in each coordinate
@@ -465,8 +467,8 @@ def test_leaders_complete_matrices_where_centres_stall():
             (x, _), _ = jax.lax.scan(one, (x, tx.init(x)), length=60)
             return loss(x)
 
-        starts = jax.vmap(start)(jax.random.split(key, 8))
-        return jnp.min(jax.vmap(worker, axis_name=AXIS)(starts))
+        starts = jax.jit(jax.vmap(start))(jax.random.split(key, 8))
+        return jnp.min(jax.jit(jax.vmap(worker, axis_name=AXIS))(starts))
 
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(0), 5)
@@ -523,7 +525,7 @@ def test_most_leaders_turn_a_gradient_towards_newton():
         def worker(params, update, loss):
             return tx.update(update, tx.init(params), params, value=loss)[0]
 
-        return jax.vmap(worker, axis_name="w")(rows, updates, losses)[0]
+        return jax.jit(jax.vmap(worker, axis_name="w"))(rows, updates, losses)[0]
 
     def cosine(direction, point):
         newton = -point
@@ -539,7 +541,7 @@ def test_most_leaders_turn_a_gradient_towards_newton():
             :, None
         ]
         inside = jnp.asarray(ball, jnp.float32) * size / jnp.sqrt(curvature)[None]
-        directions = jax.vmap(pulled, (None, 0))(point, inside)
+        directions = jax.jit(jax.vmap(pulled, (None, 0)))(point, inside)
         alone = cosine(-curvature * point, point)
         share = jnp.mean(cosine(directions, point) > alone)
         assert share >= 0.5

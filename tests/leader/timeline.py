@@ -18,7 +18,7 @@ def start(tx, params):
 
     shape = jax.eval_shape(jax.vmap(worker, axis_name=AXIS), params)
     axes = _worker_state.fill_marked(shape, 0, None)
-    return jax.vmap(worker, out_axes=axes, axis_name=AXIS)(params)
+    return jax.jit(jax.vmap(worker, out_axes=axes, axis_name=AXIS))(params)
 
 
 def arrive(tx, params, state, workers, counts, updates, losses):
@@ -40,7 +40,9 @@ def arrive(tx, params, state, workers, counts, updates, losses):
     axes = _worker_state.fill_marked(state, 0, None)
     own = jax.tree.map(lambda leaf: leaf[workers], params)
     mine = _worker_state.map_slices(lambda leaf: leaf[workers], state)
-    stepped, after = jax.vmap(worker, (0, 0, 0, axes, 0, 0), (0, axes), axis_name=AXIS)(
+    stepped, after = jax.jit(
+        jax.vmap(worker, (0, 0, 0, axes, 0, 0), (0, axes), axis_name=AXIS)
+    )(
         workers,
         jnp.asarray(counts, jnp.int32),
         own,

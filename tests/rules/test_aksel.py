@@ -24,7 +24,9 @@ def test_the_median_is_found_part_by_part(route):
 
 def test_behind_a_pre_aggregation():
     rule = jax.jit(jd.rules.nnm(2, then=jd.rules.aksel(2)))
-    np.testing.assert_allclose(rule(ROWS + 5), rule(ROWS) + 5, rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(rule)(ROWS + 5), jax.jit(rule)(ROWS) + 5, rtol=1e-5
+    )
 
 
 def test_the_number_selected_has_a_range():

@@ -37,12 +37,16 @@ def test_keys_draw_buckets():
 def test_a_short_bucket_weighs_what_it_holds():
     """So the mean stays the mean: equal weights for all buckets would change it."""
     rule = jd.rules.bucketing(2, 0, then=lambda f: jd.rules.mean())
-    np.testing.assert_allclose(rule(ROWS), ROWS.mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(rule)(ROWS), ROWS.mean(axis=0), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_buckets_of_one_change_nothing():
     rule = jd.rules.bucketing(1, 2, then=jd.rules.trimmed_mean)
-    np.testing.assert_allclose(rule(ROWS), jd.rules.trimmed_mean(2)(ROWS), rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(rule)(ROWS), jax.jit(jd.rules.trimmed_mean(2))(ROWS), rtol=1e-5
+    )
 
 
 def test_a_worker_that_is_not_finite_spoils_its_bucket():
@@ -58,11 +62,11 @@ def test_one_liar_spoils_as_many_rows_as_its_bucket_has():
     jd.rules.bucketing(3, 2, then=lambda f: seen.append(f) or jd.rules.trimmed_mean(f))
     assert seen == [6]
     rule = jd.rules.bucketing(3, 1, then=jd.rules.trimmed_mean)
-    rule(ROWS)
+    jax.jit(rule)(ROWS)
     with pytest.raises(ValueError, match=r"`num_byzantine` .* \[0, 1\] for bucketing"):
         jd.rules.bucketing(3, 2, then=jd.rules.trimmed_mean)(ROWS)
     for seed in range(5):
-        merged = rule(jnp.asarray(ROWS).at[seed].set(1e6))
+        merged = jax.jit(rule)(jnp.asarray(ROWS).at[seed].set(1e6))
         assert (np.abs(merged) < 3).all()
 
 

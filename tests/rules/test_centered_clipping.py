@@ -25,18 +25,18 @@ def clipped(rows, start, radius, iterations):
 
 @pytest.mark.parametrize("iterations", [1, 5])
 def test_starts_at_the_anchor(iterations):
-    got = jd.rules.centered_clipping(2.0, iterations)(ROWS, anchor=START)
+    got = jax.jit(jd.rules.centered_clipping(2.0, iterations))(ROWS, anchor=START)
     expected = clipped(ROWS, START, 2.0, iterations)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_other_implementation():
-    got = jd.rules.centered_clipping(2.0, 5)(ROWS)
+    got = jax.jit(jd.rules.centered_clipping(2.0, 5))(ROWS)
     np.testing.assert_allclose(got, golden.CENTERED_CLIPPING, rtol=1e-5)
 
 
 def test_a_large_radius_is_the_mean():
-    got = jd.rules.centered_clipping(1e6)(ROWS)
+    got = jax.jit(jd.rules.centered_clipping(1e6))(ROWS)
     np.testing.assert_allclose(got, golden.MEAN, rtol=1e-5)
 
 
@@ -47,21 +47,21 @@ def test_one_worker_moves_it_by_a_share_of_the_radius(away):
     attacked[4] = away * np.array([1, -1, 1, -1, 1])
     honest = np.delete(ROWS, 4, axis=0)
     without = np.concatenate([honest[:4], START[None], honest[4:]])
-    moved = rule(attacked, anchor=START) - rule(without, anchor=START)
+    moved = jax.jit(rule)(attacked, anchor=START) - jax.jit(rule)(without, anchor=START)
     assert np.linalg.norm(moved) <= 3 / len(ROWS) * (1 + 1e-4)
 
 
 def test_whoever_is_not_finite_moves_nothing():
     attacked = ROWS.copy()
     attacked[4], without = np.nan, np.delete(ROWS, 4, axis=0)
-    got = jd.rules.centered_clipping(100.0)(attacked, anchor=START)
+    got = jax.jit(jd.rules.centered_clipping(100.0))(attacked, anchor=START)
     expected = START + (without - START).sum(axis=0) / len(ROWS)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_previous_result_that_is_not_finite_starts_again():
     rule = jd.rules.centered_clipping(1.0, 2)
-    got = rule(ROWS, anchor=jnp.full(5, jnp.inf))
+    got = jax.jit(rule)(ROWS, anchor=jnp.full(5, jnp.inf))
     np.testing.assert_array_equal(got, 0)
 
 

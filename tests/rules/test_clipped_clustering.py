@@ -1,5 +1,6 @@
 """Clipped clustering: clusters, ties, and the norms it remembers."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_who_is_not_finite_or_zero():
 def test_few_workers_are_clusters(num_workers):
     rows = at([0, 90][:num_workers])
     np.testing.assert_allclose(
-        jd.rules.clipped_clustering()(rows), [1.0, 0.0], rtol=1e-6, atol=1e-6
+        jax.jit(jd.rules.clipped_clustering())(rows), [1.0, 0.0], rtol=1e-6, atol=1e-6
     )
 
 

@@ -10,18 +10,18 @@ from tests.rules import golden
 
 
 def test_other_implementation():
-    got = jd.rules.minimum_diameter(3)(golden.ROWS)
+    got = jax.jit(jd.rules.minimum_diameter(3))(golden.ROWS)
     np.testing.assert_allclose(got, golden.WITHOUT_THE_LAST, rtol=1e-5)
 
 
 def test_ties_go_to_the_first_subset():
     rows = jnp.array([[0.0], [1.0], [2.0], [3.0]])
-    np.testing.assert_array_equal(jd.rules.minimum_diameter(1)(rows), [1.0])
+    np.testing.assert_array_equal(jax.jit(jd.rules.minimum_diameter(1))(rows), [1.0])
 
 
 def test_one_worker_has_no_diameter():
     np.testing.assert_array_equal(
-        jd.rules.minimum_diameter(0)(jnp.ones((1, 2))), [1, 1]
+        jax.jit(jd.rules.minimum_diameter(0))(jnp.ones((1, 2))), [1, 1]
     )
 
 

@@ -1,5 +1,6 @@
 """MoNNA: around the worker that is trusted."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ ROWS = jnp.array([[1.0], [2.0], [3.0], [5.0], [-100.0], [-101.0], [-102.0]])
     ("trusted", "expected"), [(0, 2.75), (3, 2.75), (6, -303 / 4 + 0.25)]
 )
 def test_each_trusts_itself(trusted, expected):
-    np.testing.assert_allclose(jd.rules.monna(3, trusted)(ROWS), [expected], rtol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(jd.rules.monna(3, trusted))(ROWS), [expected], rtol=1e-6
+    )
 
 
 def test_other_implementation():
-    got = jd.rules.monna(3, trusted=4)(golden.ROWS)
+    got = jax.jit(jd.rules.monna(3, trusted=4))(golden.ROWS)
     np.testing.assert_allclose(got, golden.WITHOUT_THE_LAST, rtol=1e-5)
 
 
@@ -32,7 +35,9 @@ def test_the_trusted_comes_first_among_equals():
 
 
 def test_a_trusted_worker_that_is_not_finite_leaves_nothing():
-    np.testing.assert_array_equal(jd.rules.monna(2)(ROWS.at[0].set(jnp.nan)), [0.0])
+    np.testing.assert_array_equal(
+        jax.jit(jd.rules.monna(2))(ROWS.at[0].set(jnp.nan)), [0.0]
+    )
 
 
 def test_the_trusted_must_exist():

@@ -30,13 +30,15 @@ def mixtures(rows, num_byzantine):
 )
 def test_the_next_rule_sees_the_mixtures(then):
     mixed = mixtures(golden.ROWS, 3).astype(np.float32)
-    got = jd.rules.nnm(3, then=then)(golden.ROWS)
-    np.testing.assert_allclose(got, then(mixed), rtol=1e-5, atol=1e-6)
+    got = jax.jit(jd.rules.nnm(3, then=then))(golden.ROWS)
+    np.testing.assert_allclose(got, jax.jit(then)(mixed), rtol=1e-5, atol=1e-6)
 
 
 def test_twice_is_mixing_the_mixtures():
     mixed = mixtures(mixtures(golden.ROWS, 3), 3).mean(axis=0)
-    got = jd.rules.nnm(3, then=jd.rules.nnm(3, then=jd.rules.mean()))(golden.ROWS)
+    got = jax.jit(jd.rules.nnm(3, then=jd.rules.nnm(3, then=jd.rules.mean())))(
+        golden.ROWS
+    )
     np.testing.assert_allclose(got, mixed, rtol=1e-5)
 
 
@@ -44,7 +46,7 @@ def test_a_worker_that_is_not_finite_is_in_no_mixture():
     rows = jnp.asarray(golden.ROWS).at[2].set(jnp.nan)
     without = np.delete(np.asarray(golden.ROWS), 2, axis=0)
     # Ten are left, of which each takes the eight nearest, as before.
-    got = jd.rules.nnm(3, then=jd.rules.median())(rows)
+    got = jax.jit(jd.rules.nnm(3, then=jd.rules.median()))(rows)
     np.testing.assert_allclose(got, np.median(mixtures(without, 2), axis=0), rtol=1e-5)
 
 

@@ -1,5 +1,6 @@
 """The constants: what is claimed of how many, and of rules behind rules."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -55,7 +56,7 @@ def test_a_rule_before_another_tolerates_no_more_than_that():
             # What is wrong passes, as it does without the mixing.
             rows = np.ones((11, 3), np.float32)
             rows[:2] = np.nan
-            assert np.isnan(none(rows)).all()
+            assert np.isnan(jax.jit(none)(rows)).all()
             with pytest.raises(ValueError, match=r"`num_byzantine` .* \[0, 1\]"):
                 none.check(4)
 

@@ -19,20 +19,24 @@ def test_a_rule_of_the_users_own_can_mix():
     rule = jd.AggregationRule("mine", jd.rules.median().reduce, nearest_two)
     rows = jnp.array([[0.0], [1.0], [10.0], [11.0], [jnp.nan]])
     # Mixed: 0.5, 0.5, 10.5, 10.5; the last is as far from all, so takes the first two.
-    np.testing.assert_allclose(rule(rows), [0.5])
+    np.testing.assert_allclose(jax.jit(rule)(rows), [0.5])
 
 
 def test_rules_and_attacks_are_functions_that_jax_can_transform():
     rows = jax.random.normal(jax.random.key(0), (3, 5, 4))
     rule = jd.rules.median()
-    np.testing.assert_array_equal(jax.jit(rule)(rows[0]), rule(rows[0]))
-    np.testing.assert_array_equal(jax.vmap(rule)(rows)[1], rule(rows[1]))
+    np.testing.assert_array_equal(jax.jit(rule)(rows[0]), jax.jit(rule)(rows[0]))
+    np.testing.assert_array_equal(
+        jax.jit(jax.vmap(rule))(rows)[1], jax.jit(rule)(rows[1])
+    )
     attack = jax.jit(jd.attacks.sign_flip(), static_argnums=1)
-    np.testing.assert_array_equal(attack(rows[0], 1)[4], -rows[0, 4])
+    np.testing.assert_array_equal(
+        jax.jit(attack, static_argnums=1)(rows[0], 1)[4], -rows[0, 4]
+    )
 
 
 def test_an_empty_tree_stays_empty():
-    assert jd.rules.mean()({}) == {}
+    assert jax.jit(jd.rules.mean())({}) == {}
 
 
 def _to_anchor(geometry, key, memory):
@@ -48,7 +52,7 @@ def test_a_rule_sees_its_previous_result(anchor, expected):
     rule = jd.AggregationRule("nearest", mix=_to_anchor, anchor="previous")
     rows = jnp.array([[1.0], [6.0], [20.0]])
     anchor = None if anchor is None else jnp.array(anchor)
-    np.testing.assert_array_equal(rule(rows, anchor=anchor), [expected])
+    np.testing.assert_array_equal(jax.jit(rule)(rows, anchor=anchor), [expected])
 
 
 def test_anchors_must_fit_the_rule():
@@ -79,7 +83,7 @@ def test_many_columns_are_mixed_as_few_at_once():
 def test_one_nan_more_than_tolerated_gives_zero():
     rows = jnp.arange(12.0).reshape(6, 2)
     rule = jd.rules.trimmed_mean(1)
-    assert (rule(rows.at[0, 0].set(jnp.nan)) != 0).all()
+    assert (jax.jit(rule)(rows.at[0, 0].set(jnp.nan)) != 0).all()
     # In other coordinates, so that each of them alone could be mended.
     bad = rows.at[0, 0].set(jnp.nan).at[1, 1].set(jnp.inf)
-    np.testing.assert_array_equal(rule(bad), [0, 0])
+    np.testing.assert_array_equal(jax.jit(rule)(bad), [0, 0])

@@ -56,7 +56,7 @@ def test_each_worker_has_a_step_of_its_own():
         return tx.update(gradient, tx.init(params), params, stale_params=stale)[0]
 
     stale = jnp.array([[0.0], [2.0]])
-    mapped = jax.vmap(worker, out_axes=None, axis_name="w")
+    mapped = jax.jit(jax.vmap(worker, out_axes=None, axis_name="w"))
     np.testing.assert_allclose(mapped(jnp.ones((2, 1)), stale), [-(1 + 0.25) / 2])
 
 

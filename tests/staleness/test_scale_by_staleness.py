@@ -27,7 +27,7 @@ def test_each_worker_is_late_for_itself():
     def worker(gradient, staleness):
         return tx.update(gradient, tx.init(gradient), staleness=staleness)[0]
 
-    mapped = jax.vmap(worker, out_axes=None, axis_name="w")
+    mapped = jax.jit(jax.vmap(worker, out_axes=None, axis_name="w"))
     out = mapped(jnp.array([1.0, 1.0, 4.0]), jnp.array([0, 1, 3]))
     np.testing.assert_allclose(out, (1 + 0.5 + 1) / 3)
 

@@ -70,7 +70,7 @@ def test_levels_of_a_network(is_mapping):
         given = {"weight": {"device": 1.0, "pod": 2.0}} if is_mapping else {}
         return tx.update(gradient, tx.init(gradient), staleness=late, **given)[0]
 
-    mapped = jax.vmap(jax.vmap(worker, axis_name="device"), axis_name="pod")
+    mapped = jax.jit(jax.vmap(jax.vmap(worker, axis_name="device"), axis_name="pod"))
     out = mapped(jnp.array([[1.0, 5.0], [7.0, 9.0]]), jnp.array([[0, 0], [1, 2]]))
     np.testing.assert_allclose(out, np.full((2, 2), (1 + 5 + 7) / 3), rtol=1e-6)
 
@@ -83,7 +83,9 @@ def test_one_level_of_a_mapping():
         out = tx.update(gradient, tx.init(gradient), staleness=late, weight=weight)
         return out[0]
 
-    out = jax.vmap(worker, axis_name="w")(jnp.arange(3.0), jnp.array([0, 1, 0]))
+    out = jax.jit(jax.vmap(worker, axis_name="w"))(
+        jnp.arange(3.0), jnp.array([0, 1, 0])
+    )
     np.testing.assert_allclose(out, [1.0] * 3)
 
 

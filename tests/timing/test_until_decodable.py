@@ -103,7 +103,7 @@ def test_with_a_limit_the_mean_has_no_bias():
         order = np.empty(6, int)
         order[[i, j, *others]] = np.arange(6)
         orders.append(order)
-    found = jax.vmap(estimate)(jnp.asarray(orders))
+    found = jax.jit(jax.vmap(estimate))(jnp.asarray(orders))
     np.testing.assert_allclose(np.mean(found), blocks.mean(), atol=1e-6)
 
 

@@ -14,7 +14,7 @@ def _identities(arrivals, size):
         return jnp.array([who.index, who.num_workers])
 
     axes = None if arrivals is None else 0
-    mapped = jax.vmap(worker, axes, axis_name="w", axis_size=size)
+    mapped = jax.jit(jax.vmap(worker, axes, axis_name="w", axis_size=size))
     return np.asarray(mapped(arrivals))
 
 
@@ -38,6 +38,6 @@ def test_meets_everybody_only_where_the_arrival_says_so():
 
 def test_what_is_no_arrival_is_named():
     with pytest.raises(TypeError, match="`arrival` must be of type Arrival"):
-        jax.vmap(lambda x: _arrival.identity_of(3, "w").index + x, axis_name="w")(
-            jnp.arange(2)
-        )
+        jax.jit(
+            jax.vmap(lambda x: _arrival.identity_of(3, "w").index + x, axis_name="w")
+        )(jnp.arange(2))

@@ -16,7 +16,7 @@ def test_runs_in_its_step(period):
     def step(count):
         return _periodic.run_every(period, count, lambda x: x + 1, jnp.zeros(()))
 
-    ran = jax.vmap(step)(jnp.arange(1, 7))
+    ran = jax.jit(jax.vmap(step))(jnp.arange(1, 7))
     np.testing.assert_array_equal(ran, [n % period == 0 for n in range(1, 7)])
 
 

@@ -39,7 +39,7 @@ def test_a_group_weighs_as_much_as_all_of_its_workers():
 
     weight = jnp.arange(8.0).reshape(2, 4)
     inner = jax.vmap(worker, axis_name="device")
-    levels = jax.vmap(inner, axis_name="pod")(weight)
+    levels = jax.jit(jax.vmap(inner, axis_name="pod"))(weight)
     np.testing.assert_array_equal(levels["device"], weight)
     np.testing.assert_array_equal(levels["pod"], [[6] * 4, [22] * 4])
     assert _weight.weight_of_levels(1.0, "data") == 1.0

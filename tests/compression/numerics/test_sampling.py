@@ -1,5 +1,7 @@
 """Systematic sampling: exact marginals, and a count that never overflows."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,14 +9,20 @@ import pytest
 
 from jaxdist.compression.numerics import _sampling
 
-REFERENCE = jnp.asarray([4.0, 3, 2, 1, -1])
+probability_units = jax.jit(_sampling.probability_units, static_argnums=2)
+crossed_targets = jax.jit(_sampling._crossed_targets, static_argnums=3)
+REFERENCE = np.asarray([4, 3, 2, 1, -1], np.float32)
 SKEWED = np.random.default_rng(0).standard_t(1.2, (6, 500)).astype(np.float32)
 
 
 def chances(chunks, budget):
-    sizes = _sampling.relative_magnitudes(jnp.asarray(chunks))
-    level = _sampling.water_level(sizes, budget)
-    return np.asarray(_sampling.keep_probabilities(sizes, level), np.float64)
+    return np.asarray(_chances(np.asarray(chunks), budget), np.float64)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _chances(chunks, budget):
+    sizes = _sampling.relative_magnitudes(chunks)
+    return _sampling.keep_probabilities(sizes, _sampling.water_level(sizes, budget))
 
 
 def water_filling_by_sorting(vector, budget):
@@ -92,7 +100,7 @@ def test_units_fit_into_the_capacity(capacity, kind):
     }[kind]
     sampler = _sampling.Sampler(500, capacity)
     probability = jnp.asarray(chances(rows, sampler.budget), jnp.float32)
-    units = _sampling.probability_units(probability, jnp.asarray(rows), sampler)
+    units = probability_units(probability, rows, sampler)
     total = np.asarray(units, np.int64).sum(axis=1)
     assert (total <= capacity << sampler.bits).all()
     assert ((np.asarray(units) > 0) == (rows != 0)).all()
@@ -109,9 +117,9 @@ def test_marginals_are_exact_over_all_offsets(capacity):
     units[[5, 50]] = 0, whole
     units = units * (np.cumsum(units) <= capacity * whole)
     offsets = jnp.arange(whole, dtype=jnp.uint32)
-    rows = jnp.broadcast_to(jnp.asarray(units), (whole, 97))
+    rows = np.broadcast_to(units, (whole, 97))
     seen = np.asarray(
-        _sampling._crossed_targets(rows, offsets, jnp.uint32(whole), capacity), np.int64
+        crossed_targets(rows, offsets, jnp.uint32(whole), capacity), np.int64
     )
     taken = np.bincount(seen[seen < 97], minlength=97)
     np.testing.assert_array_equal(taken, units)
@@ -123,8 +131,8 @@ def test_marginals_are_exact_over_all_offsets(capacity):
 def test_searching_in_runs_and_in_elements_agrees():
     units = jnp.asarray(np.random.default_rng(3).integers(0, 50, (4, 1000)), jnp.uint32)
     offset = jnp.zeros(4, jnp.uint32)
-    few = _sampling._crossed_targets(units, offset, jnp.uint32(64), 20)
-    many = _sampling._crossed_targets(units, offset, jnp.uint32(64), 900)
+    few = crossed_targets(units, offset, jnp.uint32(64), 20)
+    many = crossed_targets(units, offset, jnp.uint32(64), 900)
     np.testing.assert_array_equal(few, many[:, :20])
 
 
@@ -152,7 +160,8 @@ def test_narrowing_keeps_finite_values_finite():
 def test_chunks_draw_independently():
     chunks = jnp.ones((200, 10))
     sampler = _sampling.Sampler(10, 1)
-    units = _sampling.probability_units(jnp.full((200, 10), 0.1), chunks, sampler)
-    _, indices = _sampling.draw_elements(jax.random.key(0), chunks, units, sampler)
+    units = probability_units(jnp.full((200, 10), 0.1), chunks, sampler)
+    draw = jax.jit(_sampling.draw_elements, static_argnums=3)
+    _, indices = draw(jax.random.key(0), chunks, units, sampler)
     counts = np.bincount(np.asarray(indices).ravel(), minlength=10)
     assert counts.min() > 5

@@ -21,7 +21,7 @@ def test_sorts_all_zeros_and_ones(num_rows):
             np.maximum(ordered[low], ordered[high]),
         )
     np.testing.assert_array_equal(ordered, np.sort(columns, axis=0))
-    by_stages = _sorting._sort_by_stages(jnp.asarray(columns, jnp.float32))
+    by_stages = jax.jit(_sorting._sort_by_stages)(columns.astype(np.float32))
     np.testing.assert_array_equal(by_stages[:num_rows], np.sort(columns, axis=0))
 
 
@@ -29,8 +29,8 @@ def test_sorts_all_zeros_and_ones(num_rows):
 def test_sorts_many_rows(num_rows):
     rows = np.random.default_rng(0).standard_normal((num_rows, 50))
     rows = rows.astype(np.float32)
-    ordered = _sorting.sort_rows(list(jnp.asarray(rows)))
-    np.testing.assert_array_equal(jnp.stack(ordered), np.sort(rows, axis=0))
+    ordered = jax.jit(_sorting.sort_rows)(list(rows))
+    np.testing.assert_array_equal(np.stack(ordered), np.sort(rows, axis=0))
 
 
 def test_is_as_small_as_batchers():
@@ -42,9 +42,9 @@ def test_is_as_small_as_batchers():
 def test_what_is_not_finite_goes_to_the_end_and_is_counted():
     rows = jnp.array([[jnp.nan, 1.0], [2.0, -jnp.inf], [1.0, jnp.inf]])
     for most, counted in ((2, [1, 2]), (1, [1, 2]), (0, [1, 1])):
-        ordered, num_bad = _sorting.sort_finite(rows, most)
+        ordered, num_bad = jax.jit(_sorting.sort_finite, static_argnums=1)(rows, most)
         np.testing.assert_array_equal(
-            jnp.stack(ordered), [[1, 1], [2, np.inf], [np.inf, np.inf]]
+            np.stack(ordered), [[1, 1], [2, np.inf], [np.inf, np.inf]]
         )
         np.testing.assert_array_equal(num_bad, counted)
 
@@ -55,7 +55,8 @@ def test_the_middles_are_those_of_what_is_finite(num_rows):
     rows = rng.standard_normal((num_rows, 300)).astype(np.float32)
     bad = rng.random(rows.shape) < rng.random(300)
     rows[bad] = rng.choice(np.float32([np.nan, np.inf, -np.inf]), bad.sum())
-    lower, upper, num_bad = _sorting.middles_of_finite(jnp.asarray(rows))
+    found = jax.jit(_sorting.middles_of_finite)(rows)
+    lower, upper, num_bad = map(np.asarray, found)
     np.testing.assert_array_equal(num_bad, bad.sum(axis=0))
     some = ~bad.all(axis=0)
     ordered = np.sort(np.where(bad, np.inf, rows), axis=0)[:, some]
@@ -73,7 +74,7 @@ def test_a_cut_takes_both_ends(num_rows, num_cut):
     rows[rng.random(rows.shape) < 0.1] = np.nan
     num_bad = np.isnan(rows).sum(axis=0)
     ordered = np.sort(np.where(np.isnan(rows), np.inf, rows), axis=0)
-    cut = _sorting.cut_finite(jnp.asarray(rows), num_cut)
+    cut = jax.device_get(jax.jit(_sorting.cut_finite, static_argnums=1)(rows, num_cut))
     np.testing.assert_array_equal(
         np.array(cut.lowest).reshape(num_cut, 200), ordered[:num_cut][::-1]
     )
@@ -100,23 +101,29 @@ def test_the_nearest_are_averaged(number):
     centre = (rows[0] + 2 * rows[7]) / 3
     order = np.argsort(np.abs(rows - centre), axis=0)[:number]
     expected = np.take_along_axis(rows, order, axis=0).mean(axis=0)
-    got = _sorting.mean_of_nearest(
-        list(jnp.asarray(rows)), lambda moved: (moved[0] + 2 * moved[7]) / 3, number
-    )
+    got = jax.jit(
+        lambda rows: _sorting.mean_of_nearest(
+            rows, lambda moved: (moved[0] + 2 * moved[7]) / 3, number
+        )
+    )(list(rows))
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("num_rows", [5, 70])
 def test_derivatives_follow_the_values(num_rows):
-    rows = jax.random.normal(jax.random.key(0), (num_rows, 6))
-    pulled = jax.random.normal(jax.random.key(1), (num_rows, 6))
+    rng = np.random.default_rng(0)
+    rows, pulled = rng.standard_normal((2, num_rows, 6)).astype(np.float32)
 
     def sort(rows):
         return jnp.stack(_sorting.sort_rows(list(rows)))
 
-    ordered, pull = jax.vjp(sort, rows)
+    @jax.jit
+    def sort_and_pull(rows, pulled):
+        ordered, pull = jax.vjp(sort, rows)
+        return ordered, *pull(pulled)
+
+    ordered, back = map(np.asarray, sort_and_pull(rows, pulled))
     np.testing.assert_array_equal(ordered, np.sort(rows, axis=0))
-    (back,) = pull(pulled)
     for column in range(6):
         order = np.argsort(rows[:, column])
         np.testing.assert_array_equal(back[order, column], pulled[:, column])
