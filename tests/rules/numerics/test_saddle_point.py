@@ -97,18 +97,4 @@ def test_honest_workers_are_not_blamed_for_a_mean_that_attackers_moved():
 
 
 def test_keeps_its_promises():
-    rule = jd.rules.spectral_filter(2, 1.0, saddle_point=True)
-    testing.check_rule(rule, more_workers=12)
-
-
-def test_keeps_them_with_seventy_workers():
-    """A second each: few of the rows that the kit would try."""
-    rule = jax.jit(jd.rules.spectral_filter(2, 1.0, saddle_point=True))
-    rng = np.random.default_rng(0)
-    rows = 0.5 + rng.standard_normal((70, 61)).astype(np.float32)
-    rows[68:] = 1e9 * rows[:1]
-    found, mean = rule(rows), rows[:68].mean(axis=0)
-    spread = np.linalg.norm(rows[:68] - mean, axis=1).max()
-    assert np.linalg.norm(found - mean) < spread
-    moved = rule(rng.permutation(rows) + 10)
-    np.testing.assert_allclose(moved, found + 10, rtol=1e-4, atol=1e-4)
+    testing.check_rule(jd.rules.spectral_filter(2, 1.0, saddle_point=True))
