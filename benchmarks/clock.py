@@ -4,7 +4,6 @@ PYTHONPATH=examples python benchmarks/clock.py docs/_static/tradeoff.png
 """
 
 import pathlib
-import statistics
 import sys
 import time
 
@@ -14,6 +13,7 @@ import matplotlib
 import model
 import numpy as np
 import optax
+import turns
 
 import jaxdist as jd
 from jaxdist import timing
@@ -62,23 +62,10 @@ def cost_of_asynchrony(rounds: int = 15, steps: int = 5) -> None:
             has_aux=True,
         )
     batch = jnp.asarray(images), jnp.asarray(labels)
-    params = model.init(0, images)
-    states = {name: init(params) for name, (init, _) in recipes.items()}
-    times: dict[str, list[float]] = {name: [] for name in recipes}
-    for turn in range(rounds):
-        for name, (_, step) in recipes.items():
-            state, start = states[name], time.perf_counter()
-            for _ in range(steps):
-                state, _ = step(state, batch)
-            jax.block_until_ready(state)
-            states[name] = state
-            if turn:  # the first compiles
-                times[name].append((time.perf_counter() - start) / steps)
-    lock_step = statistics.median(times["simulate"])
+    found = turns.median_seconds(recipes, model.init(0, images), batch, rounds, steps)
     print(f"\n{'step of 8 workers':<18} {'ms':>8} {'ratio':>6}")
-    for name, found in times.items():
-        median = statistics.median(found)
-        print(f"{name:<18} {1e3 * median:>8.1f} {median / lock_step:>6.2f}")
+    for name, median in found.items():
+        print(f"{name:<18} {1e3 * median:>8.1f} {median / found['simulate']:>6.2f}")
 
 
 def draw_tradeoff(path: pathlib.Path) -> None:

@@ -6,14 +6,11 @@ An all-reduce, and a product with the whole mixing matrix, take their turns in t
 run. Every step is one full training step: gradients, momentum, and messages.
 """
 
-import statistics
-import time
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tqdm
+import turns
 
 import jaxdist as jd
 
@@ -98,20 +95,8 @@ def seconds_of(num_workers, rounds=12, steps=32):
     size = num_workers * BATCH
     images = jnp.asarray(rng.standard_normal((size, 64)), jnp.float32)
     batch = images, jnp.asarray(rng.integers(0, 10, size), jnp.int32)
-    found = contestants(num_workers)
     params = init_params(jax.random.key(0))
-    states = {name: init(params) for name, (init, _) in found.items()}
-    times: dict[str, list[float]] = {name: [] for name in found}
-    for turn in tqdm.trange(rounds, disable=None):
-        for name, (_, step) in found.items():
-            state, start = states[name], time.perf_counter()
-            for _ in range(steps):
-                state, _ = step(state, batch)
-            jax.block_until_ready(state)
-            states[name] = state
-            if turn:  # the first compiles
-                times[name].append((time.perf_counter() - start) / steps)
-    return {name: statistics.median(each) for name, each in times.items()}
+    return turns.median_seconds(contestants(num_workers), params, batch, rounds, steps)
 
 
 def main() -> None:
