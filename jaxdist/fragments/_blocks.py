@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from jaxdist import _tree
 from jaxdist.fragments import _fragments
 
 
@@ -67,7 +68,7 @@ def by_blocks(
     """
 
     def number_leaves(params: Any) -> list[int]:
-        names = _fragments.names_of_leaves(params)
+        names, _, _ = _tree.flatten_named(params)
         blocks = ordered_blocks(names)
         if len(blocks) < num_fragments:
             raise ValueError(

@@ -12,8 +12,6 @@ from typing import Any
 import jax
 import optax
 
-from jaxdist import _tree
-
 
 @dataclasses.dataclass(frozen=True)
 class Fragments:
@@ -87,8 +85,3 @@ class Fragments:
 def whole() -> Fragments:
     """Return the partition that cuts nothing."""
     return Fragments("one fragment", lambda params: [0] * len(jax.tree.leaves(params)))
-
-
-def names_of_leaves(params: Any) -> list[str]:
-    """Return the names of the leaves, such as ``"layers/3/kernel"``."""
-    return _tree.flatten_named(params)[0]

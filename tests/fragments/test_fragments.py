@@ -6,6 +6,7 @@ import optax
 import pytest
 
 import jaxdist as jd
+from jaxdist import _tree
 from jaxdist.fragments import _fragments
 from tests import harness
 
@@ -21,8 +22,8 @@ def test_parts_are_the_whole_again():
 
 def test_leaves_of_a_part_keep_their_names():
     first, second = jd.fragments.assigned({"a": 0, "b": 1, "none": None}).split(PARAMS)
-    assert _fragments.names_of_leaves(first) == ["a"]
-    assert _fragments.names_of_leaves(second) == ["b/0", "b/1"]
+    assert _tree.flatten_named(first)[0] == ["a"]
+    assert _tree.flatten_named(second)[0] == ["b/0", "b/1"]
     assert first["b"] == [optax.MaskedNode(), optax.MaskedNode()]
 
 
