@@ -52,6 +52,10 @@ WITH_FOUR_HOSTS = {
     ],
     "torch": ["dense", "PowerSGD hook, rank 4"],
 }
+ROUNDS_WITH_FOUR_HOSTS = {
+    "jax": ["local SGD", "local SGD, signs both ways", "SparseLoCo"],
+    "torch": ["local SGD"],
+}
 DEMO = {
     "jax": ["dense", "float16", "signs both ways", "PowerSGD, rank 4"],
     "torch": ["dense", "fp16 hook", "PowerSGD hook, rank 4"],
@@ -74,25 +78,33 @@ def jobs() -> list[problem.Job]:
             for library, method in pairs(METHODS):
                 job = problem.Job(library, method, model, 2, alone, phases=phases)
                 out.append(dataclasses.replace(job, test_images=images))
-        # XLA runs convolutions inside of a loop on CPUs ten times slower than outside.
-        out += round_jobs(model) if model == "mlp" else []
+        out += round_jobs(model)
     for library, method in pairs(WITH_FOUR_HOSTS):
         out.append(problem.Job(library, method, "cnn", 4, phases=(short, *TIMED)))
+    phases = timed_rounds()
+    for library, method in pairs(ROUNDS_WITH_FOUR_HOSTS):
+        out.append(problem.Job(library, method, "cnn", 4, False, LOCAL_STEPS, phases))
     return out
 
 
 def round_jobs(model: str) -> list[problem.Job]:
-    """Return the jobs with local steps."""
+    """Return the jobs of two hosts with local steps."""
     learn = dataclasses.replace(LEARN[model], evaluate_every=LOCAL_STEPS)
-    rates = None, *(phase.rate for phase in TIMED)
-    timed = [problem.Phase(rate, 5 * LOCAL_STEPS) for rate in rates]
-    learn, short, *timed = run.in_rounds([learn, *timed], LOCAL_STEPS)
+    (learn,) = run.in_rounds([learn], LOCAL_STEPS)
+    short, *timed = timed_rounds()
     out = []
     for alone, phases in ((False, (learn, *timed)), (True, (short,))):
         for library, method in pairs(ROUNDS):
             job = problem.Job(library, method, model, 2, alone, LOCAL_STEPS, phases)
             out.append(dataclasses.replace(job, test_images=TEST_IMAGES[model]))
     return out
+
+
+def timed_rounds() -> tuple[problem.Phase, ...]:
+    """Return five rounds at each rate."""
+    rates = None, *(phase.rate for phase in TIMED)
+    phases = [problem.Phase(rate, 5 * LOCAL_STEPS) for rate in rates]
+    return tuple(run.in_rounds(phases, LOCAL_STEPS))
 
 
 def demo_jobs() -> list[problem.Job]:

@@ -204,7 +204,9 @@ def main(folder: pathlib.Path, index: int, address: str) -> None:
     params = problem.initial_params(job.model, data.images.shape[2:], job.seed)
     tx = optimizer(job)
     mesh = jax.make_mesh((job.world,), (AXIS,))
-    options = ROUNDS.get(job.method, {})
+    options = dict(ROUNDS.get(job.method, {}))
+    if options and job.model == "cnn":
+        options["unroll"] = True  # convolutions in a loop are slow on CPUs
     if job.method == BARE:
         init, train_step = bare(tx, mesh)
     else:

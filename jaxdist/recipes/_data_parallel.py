@@ -35,6 +35,7 @@ def data_parallel(
     has_aux: bool = False,
     has_state: bool = False,
     micro_batches: int = 1,
+    unroll: bool = False,
     key: int | jax.Array | None = None,
     per_worker_params: bool = False,
     outer: optax.GradientTransformation | None = None,
@@ -61,6 +62,10 @@ def data_parallel(
         After each step it is the mean of all workers' states (of integers the largest).
       micro_batches: How many parts of a worker's batch are differentiated one after
         the other, to need less memory. Their mean gradient is sent once.
+      unroll: Whether local steps and micro-batches are written out one after the other
+        instead of as a loop. XLA on CPUs runs convolutions inside of a loop several
+        times slower than outside. The program grows with their number, and so does the
+        time to compile it.
       key: Seed or key for what ``loss_fn`` draws, such as dropout: each worker, step
         and micro-batch gets a key of its own. None where it draws nothing.
       per_worker_params: Whether each worker has parameters and a model state of its
@@ -110,13 +115,15 @@ def data_parallel(
     Raises:
       TypeError: If ``loss_fn`` is no function, or ``fragments`` are none.
       ValueError: If the mesh has no such axis, or ``micro_batches`` is below 1; if
-        ``overlap`` is negative or ``keep_local`` outside of [0, 1]; if one of both or
-        ``fragments`` comes without ``outer``, with ``correct_drift`` or with the mean
-        of inner states; when called, if H is no multiple of n or ``overlap`` not less
-        than H / n, if W or ``micro_batches`` does not divide a batch, if the updates
-        differ between workers though the parameters must not, if ``loss_fn`` returns
-        something else than it should, if the model state holds a key, or as
-        :func:`state_specs` raises.
+        ``overlap`` is negative or ``keep_local`` outside of [0, 1]; if options of
+        rounds come without ``outer``; if ``correct_drift``, ``global_momentum`` or the
+        mean of inner states comes with ``per_worker_params``, or one of these four with
+        ``fragments``, ``overlap`` or ``keep_local``; if there is nothing to ``unroll``;
+        when called, if ``steps`` comes with ``unroll``, if H is no multiple of n or
+        ``overlap`` not less than H / n, if W or ``micro_batches`` does not divide a
+        batch, if the updates differ between workers though the parameters must not, if
+        ``loss_fn`` returns something else than it should, if the model state holds a
+        key, or as :func:`state_specs` raises.
 
     Communication:
       That of ``tx``, and an all-reduce of the metrics and of the model state. With
@@ -156,7 +163,14 @@ def data_parallel(
     )
     streaming = _streaming.checked_streaming(rounds, fragments, overlap, keep_local)
     training = _Training(
-        _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches),
+        _gradient.checked_loss(
+            loss_fn,
+            has_aux,
+            has_state,
+            micro_batches,
+            unroll,
+            has_rounds=rounds is not None,
+        ),
         _streaming.transformation_of(tx, rounds, streaming),
         mesh,
         axis_name,

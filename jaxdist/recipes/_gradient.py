@@ -23,6 +23,7 @@ class Loss:
     has_aux: bool
     has_state: bool
     micro_batches: int
+    unroll: bool  # whether loops over local steps and micro-batches are written out
 
 
 class Outcome(NamedTuple):
@@ -37,14 +38,25 @@ class Outcome(NamedTuple):
 
 
 def checked_loss(
-    loss_fn: Callable[..., Any], has_aux: bool, has_state: bool, micro_batches: int
+    loss_fn: Callable[..., Any],
+    has_aux: bool,
+    has_state: bool = False,
+    micro_batches: int = 1,
+    unroll: bool = False,
+    has_rounds: bool = False,
 ) -> Loss:
     """Return the loss with its options, or raise."""
     _checks.function("loss_fn", loss_fn, "(params, batch) -> loss")
     _checks.flag("has_aux", has_aux)
     _checks.flag("has_state", has_state)
     micro_batches = _checks.integer("micro_batches", micro_batches, 1)
-    return Loss(loss_fn, bool(has_aux), bool(has_state), micro_batches)
+    _checks.flag("unroll", unroll)
+    if unroll and micro_batches == 1 and not has_rounds:
+        raise ValueError(
+            "`unroll` must be False where there is no loop to write out: without "
+            "`outer`, and with `micro_batches` of 1."
+        )
+    return Loss(loss_fn, bool(has_aux), bool(has_state), micro_batches, bool(unroll))
 
 
 def differentiate(
@@ -87,7 +99,10 @@ def differentiate(
         (jax.tree.map(_tree.wide_zeros, params), model_state), axis_name
     )
     (sums, model_state, _), parts = jax.lax.scan(
-        add_part, (*start, jnp.zeros((), jnp.int32)), _cut_parts(batch, number)
+        add_part,
+        (*start, jnp.zeros((), jnp.int32)),
+        _cut_parts(batch, number),
+        unroll=loss.unroll,
     )
     grads = jax.tree.map(lambda x, p: (x / number).astype(p.dtype), sums, params)
     value, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), parts)

@@ -21,6 +21,7 @@ def local_round(
     has_aux: bool = False,
     has_state: bool = False,
     micro_batches: int = 1,
+    unroll: bool = False,
 ) -> tuple[_local_step.Init, _local_step.Step]:
     r"""Return what one worker does in a local round: H steps, and one exchange.
 
@@ -42,6 +43,7 @@ def local_round(
       has_aux: As in :func:`data_parallel`.
       has_state: As in :func:`data_parallel`.
       micro_batches: As in :func:`data_parallel`, of each local step.
+      unroll: As in :func:`data_parallel`.
 
     Returns:
       ``init(params, model_state=()) -> TrainState`` and ``round(state, batches,
@@ -52,7 +54,8 @@ def local_round(
     Raises:
       TypeError: If ``loss_fn`` is no function, or an optimizer is none.
       ValueError: If ``inner_state`` is unknown or ``micro_batches`` is below 1; when
-        traced, as :func:`local_step` raises, and if ``inner`` communicates.
+        traced, as :func:`local_step` raises, if ``inner`` communicates, or if ``steps``
+        comes with ``unroll``.
 
     Communication:
       That of ``outer``, once for H steps, and an all-reduce of the metrics and of the
@@ -82,7 +85,9 @@ def local_round(
         inner, outer, axis_name, inner_state, correct_drift, False, global_momentum
     )
     assert rounds is not None  # for type checkers
-    loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
+    loss = _gradient.checked_loss(
+        loss_fn, has_aux, has_state, micro_batches, unroll, has_rounds=True
+    )
 
     def init(params, model_state=()):
         return _local_step.TrainState(params, rounds.init(params), model_state)

@@ -47,6 +47,7 @@ def local_step(
     has_aux: bool = False,
     has_state: bool = False,
     micro_batches: int = 1,
+    unroll: bool = False,
     per_worker_params: bool = False,
 ) -> Step:
     """Return what one worker does in a step, to run under any mapped axis.
@@ -61,6 +62,7 @@ def local_step(
       has_aux: As in :func:`data_parallel`.
       has_state: As in :func:`data_parallel`.
       micro_batches: As in :func:`data_parallel`.
+      unroll: As in :func:`data_parallel`.
       per_worker_params: Whether each worker has parameters and a model state of its
         own; else model states are averaged.
 
@@ -74,9 +76,9 @@ def local_step(
 
     Raises:
       TypeError: If ``loss_fn`` is no function.
-      ValueError: If ``micro_batches`` is below 1; when traced, if ``loss_fn`` returns
-        something else than it should, or a metric called ``"loss"``, or if
-        ``micro_batches`` does not divide the batch.
+      ValueError: If ``micro_batches`` is below 1, or 1 with ``unroll``; when traced, if
+        ``loss_fn`` returns something else than it should, or a metric called
+        ``"loss"``, or if ``micro_batches`` does not divide the batch.
 
     Communication:
       That of ``tx``, and an all-reduce of the metrics and of the model state.
@@ -95,7 +97,9 @@ def local_step(
     _checks.optimizer("tx", tx)
     _checks.axis_name(axis_name)
     _checks.flag("per_worker_params", per_worker_params)
-    loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
+    loss = _gradient.checked_loss(
+        loss_fn, has_aux, has_state, micro_batches, unroll, has_rounds=False
+    )
 
     return make_step(loss, tx, axis_name, per_worker_params, None)
 

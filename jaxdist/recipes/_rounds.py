@@ -285,8 +285,13 @@ class Walk(NamedTuple):
           steps: How many of the H steps this worker takes, or None for all.
         """
         if steps is not None:
+            if self.loss.unroll:
+                raise ValueError(
+                    "`steps` must be None with `unroll`: how many steps a worker takes "
+                    "is only known when the program runs, so it needs a loop."
+                )
             return self._run_some(start, batches, steps)
-        end, seen = jax.lax.scan(self.step, start, batches)
+        end, seen = jax.lax.scan(self.step, start, batches, unroll=self.loss.unroll)
         return end, jax.tree.map(lambda x: jnp.mean(x, axis=0), seen)
 
     def step(self, carried, batch):
@@ -363,7 +368,7 @@ def checked_rounds(
     inner_state: Any,
     correct_drift: Any,
     per_worker_params: bool,
-    global_momentum: float = 0.0,
+    global_momentum: Any,
 ) -> Rounds | None:
     """Return the rounds, None without an outer optimizer, or raise."""
     _checks.one_of("inner_state", inner_state, ("carry", "reset", "average"))

@@ -33,6 +33,7 @@ def simulate(
     has_aux: bool = False,
     has_state: bool = False,
     micro_batches: int = 1,
+    unroll: bool = False,
     key: int | jax.Array | None = None,
     per_worker_params: bool = False,
     outer: optax.GradientTransformation | None = None,
@@ -56,6 +57,7 @@ def simulate(
       has_aux: As in :func:`data_parallel`.
       has_state: As in :func:`data_parallel`.
       micro_batches: As in :func:`data_parallel`.
+      unroll: As in :func:`data_parallel`.
       key: As in :func:`data_parallel`.
       per_worker_params: As in :func:`data_parallel`.
       outer: As in :func:`data_parallel`.
@@ -103,7 +105,14 @@ def simulate(
         global_momentum,
     )
     streaming = _streaming.checked_streaming(rounds, fragments, overlap, keep_local)
-    loss = _gradient.checked_loss(loss_fn, has_aux, has_state, micro_batches)
+    loss = _gradient.checked_loss(
+        loss_fn,
+        has_aux,
+        has_state,
+        micro_batches,
+        unroll,
+        has_rounds=rounds is not None,
+    )
     tx = _streaming.transformation_of(tx, rounds, streaming)
     worker_step = _local_step.make_step(loss, tx, axis_name, per_worker_params, rounds)
     words = () if key is None else _random.key_data(key)

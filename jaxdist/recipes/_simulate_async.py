@@ -191,7 +191,7 @@ def simulate_async(
             "jaxdist.timing.k_sync or k_batch_sync."
         )
     simulation = _Simulation(
-        _gradient.checked_loss(loss_fn, has_aux, has_state=False, micro_batches=1),
+        _gradient.checked_loss(loss_fn, has_aux),
         tx if rounds is None else rounds.transformation,
         race,
         axis_name,

@@ -121,6 +121,7 @@ BAD: dict[str, list[Any]] = {
     "mesh": MESH,
     "metrics": FLAG,
     "micro_batches": [*COUNT, 0],
+    "unroll": FLAG,
     "middle": CHOICE,
     "min_ndim": COUNT,
     "min_size": COUNT,

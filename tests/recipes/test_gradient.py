@@ -59,6 +59,8 @@ def test_micro_batches_must_divide():
         step(init(problem.PARAMS), problem.BATCH)
     with pytest.raises(ValueError, match="`micro_batches` must be an integer >= 1"):
         jd.simulate(problem.loss, TX, 4, harness.AXIS, micro_batches=0)
+    with pytest.raises(ValueError, match="`unroll` must be False where there is no"):
+        jd.simulate(problem.loss, TX, 4, harness.AXIS, unroll=True)
 
 
 def test_each_worker_step_and_micro_batch_draws_its_own():

@@ -11,7 +11,7 @@ import pytest
 import jaxdist as jd
 from jaxdist.workers import _arrival
 from tests import harness
-from tests.recipes import problem
+from tests.recipes import local, problem
 
 AXIS = harness.AXIS
 INNER = optax.sgd(0.1, momentum=0.9)
@@ -29,12 +29,6 @@ OUTERS = {
 }
 
 
-def _batches(number):
-    rng = np.random.default_rng(0)
-    inputs = rng.standard_normal((number, 64, 10)).astype(np.float32)
-    return inputs, np.sin(inputs[..., :1])
-
-
 def _recipe(name, tx):
     if name == "simulate":
         return jd.simulate(problem.loss, tx, 8, AXIS, per_worker_params=True)
@@ -45,7 +39,7 @@ def _recipe(name, tx):
 @pytest.mark.parametrize("recipe", ["simulate", "data_parallel"])
 @pytest.mark.parametrize("name", OUTERS)
 def test_agrees_with_the_rounds_of_the_recipe(name, recipe):
-    inputs, targets = _batches(9)
+    inputs, targets = local.batches(9)
     init, step = jd.simulate(problem.loss, INNER, 8, AXIS, outer=OUTERS[name])
     wanted = init(problem.PARAMS)
     for turn in range(3):

@@ -1,6 +1,5 @@
 """Local rounds: oracles, the same on all backends, no message on the way."""
 
-import functools
 import pathlib
 import re
 import signal
@@ -15,19 +14,10 @@ import pytest
 
 import jaxdist as jd
 from tests import harness
-from tests.recipes import problem, quadratics
+from tests.recipes import local, problem, quadratics
 
 AXIS = harness.AXIS
-AVERAGE = optax.chain(jd.aggregate(AXIS), optax.sgd(1.0))
-DILOCO = optax.chain(jd.aggregate(AXIS), optax.sgd(0.7, momentum=0.9, nesterov=True))
-FEEDBACK = jd.compression.error_feedback(jd.compression.scaled_sign())
-
-
-def _batches(number, seed=0):
-    """Return a batch of 64 for each of so many local steps."""
-    rng = np.random.default_rng(seed)
-    inputs = rng.standard_normal((number, 64, 10)).astype(np.float32)
-    return inputs, np.sin(inputs[..., :1])
+AVERAGE, DILOCO, FEEDBACK = local.AVERAGE, local.DILOCO, local.FEEDBACK
 
 
 def _train(recipe, rounds, tx=None, **options):
@@ -35,15 +25,8 @@ def _train(recipe, rounds, tx=None, **options):
     init, step = recipe(problem.loss, tx, **({"outer": AVERAGE} | options))
     state = init(problem.PARAMS)
     for index in range(rounds):
-        state, metrics = step(state, _batches(3, index))
+        state, metrics = step(state, local.batches(3, index))
     return state, metrics
-
-
-SIMULATED = functools.partial(jd.simulate, num_workers=8, axis_name=AXIS)
-
-
-def _on_mesh(*args, **options):
-    return jd.data_parallel(*args, harness.make_mesh(), AXIS, **options)
 
 
 @pytest.mark.parametrize("num_workers", [1, 4])
@@ -53,7 +36,7 @@ def test_equal_workers_that_average_are_the_inner_optimizer_alone(num_workers):
     state = init(problem.PARAMS)
     params, inner = problem.PARAMS, tx.init(problem.PARAMS)
     for index in range(3):
-        batches = _batches(5, index)
+        batches = local.batches(5, index)
         state, _ = step(
             state,
             jax.tree.map(lambda x: np.concatenate([x] * num_workers, axis=1), batches),
@@ -177,25 +160,13 @@ def test_drift_against_numpy():
     np.testing.assert_allclose(state.opt_state.drift.own.inner_state, own, atol=1e-5)
 
 
-OUTERS = {
-    "average": AVERAGE,
-    "diloco": DILOCO,
-    "signs": optax.chain(jd.aggregate(AXIS, compressor=FEEDBACK), optax.sgd(0.7)),
-    "trimmed": optax.chain(
-        jd.inject_attack(AXIS, jd.attacks.sign_flip(10.0), 2),
-        jd.aggregate(AXIS, jd.rules.trimmed_mean(2), FEEDBACK, "scatter"),
-        optax.sgd(1.0),
-    ),
-}
-
-
 @pytest.mark.parametrize("inner_state", ["carry", "reset", "average"])
-@pytest.mark.parametrize("name", OUTERS)
+@pytest.mark.parametrize("name", local.OUTERS)
 def test_a_mesh_and_a_simulation_agree(name, inner_state):
-    options = {"outer": OUTERS[name], "inner_state": inner_state}
+    options = {"outer": local.OUTERS[name], "inner_state": inner_state}
     options["correct_drift"] = name == "average"
-    simulated, seen = _train(SIMULATED, 3, **options)
-    meshed, metrics = _train(_on_mesh, 3, **options)
+    simulated, seen = _train(local.simulated, 3, **options)
+    meshed, metrics = _train(local.on_mesh, 3, **options)
     harness.assert_trees_close(
         jax.tree.map(np.asarray, meshed), jax.tree.map(np.asarray, simulated), atol=1e-6
     )
@@ -207,7 +178,7 @@ def test_a_mesh_and_a_simulation_agree(name, inner_state):
 
 def test_what_becomes_of_the_inner_state():
     states = {
-        name: _train(SIMULATED, 1, inner_state=name)[0].opt_state.inner
+        name: _train(local.simulated, 1, inner_state=name)[0].opt_state.inner
         for name in ("carry", "reset", "average")
     }
     carried = states["carry"].inner_state[0].trace
@@ -217,12 +188,12 @@ def test_what_becomes_of_the_inner_state():
     assert states["reset"] == ()
 
 
-@pytest.mark.parametrize("recipe", [SIMULATED, _on_mesh])
+@pytest.mark.parametrize("recipe", [local.simulated, local.on_mesh])
 def test_each_worker_takes_its_own_number_of_steps(recipe):
     steps = np.array([0, 1, 2, 3, 3, 2, 1, 9], np.int32)  # at most H
     tx = optax.sgd(0.1, momentum=0.9)
     init, step = recipe(problem.loss, tx, outer=AVERAGE)
-    batches = _batches(3)
+    batches = local.batches(3)
     state, metrics = step(init(problem.PARAMS), batches, steps=steps)
     ends, losses = [], []
     for worker, number in enumerate(np.minimum(steps, 3)):
@@ -246,12 +217,14 @@ def test_each_worker_takes_its_own_number_of_steps(recipe):
 
 
 def test_who_takes_no_step_can_be_absent_too():
-    init, step = SIMULATED(problem.loss, optax.sgd(0.1, momentum=0.9), outer=AVERAGE)
+    init, step = local.simulated(
+        problem.loss, optax.sgd(0.1, momentum=0.9), outer=AVERAGE
+    )
     steps = np.array([0, 1, 2, 3, 3, 2, 1, 3], np.int32)
     weight = (steps > 0).astype(np.float32)
-    state, _ = step(init(problem.PARAMS), _batches(3, 1))
+    state, _ = step(init(problem.PARAMS), local.batches(3, 1))
     before = jax.tree.map(np.asarray, state.opt_state.inner)
-    state, metrics = step(state, _batches(3), weight=weight, steps=steps)
+    state, metrics = step(state, local.batches(3), weight=weight, steps=steps)
     assert np.isfinite(metrics["loss"])
     after = jax.tree.map(np.asarray, state.opt_state.inner)
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
@@ -260,10 +233,10 @@ def test_who_takes_no_step_can_be_absent_too():
 
 
 def test_weights_weigh_displacements():
-    init, step = SIMULATED(problem.loss, optax.sgd(0.1), outer=AVERAGE)
+    init, step = local.simulated(problem.loss, optax.sgd(0.1), outer=AVERAGE)
     weight = np.array([1, 0, 0, 0, 0, 0, 0, 3], np.float32)
-    state, _ = step(init(problem.PARAMS), _batches(1), weight=weight)
-    inputs, targets = _batches(1)
+    state, _ = step(init(problem.PARAMS), local.batches(1), weight=weight)
+    inputs, targets = local.batches(1)
     grads = [
         jax.grad(problem.loss)(problem.PARAMS, (inputs[0, part], targets[0, part]))
         for part in (slice(0, 8), slice(56, 64))
@@ -276,7 +249,7 @@ def test_weights_weigh_displacements():
 
 def _compiled_round(loss, inner, outer, params, batches, **options):
     """Return the compiled program of a round, or step, on eight devices."""
-    init, step = _on_mesh(loss, inner, outer=outer, **options)
+    init, step = local.on_mesh(loss, inner, outer=outer, **options)
     training = step.__self__
     lowered = type(training)._run.lower(training, init(params), batches, None, None)
     return lowered.compile()
@@ -284,7 +257,7 @@ def _compiled_round(loss, inner, outer, params, batches, **options):
 
 def _compiled(outer):
     tx = optax.sgd(0.1, momentum=0.9) if outer else optax.chain(jd.aggregate(AXIS))
-    batch = _batches(3) if outer else problem.BATCH
+    batch = local.batches(3) if outer else problem.BATCH
     return _compiled_round(problem.loss, tx, outer, problem.PARAMS, batch).as_text()
 
 
@@ -301,6 +274,31 @@ def test_no_message_in_the_local_steps():
     assert len(inside) == len(bodies)
     assert not any(COLLECTIVE.search(block) for block in inside)
     assert COLLECTIVE.search(text)
+
+
+@pytest.mark.parametrize("fragments", [None, jd.fragments.strided(2)])
+def test_steps_and_micro_batches_that_are_written_out(fragments):
+    options = {"micro_batches": 2, "outer": DILOCO, "fragments": fragments}
+    tx, batches = optax.sgd(0.1, momentum=0.9), local.batches(4)
+    program = _compiled_round(
+        *(problem.loss, tx, DILOCO, problem.PARAMS, batches),
+        **{"micro_batches": 2, "fragments": fragments, "unroll": True},
+    )
+    assert "while(" not in program.as_text()
+    states = []
+    for unroll in (False, True):
+        init, step = local.simulated(problem.loss, tx, **options, unroll=unroll)
+        states.append(step(init(problem.PARAMS), batches))
+    harness.assert_trees_close(states[0], states[1], atol=1e-6)
+
+
+def test_a_number_of_steps_of_its_own_needs_a_loop():
+    init, step = local.simulated(
+        problem.loss, optax.sgd(0.1), outer=AVERAGE, unroll=True
+    )
+    steps = np.ones(8, np.int32)
+    with pytest.raises(ValueError, match="`steps` must be None with `unroll`"):
+        step(init(problem.PARAMS), local.batches(2), steps=steps)
 
 
 def test_a_round_sends_what_a_step_sends():
@@ -388,10 +386,10 @@ def test_sparse_loco_trains():
     def final_loss(compressor, rounds):
         outer = optax.chain(jd.aggregate(AXIS, compressor=compressor), optax.sgd(1.0))
         inner = optax.adamw(1e-3, b2=0.95, weight_decay=0.1)
-        init, step = SIMULATED(problem.loss, inner, outer=outer)
+        init, step = local.simulated(problem.loss, inner, outer=outer)
         state = init(params)
         for index in range(rounds):
-            state, metrics = step(state, _batches(15, index))
+            state, metrics = step(state, local.batches(15, index))
         return float(metrics["loss"])
 
     dense, sparse = final_loss(None, 20), final_loss(SPARSE_LOCO, 40)
@@ -423,23 +421,23 @@ def test_keys_metrics_and_states_of_the_model():
 
 
 def test_micro_batches_of_local_steps_change_nothing():
-    plain, _ = _train(SIMULATED, 2)
-    cut, _ = _train(SIMULATED, 2, micro_batches=4)
+    plain, _ = _train(local.simulated, 2)
+    cut, _ = _train(local.simulated, 2, micro_batches=4)
     harness.assert_trees_close(cut.params, plain.params, atol=1e-6)
 
 
 def test_another_number_of_local_steps_takes_the_same_state():
-    init, step = SIMULATED(problem.loss, optax.adamw(1e-3), outer=DILOCO)
+    init, step = local.simulated(problem.loss, optax.adamw(1e-3), outer=DILOCO)
     with jax.numpy_dtype_promotion("standard"):
-        state, _ = step(init(problem.PARAMS), _batches(3))
-        state, metrics = step(state, _batches(7))
+        state, _ = step(init(problem.PARAMS), local.batches(3))
+        state, metrics = step(state, local.batches(7))
     assert np.isfinite(metrics["loss"])
 
 
 def test_two_of_eight_attackers_with_one_bit():
     """Against the dense honest rounds: as good within a few percent of the loss."""
-    honest, _ = _train(SIMULATED, 40)
-    attacked, _ = _train(SIMULATED, 40, outer=OUTERS["trimmed"])
+    honest, _ = _train(local.simulated, 40)
+    attacked, _ = _train(local.simulated, 40, outer=local.OUTERS["trimmed"])
     final = [problem.loss(s.params, problem.BATCH) for s in (honest, attacked)]
     start = problem.loss(problem.PARAMS, problem.BATCH)
     assert final[0] < 0.4 * start
@@ -471,32 +469,32 @@ def test_two_of_eight_attackers_with_one_bit():
 )
 def test_options_that_make_no_sense(options, match):
     with pytest.raises((ValueError, TypeError), match=match):
-        SIMULATED(problem.loss, optax.sgd(0.1), **options)
+        local.simulated(problem.loss, optax.sgd(0.1), **options)
 
 
-@pytest.mark.parametrize("recipe", [SIMULATED, _on_mesh])
+@pytest.mark.parametrize("recipe", [local.simulated, local.on_mesh])
 def test_an_inner_optimizer_that_communicates_is_refused(recipe):
     tx = optax.chain(jd.aggregate(AXIS), optax.sgd(0.1))
     init, step = recipe(problem.loss, tx, outer=AVERAGE)
     with pytest.raises(ValueError, match="must not communicate.*Put it into `outer`"):
-        step(init(problem.PARAMS), _batches(2))
+        step(init(problem.PARAMS), local.batches(2))
 
 
-@pytest.mark.parametrize("recipe", [SIMULATED, _on_mesh])
+@pytest.mark.parametrize("recipe", [local.simulated, local.on_mesh])
 def test_batches_and_steps_must_fit(recipe):
     init, step = recipe(problem.loss, optax.sgd(0.1), outer=AVERAGE)
     state = init(problem.PARAMS)
     with pytest.raises(ValueError, match=r"`batch` of a local round must be \[H, b"):
         step(state, problem.BATCH[0])
     with pytest.raises(ValueError, match=r"`steps` must have one number for each"):
-        step(state, _batches(2), steps=np.ones(3, np.int32))
+        step(state, local.batches(2), steps=np.ones(3, np.int32))
     init, step = recipe(problem.loss, optax.chain(jd.aggregate(AXIS), optax.sgd(0.1)))
     with pytest.raises(ValueError, match="`steps` says how many local steps"):
         step(init(problem.PARAMS), problem.BATCH, steps=np.ones(8, np.int32))
 
 
 def test_an_outer_optimizer_must_aggregate():
-    init, _ = SIMULATED(problem.loss, optax.sgd(0.1), outer=optax.sgd(1.0))
+    init, _ = local.simulated(problem.loss, optax.sgd(0.1), outer=optax.sgd(1.0))
     with pytest.raises(ValueError, match="`tx` gives every worker other updates"):
         init(problem.PARAMS)
 
@@ -507,11 +505,11 @@ def test_an_outer_optimizer_must_aggregate():
 def test_a_worker_that_is_not_finite_spoils_nobody(options):
     """One worker sees NaN in one round; a rule keeps it out, and so do the means."""
     outer = optax.chain(jd.aggregate(AXIS, jd.rules.trimmed_mean(1)), optax.sgd(1.0))
-    init, step = SIMULATED(
+    init, step = local.simulated(
         problem.loss, optax.sgd(0.1, momentum=0.9), outer=outer, **options
     )
     state = init(problem.PARAMS)
-    inputs, targets = _batches(3)
+    inputs, targets = local.batches(3)
     broken = inputs.copy()
     broken[:, :8] = np.nan  # of worker 0
     for turn in (inputs, broken, inputs):
@@ -526,11 +524,11 @@ def test_a_worker_that_is_not_finite_spoils_nobody(options):
 
 def test_narrow_gradients_are_added_up_in_float32():
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), problem.PARAMS)
-    init, step = SIMULATED(
+    init, step = local.simulated(
         problem.loss, optax.sgd(0.1), outer=AVERAGE, correct_drift=True
     )
     with jax.numpy_dtype_promotion("standard"):
-        state, _ = step(init(params), _batches(3))
+        state, _ = step(init(params), local.batches(3))
     assert state.opt_state.drift.common["w"].dtype == jnp.float32
     assert state.params["w"].dtype == jnp.bfloat16
 
@@ -570,20 +568,20 @@ def test_noloco_is_heavy_ball_towards_the_mean_of_a_pair():
 @pytest.mark.parametrize("inner_state", ["carry", "reset"])
 def test_rounds_of_own_parameters_agree_on_a_mesh(inner_state):
     options = dict(outer=NOLOCO, per_worker_params=True, inner_state=inner_state)
-    simulated, seen = _train(SIMULATED, 3, **options)
-    meshed, metrics = _train(_on_mesh, 3, **options)
+    simulated, seen = _train(local.simulated, 3, **options)
+    meshed, metrics = _train(local.on_mesh, 3, **options)
     harness.assert_trees_close(meshed, simulated, atol=1e-5)
     harness.assert_trees_close(metrics, seen, atol=1e-5)
     assert np.ptp(np.asarray(simulated.params["w"]), axis=0).max() > 1e-3
 
 
-@pytest.mark.parametrize("recipe", [SIMULATED, _on_mesh])
+@pytest.mark.parametrize("recipe", [local.simulated, local.on_mesh])
 def test_all_workers_leave_out_a_round_that_is_not_finite(recipe):
     outer = jd.skip_nonfinite(AXIS, DILOCO)
     init, step = recipe(problem.loss, optax.sgd(0.1), outer=outer)
-    state, _ = step(init(problem.PARAMS), _batches(3))
+    state, _ = step(init(problem.PARAMS), local.batches(3))
     before = jax.tree.map(np.asarray, state)
-    inputs, targets = _batches(3, 1)
+    inputs, targets = local.batches(3, 1)
     inputs[:, :8] = np.nan  # of worker 0
     state, _ = step(state, (inputs, targets))
     after = jax.tree.map(np.asarray, state)
@@ -592,7 +590,7 @@ def test_all_workers_leave_out_a_round_that_is_not_finite(recipe):
     harness.assert_trees_equal(
         after.opt_state.outer.inner_state, before.opt_state.outer.inner_state
     )
-    state, metrics = step(state, _batches(3, 2))
+    state, metrics = step(state, local.batches(3, 2))
     assert np.isfinite(metrics["loss"])
     assert not np.array_equal(state.params["w"], before.params["w"])
 
@@ -730,11 +728,11 @@ def test_global_momentum_with_workers_that_differ():
     weight = np.array([1, 1, 1, 1, 1, 1, 1, 0], np.float32)
     steps = np.array([1, 2, 3, 3, 3, 3, 2, 0], np.int32)
     states = []
-    for recipe in (SIMULATED, _on_mesh):
+    for recipe in (local.simulated, local.on_mesh):
         init, step = recipe(problem.loss, optax.sgd(0.1, momentum=0.9), **options)
         state = init(problem.PARAMS)
         for index in range(3):
-            inputs, targets = _batches(3, index)
+            inputs, targets = local.batches(3, index)
             inputs[:, :8] *= np.nan if index == 1 else 1  # of worker 0
             state, _ = step(state, (inputs, targets), weight=weight, steps=steps)
         states.append(jax.tree.map(np.asarray, state))
@@ -783,11 +781,11 @@ def test_global_momentum_needs_a_round_in_common():
 
 def test_a_state_with_global_momentum_is_resized():
     options = {"outer": AVERAGE, "global_momentum": 0.8}
-    state, _ = _train(SIMULATED, 2, **options)
+    state, _ = _train(local.simulated, 2, **options)
     tx = optax.sgd(0.1, momentum=0.9)
     before = jax.tree.map(np.asarray, state.opt_state.previous)
     state = jd.resize_training(state, tx, 4, AXIS, **options)
     harness.assert_trees_close(state.opt_state.previous, before)
     _, step = jd.simulate(problem.loss, tx, 4, AXIS, **options)
-    state, metrics = step(state, _batches(3))
+    state, metrics = step(state, local.batches(3))
     assert np.isfinite(metrics["loss"])

@@ -1,6 +1,5 @@
 """Rounds that stream: torchft's numbers, plain rounds as a special case, no waiting."""
 
-import functools
 import re
 
 import jax
@@ -13,29 +12,13 @@ import pytest
 import jaxdist as jd
 from jaxdist.recipes import _streaming
 from tests import harness
-from tests.recipes import problem
+from tests.recipes import local, problem
 
 AXIS = harness.AXIS
-AVERAGE = optax.chain(jd.aggregate(AXIS), optax.sgd(1.0))
-DILOCO = optax.chain(jd.aggregate(AXIS), optax.sgd(0.7, momentum=0.9, nesterov=True))
-FEEDBACK = jd.compression.error_feedback(jd.compression.scaled_sign())
+AVERAGE, DILOCO, FEEDBACK = local.AVERAGE, local.DILOCO, local.FEEDBACK
 STREAM = {"fragments": jd.fragments.strided(2), "overlap": 1, "keep_local": 0.25}
-SIMULATED = functools.partial(jd.simulate, num_workers=8, axis_name=AXIS)
-
-
-def _on_mesh(*args, **options):
-    return jd.data_parallel(*args, harness.make_mesh(), AXIS, **options)
-
-
-RECIPES = {"simulated": SIMULATED, "mesh": _on_mesh}
+RECIPES = {"simulated": local.simulated, "mesh": local.on_mesh}
 EACH_RECIPE = pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
-
-
-def _batches(number, seed=0):
-    """Return a batch of 64 for each of so many local steps."""
-    rng = np.random.default_rng(seed)
-    inputs = rng.standard_normal((number, 64, 10)).astype(np.float32)
-    return inputs, np.sin(inputs[..., :1])
 
 
 def _train(recipe, rounds, tx=None, weight=None, **options):
@@ -43,7 +26,7 @@ def _train(recipe, rounds, tx=None, weight=None, **options):
     init, step = recipe(problem.loss, tx, **({"outer": AVERAGE} | options))
     state = init(problem.PARAMS)
     for index in range(rounds):
-        state, metrics = step(state, _batches(6, index), weight=weight)
+        state, metrics = step(state, local.batches(6, index), weight=weight)
     return state, metrics
 
 
@@ -120,8 +103,8 @@ def _oracle(problem_of, rounds, overlap, keep_local, phases=2, phase=3, rate=0.1
     anchor, momentum = np.ones(phases), np.zeros(phases)
     for _ in range(rounds):
         for fragment in range(phases):
-            for local in range(phase):
-                if local == phase - overlap:
+            for turn in range(phase):
+                if turn == phase - overlap:
                     sent = own[:, fragment].copy()
                 own -= rate * problem_of(own)
             if not overlap:
@@ -163,15 +146,7 @@ def test_workers_with_different_data_against_numpy(overlap, keep_local):
         np.testing.assert_allclose(_own(state)[name], own[:, index], atol=1e-12)
 
 
-OUTERS = {
-    "average": AVERAGE,
-    "diloco": DILOCO,
-    "signs": optax.chain(jd.aggregate(AXIS, compressor=FEEDBACK), optax.sgd(0.7)),
-    "trimmed": optax.chain(
-        jd.inject_attack(AXIS, jd.attacks.sign_flip(10.0), 2),
-        jd.aggregate(AXIS, jd.rules.trimmed_mean(2), FEEDBACK, "scatter"),
-        optax.sgd(1.0),
-    ),
+OUTERS = local.OUTERS | {
     "power_sgd": optax.chain(
         jd.aggregate(AXIS, compressor=jd.compression.power_sgd(1)), optax.sgd(1.0)
     ),
@@ -217,8 +192,8 @@ def test_a_mesh_and_a_simulation_agree(name, weight):
         options["outer"] = optax.chain(aggregation, optax.sgd(0.5))
     if name == "power_sgd":
         options["keep_local"] = 0.0
-    simulated, seen = _train(SIMULATED, 2, **options)
-    meshed, metrics = _train(_on_mesh, 2, **options)
+    simulated, seen = _train(local.simulated, 2, **options)
+    meshed, metrics = _train(local.on_mesh, 2, **options)
     harness.assert_trees_close(
         jax.tree.map(np.asarray, meshed),
         jax.tree.map(np.asarray, simulated),
@@ -236,9 +211,9 @@ def test_a_state_keeps_its_structure_and_its_place(recipe):
     with jax.numpy_dtype_promotion("standard"):
         before = init(problem.PARAMS)
         outline = jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), before)
-        state, _ = step(before, _batches(6))
+        state, _ = step(before, local.batches(6))
         assert jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), state) == outline
-        state, metrics = step(state, _batches(4))  # another H
+        state, metrics = step(state, local.batches(4))  # another H
     assert np.isfinite(metrics["loss"])
     assert _own(state)["w"].shape == (8, 10, 16)
     assert len(state.opt_state.outer) == 2
@@ -247,25 +222,27 @@ def test_a_state_keeps_its_structure_and_its_place(recipe):
 def test_a_checkpoint_moves_between_a_simulation_and_a_mesh(tmp_path):
     """A run that was killed between two rounds goes on bit by bit, and elsewhere."""
     options = {"outer": OUTERS["signs"], **STREAM}
-    init, step = SIMULATED(problem.loss, optax.sgd(0.1, momentum=0.9), **options)
-    state, _ = step(init(problem.PARAMS), _batches(6))
+    init, step = local.simulated(problem.loss, optax.sgd(0.1, momentum=0.9), **options)
+    state, _ = step(init(problem.PARAMS), local.batches(6))
     with orbax.checkpoint.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "state", state)
         checkpointer.wait_until_finished()
         again = checkpointer.restore(tmp_path / "state", state)
-        init, on_mesh = _on_mesh(problem.loss, optax.sgd(0.1, momentum=0.9), **options)
+        init, on_mesh = local.on_mesh(
+            problem.loss, optax.sgd(0.1, momentum=0.9), **options
+        )
         meshed = checkpointer.restore(tmp_path / "state", init(problem.PARAMS))
-    state, _ = step(state, _batches(6, 1))
-    again, _ = step(again, _batches(6, 1))
+    state, _ = step(state, local.batches(6, 1))
+    again, _ = step(again, local.batches(6, 1))
     harness.assert_trees_equal(again, state)
-    meshed, _ = on_mesh(meshed, _batches(6, 1))
+    meshed, _ = on_mesh(meshed, local.batches(6, 1))
     harness.assert_trees_close(
         *(jax.tree.map(np.asarray, tree) for tree in (meshed, state))
     )
 
 
 def test_names_on_disk_never_change():
-    init, _ = SIMULATED(
+    init, _ = local.simulated(
         *(problem.loss, optax.sgd(0.1, momentum=0.9)), outer=OUTERS["signs"], **STREAM
     )
     names = [
@@ -288,21 +265,22 @@ def test_names_on_disk_never_change():
 
 
 def test_a_round_can_be_scanned():
-    init, step = SIMULATED(problem.loss, optax.sgd(0.1), outer=DILOCO, **STREAM)
+    init, step = local.simulated(problem.loss, optax.sgd(0.1), outer=DILOCO, **STREAM)
     rounds = jax.tree.map(
-        lambda *leaves: np.stack(leaves), *(_batches(6, index) for index in range(3))
+        lambda *leaves: np.stack(leaves),
+        *(local.batches(6, index) for index in range(3)),
     )
     scanned, _ = jax.jit(lambda s: jax.lax.scan(step, s, rounds))(init(problem.PARAMS))
-    state, _ = _train(SIMULATED, 3, optax.sgd(0.1), outer=DILOCO, **STREAM)
+    state, _ = _train(local.simulated, 3, optax.sgd(0.1), outer=DILOCO, **STREAM)
     harness.assert_trees_close(scanned, state, atol=1e-6)
 
 
 def test_who_keeps_its_own_does_not_notice_the_exchange():
     options = {"fragments": jd.fragments.strided(2), "keep_local": 1.0}
-    state, _ = _train(SIMULATED, 2, optax.sgd(0.1), outer=DILOCO, **options)
+    state, _ = _train(local.simulated, 2, optax.sgd(0.1), outer=DILOCO, **options)
     params = problem.PARAMS
     for index in range(2):
-        for x, y in zip(*_batches(6, index), strict=True):
+        for x, y in zip(*local.batches(6, index), strict=True):
             gradient = jax.grad(problem.loss)(params, (x[:8], y[:8]))
             params = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
     first = jax.tree.map(lambda leaf: leaf[0], _own(state))
@@ -318,19 +296,19 @@ def test_who_keeps_its_own_does_not_notice_the_exchange():
     ],
 )
 def test_each_option_alone_is_a_stream(options):
-    state, metrics = _train(SIMULATED, 2, **options)
+    state, metrics = _train(local.simulated, 2, **options)
     assert isinstance(state.opt_state, jd.StreamState)
     assert np.isfinite(metrics["loss"])
 
 
 def test_who_is_absent_goes_on_from_the_anchor():
-    init, step = SIMULATED(
+    init, step = local.simulated(
         *(problem.loss, optax.sgd(0.1, momentum=0.9)), outer=DILOCO, **STREAM
     )
-    state, _ = step(init(problem.PARAMS), _batches(6))
+    state, _ = step(init(problem.PARAMS), local.batches(6))
     before = jax.tree.map(np.asarray, state.opt_state.inner)
     weight = np.array([1, 0, 1, 1, 1, 1, 1, 1], np.float32)
-    state, metrics = step(state, _batches(6, 1), weight=weight)
+    state, metrics = step(state, local.batches(6, 1), weight=weight)
     assert np.isfinite(metrics["loss"])
     for leaf, anchor in zip(
         *map(jax.tree.leaves, (_own(state), state.params)), strict=True
@@ -351,7 +329,7 @@ def test_a_worker_that_is_not_finite_recovers_and_spoils_nobody(recipe, keep_loc
     options = STREAM | {"keep_local": keep_local}
     init, step = recipe(problem.loss, optax.sgd(0.1), outer=outer, **options)
     state = init(problem.PARAMS)
-    inputs, targets = _batches(6)
+    inputs, targets = local.batches(6)
     broken = inputs.copy()
     broken[:, :8] = np.nan  # of worker 0
     for turn in (inputs, broken, inputs):
@@ -364,15 +342,15 @@ def test_a_worker_that_is_not_finite_recovers_and_spoils_nobody(recipe, keep_loc
 def test_all_workers_leave_out_an_exchange_that_is_not_finite():
     """`skip_nonfinite` in `outer` guards each fragment, and the next round is whole."""
     outer = jd.skip_nonfinite(AXIS, DILOCO)
-    init, step = SIMULATED(problem.loss, optax.sgd(0.1), outer=outer, **STREAM)
-    state, _ = step(init(problem.PARAMS), _batches(6))
+    init, step = local.simulated(problem.loss, optax.sgd(0.1), outer=outer, **STREAM)
+    state, _ = step(init(problem.PARAMS), local.batches(6))
     before = jax.tree.map(np.asarray, state.params)
-    inputs, targets = _batches(6, 1)
+    inputs, targets = local.batches(6, 1)
     inputs[:, :8] = np.nan
     state, _ = step(state, (inputs, targets))
     harness.assert_trees_equal(jax.tree.map(np.asarray, state.params), before)
     assert [int(part.skipped) for part in state.opt_state.outer] == [1, 1]
-    state, metrics = step(state, _batches(6, 2))
+    state, metrics = step(state, local.batches(6, 2))
     assert np.isfinite(metrics["loss"])
     assert not np.array_equal(state.params["w"], before["w"])
 
@@ -430,9 +408,9 @@ def test_every_local_step_draws_a_key_of_its_own():
 
 
 def _program(number=6, **options):
-    init, step = _on_mesh(problem.loss, optax.sgd(0.1, momentum=0.9), **options)
+    init, step = local.on_mesh(problem.loss, optax.sgd(0.1, momentum=0.9), **options)
     training = step.__self__
-    arguments = init(problem.PARAMS), _batches(number), None, None
+    arguments = init(problem.PARAMS), local.batches(number), None, None
     return type(training)._run.lower(training, *arguments).compile()
 
 
@@ -488,10 +466,10 @@ def test_what_overlaps_is_no_all_reduce():
 
 def test_fragments_differ_and_all_are_exchanged():
     """A fragment is exchanged once in a round, and the other then is not."""
-    init, step = SIMULATED(
+    init, step = local.simulated(
         *(problem.loss, optax.sgd(0.1)), outer=AVERAGE, fragments=STREAM["fragments"]
     )
-    state, _ = step(init(problem.PARAMS), _batches(6))
+    state, _ = step(init(problem.PARAMS), local.batches(6))
     own = jax.tree.map(lambda leaf: np.ptp(leaf, axis=0).max(), _own(state))
     fragments = STREAM["fragments"].number_leaves(problem.PARAMS)
     names = sorted(problem.PARAMS)
@@ -503,9 +481,9 @@ def test_fragments_differ_and_all_are_exchanged():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_narrow_parameters_stay_narrow(dtype):
     params = jax.tree.map(lambda p: p.astype(dtype), problem.PARAMS)
-    init, step = SIMULATED(problem.loss, optax.sgd(0.1), outer=DILOCO, **STREAM)
+    init, step = local.simulated(problem.loss, optax.sgd(0.1), outer=DILOCO, **STREAM)
     with jax.numpy_dtype_promotion("standard"):
-        state, metrics = step(init(params), _batches(6))
+        state, metrics = step(init(params), local.batches(6))
     assert {x.dtype for x in jax.tree.leaves((state.params, _own(state)))} == {
         jnp.dtype(dtype)
     }
@@ -527,7 +505,7 @@ def test_groups_of_workers_stream_too():
     outline = jax.tree.map(lambda x: (x.shape, x.sharding), state)
     weight = np.array([1, 1, 0, 1, 1, 2, 1, 1], np.float32)
     for index in range(2):
-        state, metrics = step(state, _batches(6, index), weight=weight)
+        state, metrics = step(state, local.batches(6, index), weight=weight)
     assert np.isfinite(metrics["loss"])
     assert jax.tree.map(lambda x: (x.shape, x.sharding), state) == outline
     for leaf in jax.tree.leaves(state.params):
@@ -565,9 +543,9 @@ def test_a_round_must_fit_its_fragments(recipe):
     init, step = recipe(problem.loss, optax.sgd(0.1), outer=AVERAGE, **STREAM)
     state = init(problem.PARAMS)
     with pytest.raises(ValueError, match="fragments, 2, divides, got an H of 5"):
-        step(state, _batches(5))
+        step(state, local.batches(5))
     with pytest.raises(ValueError, match="`overlap` must be less than.*are 1 for 2"):
-        step(state, _batches(2))
+        step(state, local.batches(2))
     with pytest.raises(ValueError, match="`batch` must have arrays, got none"):
         step(state, ())
     init, _ = recipe(
@@ -583,7 +561,7 @@ def test_a_state_of_other_fragments_is_refused(recipe):
     init, _ = recipe(problem.loss, optax.sgd(0.1), outer=AVERAGE, fragments=one)
     _, step = recipe(problem.loss, optax.sgd(0.1), outer=AVERAGE, **STREAM)
     with pytest.raises(ValueError, match="those of the state, 1, got 2 of strided"):
-        step(init(problem.PARAMS), _batches(6))
+        step(init(problem.PARAMS), local.batches(6))
 
 
 THREE_FRAGMENTS = jd.fragments.strided(3)
@@ -594,17 +572,17 @@ def test_optimizers_in_the_wrong_place_are_refused(recipe):
     inner = optax.chain(jd.aggregate(AXIS), optax.sgd(0.1))
     init, step = recipe(problem.loss, inner, outer=AVERAGE, **STREAM)
     with pytest.raises(ValueError, match="must not communicate.*Put it into `outer`"):
-        step(init(problem.PARAMS), _batches(6))
+        step(init(problem.PARAMS), local.batches(6))
     init, _ = recipe(problem.loss, optax.sgd(0.1), outer=optax.sgd(1.0), **STREAM)
     with pytest.raises(ValueError, match="`tx` gives every worker other updates"):
         init(problem.PARAMS)
 
 
 def test_a_state_of_plain_rounds_is_refused():
-    init, _ = SIMULATED(problem.loss, optax.sgd(0.1), outer=AVERAGE)
-    _, step = SIMULATED(problem.loss, optax.sgd(0.1), outer=AVERAGE, **STREAM)
+    init, _ = local.simulated(problem.loss, optax.sgd(0.1), outer=AVERAGE)
+    _, step = local.simulated(problem.loss, optax.sgd(0.1), outer=AVERAGE, **STREAM)
     with pytest.raises(TypeError, match="must be the StreamState that `init` of local"):
-        step(init(problem.PARAMS), _batches(6))
+        step(init(problem.PARAMS), local.batches(6))
 
 
 def test_what_was_seen_in_parts_of_a_round():
