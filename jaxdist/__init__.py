@@ -56,6 +56,7 @@ from jaxdist.gossip._push_sum import push_sum as push_sum
 from jaxdist.gossip._track_gradient import TrackGradientState as TrackGradientState
 from jaxdist.gossip._track_gradient import track_gradient as track_gradient
 from jaxdist.layout._init import init as init
+from jaxdist.layout._per_shard import per_shard as per_shard
 from jaxdist.layout._per_worker import per_worker as per_worker
 from jaxdist.layout._state_specs import state_specs as state_specs
 from jaxdist.layout._value_and_grad import value_and_grad as value_and_grad

@@ -120,6 +120,24 @@ def _are_mesh_axes(names: tuple[str, ...]) -> bool:
     return set(names) <= set(jax.sharding.get_abstract_mesh().manual_axes)
 
 
+def unmapped_axes() -> tuple[str, ...]:
+    """Return the axes of the mesh that nobody maps: XLA shards arrays over them."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return tuple(name for name in mesh.axis_names if name not in mesh.manual_axes)
+
+
+def are_explicit(names: tuple[str, ...]) -> bool:
+    """Whether types say how arrays are sharded over all these axes."""
+    return set(names) <= set(jax.sharding.get_abstract_mesh().explicit_axes)
+
+
+def explicit_axes_of(leaf: Any) -> tuple[str, ...]:
+    """Return the axes over which the type says that the leaf is sharded."""
+    entries = jax.typeof(leaf).sharding.spec
+    names = [names_of(entry) for entry in entries if isinstance(entry, str | tuple)]
+    return tuple(name for entry in names for name in entry)
+
+
 def _check_mapping(axis_name: AxisName) -> None:
     """Raise where JAX has no collectives: over vmap's axes, inside types of a mesh."""
     names = names_of(axis_name)
@@ -138,7 +156,7 @@ def all_gather(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     num_workers = axis_size(axis_name)
     _check_mapping(axis_name)
     nbytes = _tree.leaf_nbytes(leaf)
-    _traffic.note("gather", _traffic.all_gather_bytes(nbytes, num_workers))
+    _traffic.note("gather", _traffic.all_gather_bytes(nbytes, num_workers), axis_name)
     return _gather(leaf, axis_name)
 
 
@@ -184,7 +202,8 @@ def all_to_all(rows: jax.Array, axis_name: AxisName) -> jax.Array:
     """Send row ``j`` of ``[W, ...]`` to worker ``j``; row ``i`` comes from ``i``."""
     _check_mapping(axis_name)
     nbytes = _tree.leaf_nbytes(rows)
-    _traffic.note("scatter", _traffic.all_to_all_bytes(nbytes, axis_size(axis_name)))
+    sent = _traffic.all_to_all_bytes(nbytes, axis_size(axis_name))
+    _traffic.note("scatter", sent, axis_name)
     if _are_mesh_axes(names_of(axis_name)):
         rows = to_varying(rows, axis_name)
     else:
@@ -211,7 +230,7 @@ def permute(
     _check_mapping(axis_name)
     num_heard = np.mean(np.sum(sources != np.arange(sources.shape[1]), axis=1))
     nbytes = float(num_heard) / axis_size(axis_name) * _tree.leaf_nbytes(leaf)
-    _traffic.note("permute", nbytes)
+    _traffic.note("permute", nbytes, axis_name)
     if not _are_mesh_axes(names_of(axis_name)):
         return _permute_rows(leaf, sources, axis_name, phase)
     branches = [_permutation(row, axis_name) for row in sources]
@@ -245,7 +264,8 @@ def psum(tree: Any, axis_name: AxisName) -> Any:
     _check_mapping(axis_name)
     tree = jax.tree.map(jnp.asarray, tree)
     nbytes = sum(map(psum_nbytes, jax.tree.leaves(tree)))
-    _traffic.note("psum", _traffic.all_reduce_bytes(nbytes, axis_size(axis_name)))
+    sent = _traffic.all_reduce_bytes(nbytes, axis_size(axis_name))
+    _traffic.note("psum", sent, axis_name)
     wide = jax.tree.map(lambda leaf: leaf.astype(psum_dtype(leaf.dtype)), tree)
     if _are_mesh_axes(names_of(axis_name)):
         total = lax.psum(to_varying(wide, axis_name), axis_name)
@@ -260,7 +280,8 @@ def pmax(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     """Return the largest over the workers, the same on all of them and typed so."""
     _check_mapping(axis_name)
     nbytes = _tree.leaf_nbytes(leaf)
-    _traffic.note("psum", _traffic.all_reduce_bytes(nbytes, axis_size(axis_name)))
+    sent = _traffic.all_reduce_bytes(nbytes, axis_size(axis_name))
+    _traffic.note("psum", sent, axis_name)
     return lax.pmax(to_varying(leaf, axis_name), axis_name)
 
 

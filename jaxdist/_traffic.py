@@ -21,6 +21,7 @@ class Shipment(NamedTuple):
     nbytes: float  # bytes that one worker sends, padding included
     padding: float  # of these, the bytes that carry nothing
     dense: float  # bytes that a dense all-reduce of the leaf would send
+    axis: str = ""  # over which it travels, or several with commas between
 
 
 class Content(NamedTuple):
@@ -35,7 +36,7 @@ class Content(NamedTuple):
     dense: float = 0.0  # bytes that a dense all-reduce of the leaf would send
 
 
-Rows = dict[str, Shipment]
+Rows = dict[tuple[str, str], Shipment]  # by leaf and axis
 Log = dict[object, Rows]
 
 
@@ -130,7 +131,7 @@ def once() -> contextlib.AbstractContextManager[None]:
     return _assigned(_log, None)
 
 
-def note(route: str, nbytes: float) -> None:
+def note(route: str, nbytes: float, axis_name: str | tuple[str, ...]) -> None:
     """Note what one worker sends in a collective, if a report is being traced."""
     if (silent := _silent.get()) is not None:
         name, instead = silent
@@ -145,18 +146,19 @@ def note(route: str, nbytes: float) -> None:
     total = sum(item.nbytes for item in items)
     source, name = _sender.get() or _NOBODY
     rows = log.setdefault(source, {})
+    axis = axis_name if isinstance(axis_name, str) else ",".join(axis_name)
     for item in items:
         if not nbytes and item.compressor == "-":
             continue  # a message of one worker to itself
-        before = rows.get(item.leaf) or _empty_row(name, item, route)
+        before = rows.get((item.leaf, axis)) or _empty_row(name, item, route, axis)
         share = _share.get() * nbytes * item.nbytes / (total or 1)
-        rows[item.leaf] = _with_bytes(before, item, share)
+        rows[item.leaf, axis] = _with_bytes(before, item, share)
 
 
-def _empty_row(name: str, item: Content, route: str) -> Shipment:
+def _empty_row(name: str, item: Content, route: str, axis: str) -> Shipment:
     """Return the row of a leaf of which nothing was sent yet."""
     what = item.leaf, item.shape, item.compressor, item.route or route
-    return Shipment(name, *what, nbytes=0.0, padding=0.0, dense=item.dense)
+    return Shipment(name, *what, 0.0, 0.0, dense=item.dense, axis=axis)
 
 
 def _with_bytes(before: Shipment, item: Content, nbytes: float) -> Shipment:

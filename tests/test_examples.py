@@ -121,6 +121,14 @@ def test_gossip(tmp_path):
     assert result.returncode == 2 and "`--nodes` must be at least 8" in result.stderr
 
 
+def test_pods(tmp_path):
+    result = run("pods.py", "--steps", 8, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("%") == 5 and "252.4x" in result.stdout
+    result = run("pods.py", "--steps", 2, cwd=tmp_path)
+    assert result.returncode == 2 and "`--steps` must be at least 8" in result.stderr
+
+
 def test_multihost_runs_in_one_process_too(tmp_path):
     arguments = ("--devices", 3, "--every", 2, "--directory", "here")
     result = run("multihost.py", "--steps", 3, *arguments, cwd=tmp_path)

@@ -129,10 +129,9 @@ def streaming_order(route, size):
     init, _ = jd.simulate(loss, optax.sgd(0.1), NUM_WORKERS, AXIS, **stream)
     mesh = make_mesh()
     _, step = jd.data_parallel(loss, optax.sgd(0.1), mesh, AXIS, **stream)
-    training = step.__self__
     matrix = jax.ShapeDtypeStruct((size, size), jnp.float32)
     state = jax.eval_shape(init, dict.fromkeys(PARAMS, matrix))
-    specs = training._specs(state.params, state.opt_state)
+    specs = step.training._specs(state.params, state.opt_state)
     state = jax.tree.map(
         lambda spec, part: jax.tree.map(
             lambda x: on_mesh(mesh, spec, x.shape, x.dtype), part
@@ -143,8 +142,7 @@ def streaming_order(route, size):
     )
     whole = (12, 64 * NUM_WORKERS, size)
     batch = on_mesh(mesh, PartitionSpec(None, AXIS), whole, jnp.float32)
-    run = type(training)._run
-    text = run.lower(training, state, (batch, batch), None, None).compile().as_text()
+    text = step.lower(state, (batch, batch)).compile().as_text()
     lines = text[text.index("\nENTRY") :].splitlines()
     return [event for event in map(event_of, lines) if event]
 

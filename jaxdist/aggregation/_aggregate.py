@@ -6,9 +6,16 @@ import jax
 import optax
 
 from jaxdist import _checks, _collectives, _random
-from jaxdist.aggregation import _aggregation, _leaf_by_leaf, _leaf_plan, _routes
+from jaxdist.aggregation import (
+    _aggregation,
+    _leaf_by_leaf,
+    _leaf_plan,
+    _on_shards,
+    _routes,
+)
 from jaxdist.compression import _compressor, _joint, _per_leaf, _stages
 from jaxdist.rules import _mean, _rule
+from jaxdist.workers import _shards
 
 
 def aggregate(
@@ -182,6 +189,11 @@ def transformation_of(
     """Return the transformation that takes the steps of an aggregation."""
 
     def init(params):
+        if _shards.is_skipped(str(bound.axis_name)):
+            return ()
+        shards = _shards.declared_for(params)
+        if shards is not None:
+            return _on_shards.init_on_shards(shards, bound, params)
         return _aggregation.init_state(bound, params)
 
     def update(
@@ -195,8 +207,17 @@ def transformation_of(
         **extra_args,
     ):
         _checks.flag("overlap", overlap)
+        if _shards.is_skipped(str(bound.axis_name)):
+            return updates, state
+        if bound.optimizer is not None and weight is not None:
+            extra_args["weight"] = weight  # for another level inside of it
         about = _aggregation.About(params, extra_args, bool(overlap))
-        return _aggregation.take_step(bound, updates, state, reference, weight, about)
+        arguments = bound, updates, state, reference, weight, about
+        shards = _shards.declared_for(updates)
+        if shards is not None:
+            return _on_shards.step_on_shards(shards, *arguments)
+        _on_shards.check_undeclared(updates)
+        return _aggregation.take_step(*arguments)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

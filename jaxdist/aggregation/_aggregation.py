@@ -20,7 +20,7 @@ from jaxdist.aggregation import (
 )
 from jaxdist.compression import _joint, _per_leaf, _stages
 from jaxdist.rules import _rule
-from jaxdist.workers import _number, _weight, _worker_state
+from jaxdist.workers import _number, _shards, _weight, _worker_state
 
 
 class About(NamedTuple):
@@ -182,7 +182,7 @@ class _Step(NamedTuple):
         uplink_key, rule_key, downlink_key = (
             _random.named_key(step_key, way) for way in ("uplink", "rule", "downlink")
         )
-        extent = _merge.Extent(workers, self.bound.model_axis_name, rule_key)
+        extent = _merge.Extent(workers, self._model_axes(), rule_key)
         with jax.named_scope("jaxdist.encode"):
             outgoing, encoded = _transport.encode_leaves(
                 plans, leaves, uplink, uplink_key, workers
@@ -197,7 +197,7 @@ class _Step(NamedTuple):
         rule_state = _rule_state.next_rule_state(
             plans, rule, self.bound.metrics, merged, treedef, extent
         )
-        leaves, of_optimizer = self._step_with_parts(
+        leaves, of_optimizer, has_levels = self._step_with_parts(
             merged.leaves, treedef, state.downlink
         )
         with jax.named_scope("jaxdist.send_back"):
@@ -217,7 +217,13 @@ class _Step(NamedTuple):
             ),
             rule_state,
         )
-        return self._unless_nobody(treedef.unflatten(leaves), after, state)
+        return self._unless_nobody(treedef.unflatten(leaves), after, state, has_levels)
+
+    def _model_axes(self):
+        """Return the axes over which the leaves are shards of a gradient, or None."""
+        named = self.bound.model_axis_name
+        axes = () if named is None else _collectives.names_of(named)
+        return (*axes, *_shards.axes_inside()) or None
 
     def _compressor_states(self, state):
         """Return the states of all compressors of both ways, leaf by leaf."""
@@ -241,7 +247,7 @@ class _Step(NamedTuple):
     def _step_with_parts(self, merged, treedef, state):
         """Let the optimizer, where there is one, take its step for my parts."""
         if self.bound.optimizer is None:
-            return merged, None
+            return merged, None, False
         parts = [
             part.reshape(_part_optimizer.part_shape(plan.like.shape, part.size)).astype(
                 plan.like.dtype
@@ -249,14 +255,15 @@ class _Step(NamedTuple):
             for part, plan in zip(merged, self.plans, strict=True)
         ]
         with jax.named_scope("jaxdist.optimize"):
-            updates, after = self.bound.optimizer.step(
+            updates, after, has_levels = self.bound.optimizer.step(
                 treedef.unflatten(parts),
                 state,
                 self.bound.axis_name,
                 self.about.params,
                 self.about.extra,
             )
-        return [leaf.reshape(-1) for leaf in jax.tree.leaves(updates)], after
+        leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(updates)]
+        return leaves, after, has_levels
 
     def _states_of_absent(self, before, after, outgoing):
         """Return what compressors remember: who is absent has sent nothing."""
@@ -271,19 +278,25 @@ class _Step(NamedTuple):
 
         return list(map(state_of, outgoing, before, after))
 
-    def _unless_nobody(self, updates, after, before):
-        """Return zeros and what was known before, where all workers are absent."""
+    def _unless_nobody(self, updates, after, before, has_levels):
+        """Return zeros and what was known before, where all workers are absent.
+
+        Where the optimizer has aggregated over another axis, others have been there,
+        and what it made of them is the same for all: it knows who was absent.
+        """
         there = self.workers.any_present
         if there is True:
             return updates, after
-        zeros = jax.tree.map(jnp.zeros_like, updates)
-        updates = _receiver_memory.keep_while_absent(updates, zeros, there)
+        if not has_levels:
+            zeros = jax.tree.map(jnp.zeros_like, updates)
+            updates = _receiver_memory.keep_while_absent(updates, zeros, there)
 
         # Not of the key: a level inside a pod has one for all pods.
         def memories(state):
             rule = state.rule
             held = (rule.memory, rule.whole, rule.part)
-            return state.uplink, state.downlink, state.estimates, held
+            way_back = () if has_levels else state.downlink
+            return state.uplink, way_back, state.estimates, held
 
         known = _tree.arrange_like(memories(after), memories(before))
         uplink, downlink, estimates, held = _receiver_memory.keep_while_absent(
@@ -291,6 +304,7 @@ class _Step(NamedTuple):
         )
         memory, whole, part = held
         rule = after.rule._replace(memory=memory, whole=whole, part=part)
+        downlink = after.downlink if has_levels else downlink
         return updates, AggregateState(
             after.count, after.key, uplink, downlink, estimates, rule
         )

@@ -10,17 +10,27 @@ import optax
 
 from jaxdist import _checks, _traffic
 from jaxdist.aggregation import _report_table
+from jaxdist.workers import _shards
 
 
 class CommunicationReport(NamedTuple):
     """What each worker sends in one optimizer step; print it for a table."""
 
     shipments: tuple[_traffic.Shipment, ...]  # one for each leaf and other message
+    num_devices: int = 1  # of each worker; each of them sends this much
 
     @property
     def total_nbytes(self) -> float:
-        """Bytes that each worker sends per step, padding included."""
+        """Bytes that each device sends per step, padding included."""
         return sum(shipment.nbytes for shipment in self.shipments)
+
+    @property
+    def axis_nbytes(self) -> dict[str, float]:
+        """Bytes among them over each axis; all devices of a worker send as many."""
+        totals: dict[str, float] = {}
+        for shipment in self.shipments:
+            totals[shipment.axis] = totals.get(shipment.axis, 0.0) + shipment.nbytes
+        return totals
 
     @property
     def padding_nbytes(self) -> float:
@@ -39,7 +49,7 @@ class CommunicationReport(NamedTuple):
 
     def __str__(self):
         """Return the table: equal leaves in one row, bytes in units of a thousand."""
-        return _report_table.report_table(self.shipments)
+        return _report_table.report_table(self.shipments, self.num_devices)
 
 
 def communication_report(
@@ -57,7 +67,8 @@ def communication_report(
 
     Args:
       tx: The whole optimizer.
-      params: Parameters, or their shapes and dtypes.
+      params: Parameters, or their shapes and dtypes. Those with a ``NamedSharding`` are
+        sharded inside of each worker, as in a pod: see :func:`data_parallel`.
       num_workers: W; or the size of each axis, when the optimizer communicates over
         several: ``{"pod": 4, "device": 8}``.
       step: Which step, for compressors that change with the step
@@ -70,7 +81,8 @@ def communication_report(
       each leaf. A row has the compressor, the route, the bytes sent per worker per
       step, and the ratio against a dense all-reduce.
       All-reduces count as 2(W-1)/W times their size. What is sent every n steps counts
-      as 1/n of it.
+      as 1/n of it. Where parameters are sharded inside of a worker, all bytes are those
+      of one of its ``num_devices``, and ``axis_nbytes`` tells what leaves the pod.
 
     Raises:
       ValueError: If ``num_workers`` is below 1 or does not give the size of an axis,
@@ -96,6 +108,10 @@ def communication_report(
         num_workers = _checks.integer("num_workers", num_workers, 1)
     step = _checks.integer("step", step, 0)
     tx = optax.with_extra_args_support(tx)
+    shards = _shards.shards_of(params)
+    if shards is not None:
+        params = shards.shapes_of_shards(params)
+    num_devices = 1 if shards is None else shards.number
 
     def one_step(params):
         extra = {"value": jnp.zeros(()), **extra_args}
@@ -104,15 +120,19 @@ def communication_report(
     axes: dict[str, int] = {}
     while True:
         try:
-            with _traffic.recording(step) as log:
+            with _traffic.recording(step) as log, _shards.enter_if(shards):
                 jax.eval_shape(_bind_axes(one_step, axes), params)
             rows = [row for rows in log.values() for row in rows.values()]
-            return CommunicationReport(tuple(rows))
+            return CommunicationReport(tuple(rows), num_devices)
         except NameError as error:
             name = _unbound_axis(error)
             if name is None or name in axes:
                 raise
-            axes[name] = _size_of(name, num_workers, axes)
+            if shards is not None and name in shards.axes:
+                axes[name] = dict(shards.sizes)[name]
+            else:
+                others = set(axes) - set(shards.axes if shards else ())
+                axes[name] = _size_of(name, num_workers, sorted(others))
 
 
 def _bind_axes(step, axes):

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxdist import _collectives, _traffic, _tree
 from jaxdist.aggregation import _routes
 from jaxdist.compression import _compressor, _per_leaf
+from jaxdist.workers import _shards
 
 _LIGHTEST_FIRST = (_routes.PSUM, _routes.SCATTER, _routes.GATHER)  # on memory
 
@@ -137,6 +138,7 @@ def plan_leaf(
     down = _per_leaf.select_compressor(wanted.downlink or _per_leaf.DENSE, name, leaf)
     check_alignment(wanted.rule_name, wanted.needs_aligned, up)
     _check_real(name, leaf, wanted.is_mean, up, down)
+    _check_shape(up)
     if wanted.downlink is not None and not down.contract.splittable:
         raise ValueError(
             f"`downlink` {down.name} needs the shape of a whole leaf, but on the way "
@@ -190,6 +192,15 @@ def check_alignment(
             "so would be the result. Use a compressor that keeps the same ones "
             "everywhere (scaled_sign, qsgd, random_k, cast), or a rule that takes any "
             "(mean, krum)."
+        )
+
+
+def _check_shape(up):
+    """Raise for compressors that need a shape which parts of leaves have lost."""
+    if _shards.has_parts() and not up.contract.splittable:
+        raise ValueError(
+            f"`compressor` {up.name} needs the shape of a whole leaf, but inside of "
+            "shard_optimizer each worker has a flat part. Use a compressor that splits."
         )
 
 

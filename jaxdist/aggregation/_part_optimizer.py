@@ -13,7 +13,7 @@ import optax
 
 from jaxdist import _collectives, _traffic, _tree
 from jaxdist.aggregation import _coordinatewise
-from jaxdist.workers import _worker_state
+from jaxdist.workers import _shards, _worker_state
 
 
 class PartsState(NamedTuple):
@@ -35,9 +35,20 @@ class PartOptimizer:
         """Return the state for this worker's parts of the parameters."""
         parts = own_parts(params, axis_name)
         if jax.tree.leaves(params):
-            _coordinatewise.check_coordinatewise(self.inner, params, parts)
-        state = PartsState(self.inner.init(parts))
+            self._check_inner(params, parts)
+        with _shards.enter(_collectives.names_of(axis_name), has_parts=True):
+            state = PartsState(self.inner.init(parts))
         return _worker_state.attach_axis(state, axis_name)
+
+    def _check_inner(self, params, parts):
+        """Raise for what cannot step on parts of leaves."""
+        with _shards.note_aggregations(are_skipped=True) as skipped:
+            _coordinatewise.check_coordinatewise(self.inner, params, parts)
+        if skipped and self.max_norm is not None:
+            raise ValueError(
+                "`max_norm` must be None where `inner` aggregates: it would clip what "
+                f"each pod has before they meet, got {self.max_norm}."
+            )
 
     def step(
         self,
@@ -46,8 +57,10 @@ class PartOptimizer:
         axis_name: _collectives.AxisName,
         params: Any,
         extra: dict[str, Any],
-    ) -> tuple[Any, _worker_state.PerWorkerState]:
+    ) -> tuple[Any, _worker_state.PerWorkerState, bool]:
         """Return the updates for this worker's parts, and the state after the step.
+
+        It also returns whether the optimizer aggregates over another axis.
 
         Args:
           parts: Of the aggregated gradient, shaped as :func:`own_parts` shapes them.
@@ -60,8 +73,11 @@ class PartOptimizer:
             parts = _clip_norm(parts, self.max_norm, axis_name)
         before = _worker_state.detach_axis(state).inner_state
         own = own_parts(params, axis_name)
-        updates, after = self.inner.update(parts, before, own, **extra)
-        return updates, _worker_state.attach_axis(PartsState(after), axis_name)
+        inside = _shards.enter(_collectives.names_of(axis_name), has_parts=True)
+        with inside, _shards.note_aggregations() as met:
+            updates, after = self.inner.update(parts, before, own, **extra)
+        state = _worker_state.attach_axis(PartsState(after), axis_name)
+        return updates, state, bool(met)
 
 
 def own_parts(tree: Any, axis_name: _collectives.AxisName) -> Any:

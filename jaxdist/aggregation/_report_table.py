@@ -16,7 +16,7 @@ _HEADER = (
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
-def report_table(shipments: Sequence[_traffic.Shipment]) -> str:
+def report_table(shipments: Sequence[_traffic.Shipment], num_devices: int) -> str:
     """Return the table of what was sent, with totals."""
     rows = [_leaf_cells(group) for group in _equal_leaves(shipments)]
     sums = _grouped(shipments, lambda shipment: shipment.compressor)
@@ -25,8 +25,18 @@ def report_table(shipments: Sequence[_traffic.Shipment]) -> str:
     parts = [[_HEADER], rows]
     if of_each:
         parts.append([_sum_cells(group) for group in sums])
-    parts.append([("total", "", "", "", "", *_number_cells(shipments))])
-    return _aligned_table(parts)
+    totals = [("total", "", "", "", "", *_number_cells(shipments))]
+    over = _grouped(shipments, lambda shipment: shipment.axis)
+    if len(over) > 1 or num_devices > 1:
+        totals += [
+            (f"over {group[0].axis}", "", "", "", "", *_number_cells(group))
+            for group in over
+        ]
+    parts.append(totals)
+    table = _aligned_table(parts)
+    if num_devices == 1:
+        return table
+    return f"{table}\nof each of the {num_devices} devices of a worker"
 
 
 def _grouped(

@@ -162,6 +162,7 @@ def _resize_way_back(state, old, new, shapes):
 
 def _resize_optimizer(state, old, new, shapes):
     """Cut again an optimizer's state, in which the leaves' names come last."""
+    _check_levels(state)
 
     def rows(name, node):
         for leaf, shape in shapes.items():
@@ -176,6 +177,17 @@ def _resize_optimizer(state, old, new, shapes):
         return _mean_rows(node, old, new)
 
     return _worker_state.PerWorkerState(_map_named(rows, state.inner_state))
+
+
+def _check_levels(state):
+    """Raise where parts are aggregated once more, over another axis."""
+    inside = jax.tree.leaves(state.inner_state, is_leaf=_worker_state.is_per_worker)
+    if any(map(_worker_state.is_per_worker, inside)):
+        raise ValueError(
+            "`state` must not be of shard_optimizer with an `inner` that aggregates: "
+            "what pods remember of their parts cannot be cut for other workers, got a "
+            "state with both. Start with a new state of the optimizer."
+        )
 
 
 def _resize_parts(state, old, new, shapes):

@@ -38,11 +38,16 @@ def shard_optimizer(
       axis_name: Mapped axis of the workers, or a tuple of axes.
       inner: An optimizer that treats every coordinate alike, with masks and labels of
         any kind: ``optax.adamw``, ``sgd``, ``lion``, ``partition`` of them. What needs
-        a norm or a shape of a whole leaf (LAMB, Muon, noise) is refused.
+        a norm or a shape of a whole leaf (LAMB, Muon, noise) is refused. It may begin
+        with an :func:`aggregate` over another axis: of a pod's devices over
+        ``axis_name`` each then sends its part to other pods, and the pod sends each
+        element once. With nothing behind it, ``shard_optimizer("ici",
+        aggregate("dcn", ...))`` is an aggregation in two levels.
       rule: As in :func:`aggregate`.
       compressor: As in :func:`aggregate`; one that can be split.
       max_norm: The aggregated gradient is scaled to at most this global norm before
-        ``inner`` sees it, as ``optax.clip_by_global_norm`` would; None leaves it.
+        ``inner`` sees it, as ``optax.clip_by_global_norm`` would; None leaves it. Not
+        where ``inner`` aggregates.
       key: As in :func:`aggregate`.
 
     Returns:
@@ -54,8 +59,10 @@ def shard_optimizer(
     Raises:
       TypeError: If ``inner`` is no optimizer, or as :func:`aggregate` raises.
       ValueError: As :func:`aggregate` raises; if ``max_norm`` is not above 0; in
-        ``init``, if ``inner`` mixes the elements of a leaf or looks at its shape; in
-        ``update``, if ``params`` is missing.
+        ``init``, if ``inner`` mixes the elements of a leaf or looks at its shape, or
+        aggregates with a compressor that needs the shape, or with ``max_norm``; in
+        ``update``, if ``params`` is missing, or if ``weight`` is one number where there
+        are two levels.
       NameError: If ``init`` is called where the number of workers is not known: use
         :func:`init`, or a recipe.
 

@@ -7,6 +7,7 @@ import jax
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from jaxdist import _tree
+from jaxdist.workers import _shards
 
 
 def trace_typed(
@@ -24,10 +25,12 @@ def trace_typed(
         function(*args)
         return ()
 
-    types = (AxisType.Auto,) * len(sizes)
+    shards = _shards.declared()
+    all_sizes = {**sizes, **(dict(shards.sizes) if shards else {})}
+    types = (AxisType.Auto,) * len(all_sizes)
     mapped = jax.shard_map(
         worker,
-        mesh=AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=types),
+        mesh=AbstractMesh(tuple(all_sizes.values()), tuple(all_sizes), types),
         in_specs=PartitionSpec(),
         out_specs=PartitionSpec(),
         axis_names=set(sizes),

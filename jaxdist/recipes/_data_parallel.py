@@ -24,6 +24,7 @@ from jaxdist.recipes import (
     _trial,
     _worker_maps,
 )
+from jaxdist.workers import _shards
 
 
 def data_parallel(
@@ -45,7 +46,7 @@ def data_parallel(
     fragments: _fragments.Fragments | None = None,
     overlap: int = 0,
     keep_local: float = 0.0,
-) -> tuple[_local_step.Init, _local_step.Step]:
+) -> tuple[_local_step.Init, _local_step.JittedStep]:
     r"""Return ``(init, step)`` that train on a mesh, one worker per device.
 
     Args:
@@ -100,17 +101,25 @@ def data_parallel(
     Returns:
       ``init(params, model_state=()) -> TrainState`` copies the parameters and puts them
       and the state of ``tx`` on the mesh. ``step(state, batch, weight=None, steps=None)
-      -> (state, metrics)`` is jitted and donates the state. Arrays of the batch have a
-      leading axis that W divides, and are sharded over it; NumPy arrays are this
-      process' part of the batch. With ``outer`` they are ``[H, W * b, ...]``, a batch
-      for each local step, and ``steps`` ``[W]``, int32, lets each worker take only the
-      first so many of them. The metrics hold ``"loss"`` and those of ``loss_fn``, as
-      means over the workers, and over the steps that each took. ``weight`` ``[W]``,
-      sharded as the batch is, says how much each worker counts, in the means too; 0 is
-      absent: see :func:`aggregate`. With several levels of :func:`aggregate`, a group
-      counts as much as all of its workers. ``state.params`` is what to evaluate and to
-      publish, in rounds that stream too; there ``steps`` are spread over the phases,
-      and a worker that is absent or not finite goes on from the anchor.
+      -> (state, metrics)`` is jitted, donates the state, and has the ``lower`` of a
+      jitted function. Arrays of the batch have a leading axis that W divides, and are
+      sharded over it; NumPy arrays are this process' part of the batch. With ``outer``
+      they are ``[H, W * b, ...]``, a batch for each local step, and ``steps`` ``[W]``,
+      int32, lets each worker take only the first so many of them. The metrics hold
+      ``"loss"`` and those of ``loss_fn``, as means over the workers, and over the steps
+      that each took. ``weight`` ``[W]``, sharded as the batch is, says how much each
+      worker counts, in the means too; 0 is absent: see :func:`aggregate`. With several
+      levels of :func:`aggregate`, a group counts as much as all of its workers.
+      ``state.params`` is what to evaluate and to publish, in rounds that stream too;
+      there ``steps`` are spread over the phases, and a worker that is absent or not
+      finite goes on from the anchor.
+
+      Parameters may be sharded over other axes of the mesh, as inside of a pod (FSDP,
+      tensor parallel); a worker is then a pod. They keep their sharding, residuals and
+      moments take it, and each device compresses and sends its own shards, so that a
+      pod sends each element once. Compressors take a shard for a leaf; distances and
+      norms of rules are those of the whole gradient. Such axes should be of the type
+      ``Auto``: JAX gathers leaves of an ``Explicit`` axis inside of the pod.
 
     Raises:
       TypeError: If ``loss_fn`` is no function, or ``fragments`` are none.
@@ -179,7 +188,26 @@ def data_parallel(
         rounds,
         streaming,
     )
-    return training.init, training.step
+    return training.init, _JittedStep(training)
+
+
+@dataclasses.dataclass(frozen=True)
+class _JittedStep:
+    """The step of a training; see :class:`_local_step.JittedStep`."""
+
+    training: "_Training"
+
+    def __call__(self, state, batch, weight=None, steps=None):
+        """Return the state after a step, and the metrics."""
+        return _Training.run(self.training, *self._place(state, batch, weight, steps))
+
+    def lower(self, state, batch, weight=None, steps=None):
+        """Return the program of such a step."""
+        arguments = self._place(state, batch, weight, steps)
+        return _Training.run.lower(self.training, *arguments)
+
+    def _place(self, state, batch, weight, steps):
+        return self.training.place_arguments(state, batch, weight, steps)
 
 
 # The object itself is what a compiled step belongs to.
@@ -201,39 +229,48 @@ class _Training:
 
         def make(params, model_state):
             stacked = self._stack((params, model_state))
-            opt_state = self.tx.init(params)
+            opt_state = _shards.place_like_leaves(self.tx.init(params))
             return _local_step.TrainState(stacked[0], opt_state, stacked[1], self.words)
 
         _model_state.check_model_state(model_state)
-        specs = self._specs(params)
-        _trial.try_optimizer(
-            self.tx,
-            params,
-            self.axis_name,
-            {name: self.mesh.shape[name] for name in self._names},
-            self.per_worker_params,
-        )
-        arguments = params, model_state
-        return _init.make_on_mesh(make, arguments, specs, self.mesh, self.axis_name)
+        with _shards.declare(_shards.shards_of(params, self.axis_name)):
+            specs = self._specs(params)
+            _trial.try_optimizer(
+                self.tx,
+                params,
+                self.axis_name,
+                {name: self.mesh.shape[name] for name in self._names},
+                self.per_worker_params,
+            )
+            arguments = params, model_state
+            return _init.make_on_mesh(make, arguments, specs, self.mesh, self.axis_name)
 
-    def step(
-        self,
-        state: _local_step.TrainState,
-        batch: Any,
-        weight: Any = None,
-        steps: Any = None,
-    ) -> tuple[_local_step.TrainState, dict[str, jax.Array]]:
-        """Return the state after a step, and the metrics."""
+    def place_arguments(
+        self, state: _local_step.TrainState, batch: Any, weight: Any, steps: Any
+    ) -> tuple[Any, ...]:
+        """Return the arguments of a step, on the mesh."""
         mesh, axis_name = self.mesh, self.axis_name
         if weight is not None:
             weight = _numbers_on_mesh("weight", weight, mesh, axis_name, np.float32)
         if steps is not None:
             steps = _numbers_on_mesh("steps", steps, mesh, axis_name, np.int32)
         batch = _on_mesh(batch, mesh, axis_name, self._axes_before)
-        return self._run(state, batch, weight, steps)
+        return state, batch, weight, steps, self._shards_of(state.params)
 
-    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def _run(self, state, batch, weight, steps):
+    def _shards_of(self, params):
+        """Return how XLA shards the leaves of each worker; None where it does not."""
+        if len(self.mesh.axis_names) == len(self._names):
+            return None
+        num_leading = 1 if self.per_worker_params else 0
+        return _shards.shards_of(params, self.axis_name, num_leading)
+
+    @functools.partial(jax.jit, static_argnums=(0, 5), donate_argnums=1)
+    def run(self, state, batch, weight, steps, shards):
+        """Return the state after a step, and the metrics."""
+        with _shards.declare(shards):
+            return self._run_declared(state, batch, weight, steps)
+
+    def _run_declared(self, state, batch, weight, steps):
         if self.streaming is not None:
             workers = _worker_maps.OnMesh(
                 self.mesh, self.axis_name, self.streaming.rounds.outer
@@ -325,6 +362,8 @@ def _on_mesh(
     )
 
     def put(path, leaf):
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf  # to be compiled for, and nothing else
         is_global = isinstance(leaf, jax.Array)
         leaf = leaf if is_global else np.asarray(leaf)
         shards = num_workers

@@ -22,6 +22,16 @@ class Step(Protocol):
         ...
 
 
+class JittedStep(Step, Protocol):
+    """A training step that is compiled."""
+
+    def lower(
+        self, state: "TrainState", batch: Any, weight: Any = None, steps: Any = None
+    ) -> jax.stages.Lowered:
+        """Return the program of such a step, to be looked at or compiled ahead."""
+        ...
+
+
 class Init(Protocol):
     """Makes what a training step carries on."""
 

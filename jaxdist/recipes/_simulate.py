@@ -43,7 +43,7 @@ def simulate(
     fragments: _fragments.Fragments | None = None,
     overlap: int = 0,
     keep_local: float = 0.0,
-) -> tuple[_local_step.Init, _local_step.Step]:
+) -> tuple[_local_step.Init, _local_step.JittedStep]:
     """Return ``(init, step)`` that train W simulated workers on one device.
 
     The same as :func:`data_parallel`, with ``vmap`` in place of a mesh: the same

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist import _checks, _collectives, _traffic
+from jaxdist.workers import _shards
 
 Weight = Any  # scalar, or a mapping from axis names to scalars
 
@@ -72,6 +73,12 @@ def check_levels(
     """
     if isinstance(weight, Mapping):
         return
+    if _shards.has_parts():
+        raise ValueError(
+            f"`weight` must be a mapping from both axes to weights where {axis_name!r} "
+            "aggregates inside of shard_optimizer, such as the recipes make, got one "
+            "number."
+        )
     over = set(_collectives.other_axes(jnp.asarray(weight), axis_name))
     for leaf in jax.tree.leaves(updates):
         over -= set(_collectives.other_axes(leaf, axis_name))

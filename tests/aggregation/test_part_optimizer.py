@@ -32,7 +32,8 @@ def test_a_worker_steps_with_its_parts_alone():
         state = optimizer.init(TREE, "w")
         parts = jax.tree.map(lambda x: scale * x, _part_optimizer.own_parts(TREE, "w"))
         for _ in range(2):
-            out, state = optimizer.step(parts, state, "w", TREE, {})
+            out, state, has_levels = optimizer.step(parts, state, "w", TREE, {})
+            assert not has_levels
         return out, state
 
     out, state = jax.jit(jax.vmap(worker, axis_name="w"))(jnp.arange(4.0))

@@ -208,3 +208,85 @@ def test_levels_of_one_key_draw_independently(compressor):
     updates = {"w": jnp.broadcast_to(wanted, (PODS * DEVICES, steps, 8))}
     mean = jax.jit(lambda u: nested(tx, u)["w"][0, 0].mean(axis=0))(updates)
     assert np.linalg.norm(mean - wanted) < 0.15 * np.linalg.norm(wanted)
+
+
+SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
+SIGNS = jd.aggregate("dcn", compressor=SIGN, downlink=SIGN)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_an_optimizer_in_parts_aggregates_over_pods():
+    """Without compression it is the flat mean; the moments are those of parts."""
+    flat, _ = train(optax.chain(jd.aggregate(LEVELS), optax.adam(0.01)))
+    inner = optax.chain(jd.aggregate("dcn"), optax.adam(0.01))
+    levels, _ = train(jd.shard_optimizer("ici", inner))
+    harness.assert_trees_close(levels.params, flat.params)
+    verb = jd.shard_optimizer("ici", jd.aggregate("dcn"))
+    levels, _ = train(optax.chain(verb, optax.adam(0.01)))
+    harness.assert_trees_close(levels.params, flat.params)
+
+
+def test_a_pod_sends_each_element_once():
+    tx = optax.chain(jd.shard_optimizer("ici", SIGNS), optax.sgd(0.1))
+    init, step = jd.data_parallel(problem.loss, tx, grid(), LEVELS)
+    state = init(problem.PARAMS)
+    text = step.lower(state, problem.BATCH).compile().as_text()
+    lines = [line for line in text.splitlines() if "{{0,4},{1,5}" in line]
+    report = jd.communication_report(tx, problem.PARAMS, {"ici": DEVICES, "dcn": PODS})
+    assert harness.bytes_sent("\n".join(lines), PODS) == report.axis_nbytes["dcn"]
+    sizes = {name: leaf.size // DEVICES for name, leaf in problem.PARAMS.items()}
+    parts = {name: jnp.zeros(size) for name, size in sizes.items()}
+    alone = jd.communication_report(SIGNS, parts, PODS)
+    assert report.axis_nbytes["dcn"] == alone.total_nbytes
+    state, metrics = step(state, problem.BATCH)
+    jd.assert_replicas_equal(state)
+    assert np.isfinite(metrics["loss"])
+
+
+def test_rules_of_pods_see_the_whole_gradient():
+    """As with a level after the other, where each device has all of it."""
+    rule = jd.rules.geometric_median()
+    chained, _ = train(optax.chain(two_levels(rule), optax.sgd(0.1)))
+    verb = jd.shard_optimizer("ici", jd.aggregate("dcn", rule))
+    found, _ = train(optax.chain(verb, optax.sgd(0.1)))
+    harness.assert_trees_close(found.params, chained.params, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [[1, 0, 3, 1, 0, 0, 2, 5], [0, 0, 0, 0, 0, 1, 2, 5]])
+def test_weights_of_both_levels(weight):
+    weight = np.array(weight, np.float32)  # of the second, a whole pod is absent
+    states = []
+    for tx in (
+        jd.aggregate(LEVELS),
+        jd.shard_optimizer("ici", jd.aggregate("dcn")),
+    ):
+        tx = optax.chain(tx, optax.sgd(0.1))
+        init, step = jd.data_parallel(problem.loss, tx, grid(), LEVELS)
+        state, _ = step(init(problem.PARAMS), problem.BATCH, weight=weight)
+        states.append(state.params)
+    harness.assert_trees_close(*states)
+
+
+def test_what_two_levels_cannot_do():
+    low_rank = jd.aggregate("dcn", compressor=jd.compression.power_sgd(1))
+    with pytest.raises(ValueError, match="`compressor` power_sgd.* a flat part"):
+        train(optax.chain(jd.shard_optimizer("ici", low_rank), optax.sgd(0.1)))
+    clipped = jd.shard_optimizer("ici", SIGNS, max_norm=1.0)
+    with pytest.raises(ValueError, match="`max_norm` must be None where `inner` aggr"):
+        train(clipped)
+    tx = jd.shard_optimizer("ici", SIGNS)
+    state, _ = train(optax.chain(tx, optax.sgd(0.1)))
+    with pytest.raises(ValueError, match="`state` must not be of shard_optimizer with"):
+        jd.resize_residuals(state.opt_state, 4, 2, problem.PARAMS)
+
+    def worker(updates):
+        own = jax.tree.map(lambda leaf: leaf[0, 0], updates)
+        zeros = jax.tree.map(jnp.zeros_like, own)
+        weight = 1.0 + jax.lax.axis_index(LEVELS).astype(jnp.float32)
+        return tx.update(own, tx.init(zeros), zeros, weight=weight)[0]
+
+    mapped = jax.shard_map(
+        worker, mesh=grid(), in_specs=PartitionSpec(LEVELS), out_specs=PartitionSpec()
+    )
+    with pytest.raises(ValueError, match="`weight` must be a mapping from both axes"):
+        jax.jit(mapped)(UPDATES)

@@ -749,6 +749,7 @@ NOT_IN_A_TABLE = {
     "sequential": "a noun of recipes; tests/fragments",
     "strided": "a noun of recipes; tests/fragments",
     "optimal_loads": "a function; tests/coding/test_hcmm.py",
+    "per_shard": "needs a mesh; tests/layout/test_per_shard.py",
     "payload_nbytes": "a function; tests/contract/test_compressors.py runs it",
     "replica_fingerprint": "a function; tests/safety",
     "replicas_equal": "a function; tests/safety",

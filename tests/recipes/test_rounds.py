@@ -250,9 +250,7 @@ def test_weights_weigh_displacements():
 def _compiled_round(loss, inner, outer, params, batches, **options):
     """Return the compiled program of a round, or step, on eight devices."""
     init, step = local.on_mesh(loss, inner, outer=outer, **options)
-    training = step.__self__
-    lowered = type(training)._run.lower(training, init(params), batches, None, None)
-    return lowered.compile()
+    return step.lower(init(params), batches).compile()
 
 
 def _compiled(outer):

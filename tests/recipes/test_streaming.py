@@ -409,9 +409,7 @@ def test_every_local_step_draws_a_key_of_its_own():
 
 def _program(number=6, **options):
     init, step = local.on_mesh(problem.loss, optax.sgd(0.1, momentum=0.9), **options)
-    training = step.__self__
-    arguments = init(problem.PARAMS), local.batches(number), None, None
-    return type(training)._run.lower(training, *arguments).compile()
+    return step.lower(init(problem.PARAMS), local.batches(number)).compile()
 
 
 def _compiled(outer, number=6, **options):

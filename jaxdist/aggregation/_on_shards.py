@@ -1,0 +1,209 @@
+"""On shards: an aggregation whose workers are several devices, as pods are.
+
+Each device compresses its own shard of a leaf, and sends it to the devices that hold
+the same shard in other pods. So a pod sends a payload once. XLA alone would gather
+every leaf before it is packed, and each device of a pod would send all of it.
+
+The state is that of shards. A residual has the shape and the sharding of its leaf;
+whatever else differs between shards has an axis of them.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from jaxdist import _collectives, _tree
+from jaxdist.aggregation import _aggregation
+from jaxdist.compression import _joint
+from jaxdist.workers import _shards, _weight
+
+
+class _Place(NamedTuple):
+    """How an array of the state, as a device has it, is part of a whole one."""
+
+    spec: PartitionSpec  # over the axes of shards
+    shard_axis: int | None  # that the whole one has, and the device's has not
+
+
+def init_on_shards(
+    shards: _shards.Shards, bound: _aggregation.Aggregation, params: Any
+) -> _aggregation.AggregateState:
+    """Return the state before the first step, the same for all shards."""
+    _check_aggregation(bound)
+    state = _init_of_shard(bound, shards, params)
+    places = _places_of(state, shards, params)
+
+    def widen(leaf, place):
+        if place.shard_axis is not None:
+            leaf = jnp.expand_dims(leaf, place.shard_axis)
+        counts = _num_parts(place.spec, leaf.ndim, shards)
+        return _shards.place_array(jnp.tile(leaf, counts), place.spec)
+
+    return _map_places(widen, state, places)
+
+
+def step_on_shards(
+    shards: _shards.Shards,
+    bound: _aggregation.Aggregation,
+    updates: Any,
+    state: _aggregation.AggregateState,
+    reference: Any,
+    weight: _weight.Weight | None,
+    about: _aggregation.About,
+) -> tuple[Any, _aggregation.AggregateState]:
+    """Return one gradient of W, and the state after it; as ``take_step`` does."""
+    _check_aggregation(bound)
+    _check_mesh(bound.axis_name, shards)
+    treedef = jax.tree.structure(updates)
+    specs = treedef.unflatten(shards.specs_like(updates))
+    made = jax.eval_shape(lambda: _init_of_shard(bound, shards, updates))
+    places = _places_of(made, shards, updates)
+    state_specs = _map_places(lambda leaf, place: place.spec, made, places)
+    about = about._replace(extra={})
+
+    def step(updates, state, reference, weight):
+        state = _map_places(_without_shard_axis, state, places)
+        with _shards.enter(shards.axes):
+            updates, after = _aggregation.take_step(
+                bound, updates, state, reference, weight, about
+            )
+        return updates, _map_places(_with_shard_axis, after, places)
+
+    mapped = jax.shard_map(
+        step,
+        in_specs=(
+            *(specs, state_specs, None if reference is None else specs),
+            PartitionSpec(),
+        ),
+        out_specs=(specs, state_specs),
+        axis_names=set(shards.axes),
+        check_vma=_collectives.types_tracked(bound.axis_name),
+    )
+    return mapped(updates, _tree.arrange_like(made, state), reference, weight)
+
+
+def check_undeclared(updates: Any) -> None:
+    """Raise where types say that leaves are sharded, and nobody declared it."""
+    for name, leaf in _tree.named_leaves(updates):
+        if axes := _collectives.explicit_axes_of(leaf):
+            raise ValueError(
+                f"`updates` leaf {name!r} is sharded over {axes}, which nobody maps: "
+                "each device has to compress its own shard. Train with "
+                "jaxdist.data_parallel, or wrap the optimizer: "
+                "jaxdist.per_shard(tx, params)."
+            )
+
+
+def _check_aggregation(bound):
+    """Raise for what does not know shards."""
+    if bound.optimizer is not None:
+        raise ValueError(
+            "`params` of shard_optimizer must not be sharded inside of a worker: the "
+            "optimizer's state has their sharding already. Use jaxdist.aggregate."
+        )
+    for stage in bound.stages:
+        if any(map(_joint.is_joint, stage.compressors)):
+            raise ValueError(
+                "`compressor` must leave each leaf alone where leaves are sharded "
+                "inside of a worker; by_leaf(..., joint=True) joins several."
+            )
+
+
+def _check_mesh(axis_name, shards):
+    """Raise unless the workers, and nobody else, are mapped by a mesh."""
+    missing = [name for name in shards.axes if name not in _collectives.unmapped_axes()]
+    if missing:
+        raise ValueError(
+            f"`params` are sharded over {missing[0]!r}, which must be an axis of the "
+            f"mesh whose axis {axis_name!r} is mapped by jax.shard_map(..., axis_names="
+            f"{set(_collectives.names_of(axis_name))}), as jaxdist.data_parallel does. "
+            "With leaves of one device use jaxdist.simulate, without jaxdist.per_shard."
+        )
+
+
+def _init_of_shard(bound, shards, params):
+    """Return the state of a device before the first step."""
+    own = jax.tree.map(
+        lambda like: jnp.zeros(like.shape, like.dtype), shards.shapes_of_shards(params)
+    )
+    with _shards.enter(shards.axes):
+        return _aggregation.init_state(bound, own)
+
+
+def _places_of(state, shards, params):
+    """Return the places of all arrays of a device's state, in order."""
+    likes, treedef = jax.tree.flatten(shards.shapes_of_shards(params))
+    specs = shards.specs_like(params)
+
+    def places_of_leaves(tree, is_own, has_residuals=False):
+        """Return the places of a tree with something for each leaf."""
+        worker_axes = (None,) if is_own else ()
+
+        def place(spec, like, leaf):
+            if not spec:
+                return _Place(PartitionSpec(), None)
+            if has_residuals and leaf.shape[1:] == like.shape:
+                return _Place(PartitionSpec(*worker_axes, *spec), None)
+            axes = tuple(
+                name for entry in spec for name in _shards.names_of_entry(entry)
+            )
+            return _Place(PartitionSpec(*worker_axes, axes), len(worker_axes))
+
+        return treedef.unflatten(
+            [
+                jax.tree.map(functools.partial(place, spec, like), node)
+                for spec, like, node in zip(
+                    specs, likes, treedef.flatten_up_to(tree), strict=True
+                )
+            ]
+        )
+
+    def own(node, has_residuals=False):
+        return type(node)(places_of_leaves(node.inner_state, True, has_residuals))
+
+    def whole(tree):
+        return places_of_leaves(tree, False)
+
+    common = jax.tree.map(lambda _: _Place(PartitionSpec(), None), state)
+    return common._replace(
+        uplink=own(state.uplink, has_residuals=True),
+        downlink=own(state.downlink),
+        estimates=type(state.estimates)(
+            whole(state.estimates.whole),
+            own(state.estimates.part),
+            whole(state.estimates.downlink),
+        ),
+        rule=common.rule._replace(
+            whole=whole(state.rule.whole), part=own(state.rule.part)
+        ),
+    )
+
+
+def _map_places(function, state, places):
+    """Return ``function(array, place)`` of all arrays of a state."""
+    return jax.tree.map(
+        lambda place, leaf: function(leaf, place),
+        places,
+        state,
+        is_leaf=lambda node: isinstance(node, _Place),
+    )
+
+
+def _without_shard_axis(leaf, place):
+    return leaf if place.shard_axis is None else jnp.squeeze(leaf, place.shard_axis)
+
+
+def _with_shard_axis(leaf, place):
+    if place.shard_axis is None:
+        return leaf
+    return jnp.expand_dims(leaf, place.shard_axis)
+
+
+def _num_parts(spec, rank, shards):
+    """Return into how many parts each axis of an array is cut."""
+    whole = (shards.number,) * rank
+    parts = shards.shape_of_shard(whole, spec)
+    return [all_of // part for all_of, part in zip(whole, parts, strict=True)]
