@@ -9,10 +9,12 @@ whatever else differs between shards has an axis of them.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec
 
 from jaxdist import _collectives, _tree
@@ -85,6 +87,65 @@ def step_on_shards(
     return mapped(updates, _tree.arrange_like(made, state), reference, weight)
 
 
+def map_shards(
+    function: Callable[[_aggregation.AggregateState, Any], _aggregation.AggregateState],
+    shards: _shards.Shards,
+    state: _aggregation.AggregateState,
+    params: Any,
+) -> _aggregation.AggregateState:
+    """Return a state whose shards are ``function(shard, shapes of its leaves)``.
+
+    Args:
+      function: Of the state of one device of each worker, ``[W, ...]``.
+      shards: How the leaves are sharded.
+      state: With ``[W, ...]`` arrays of all workers.
+      params: Whole leaves, or their shapes and dtypes.
+    """
+    places = _places_of(state, shards, params, are_whole=True)
+    likes = shards.shapes_of_shards(params)
+    sizes = dict(shards.sizes)
+
+    def one(index):
+        coordinates = np.unravel_index(index, tuple(sizes.values()))
+        where = dict(zip(sizes, map(int, coordinates), strict=True))
+
+        def cut(leaf, place):
+            leaf = _slice_of(leaf, place.spec, sizes, where)
+            return _without_shard_axis(leaf, place)
+
+        return function(_map_places(cut, state, places), likes)
+
+    parts = [one(index) for index in range(shards.number)]
+    places = _places_of(parts[0], shards, params)
+
+    def join(place, *leaves):
+        whole = [_with_shard_axis(leaf, place) for leaf in leaves]
+        return _joined(whole, place.spec, sizes)
+
+    return jax.tree.map(join, places, *parts, is_leaf=_is_place)
+
+
+def specs_of_state(state: Any, shards: _shards.Shards, params: Any) -> Any:
+    """Return how a state of an optimizer is sharded inside of each worker.
+
+    Args:
+      state: Of the whole optimizer, with ``[W, ...]`` arrays of all workers.
+      shards: How the leaves are sharded.
+      params: Whole leaves, or their shapes and dtypes.
+    """
+
+    def is_aggregate(node):
+        return isinstance(node, _aggregation.AggregateState)
+
+    def specs(path, node):
+        if not is_aggregate(node):
+            return shards.spec_by_suffix(path, node)
+        places = _places_of(node, shards, params, are_whole=True)
+        return _map_places(lambda leaf, place: place.spec, node, places)
+
+    return jax.tree.map_with_path(specs, state, is_leaf=is_aggregate)
+
+
 def check_undeclared(updates: Any) -> None:
     """Raise where types say that leaves are sharded, and nobody declared it."""
     for name, leaf in _tree.named_leaves(updates):
@@ -133,9 +194,11 @@ def _init_of_shard(bound, shards, params):
         return _aggregation.init_state(bound, own)
 
 
-def _places_of(state, shards, params):
-    """Return the places of all arrays of a device's state, in order."""
-    likes, treedef = jax.tree.flatten(shards.shapes_of_shards(params))
+def _places_of(state, shards, params, are_whole=False):
+    """Return the places of all arrays of a state: a device's, or the whole one."""
+    likes, treedef = jax.tree.flatten(
+        params if are_whole else shards.shapes_of_shards(params)
+    )
     specs = shards.specs_like(params)
 
     def places_of_leaves(tree, is_own, has_residuals=False):
@@ -145,7 +208,7 @@ def _places_of(state, shards, params):
         def place(spec, like, leaf):
             if not spec:
                 return _Place(PartitionSpec(), None)
-            if has_residuals and leaf.shape[1:] == like.shape:
+            if has_residuals and leaf.shape[1:] == tuple(like.shape):
                 return _Place(PartitionSpec(*worker_axes, *spec), None)
             axes = tuple(
                 name for entry in spec for name in _shards.names_of_entry(entry)
@@ -185,11 +248,43 @@ def _places_of(state, shards, params):
 def _map_places(function, state, places):
     """Return ``function(array, place)`` of all arrays of a state."""
     return jax.tree.map(
-        lambda place, leaf: function(leaf, place),
-        places,
-        state,
-        is_leaf=lambda node: isinstance(node, _Place),
+        lambda place, leaf: function(leaf, place), places, state, is_leaf=_is_place
     )
+
+
+def _is_place(node):
+    return isinstance(node, _Place)
+
+
+def _slice_of(leaf, spec, sizes, where):
+    """Return the shard of an array at these coordinates of a mesh."""
+    for axis, entry in enumerate(spec):
+        for name in _shards.names_of_entry(entry):
+            leaf = jnp.split(leaf, sizes[name], axis)[where[name]]
+    return leaf
+
+
+def _joined(parts, spec, sizes):
+    """Return an array of its shards, which are in row-major order of a mesh."""
+    names = list(sizes)
+    pairs = zip(np.ndindex(*sizes.values()), parts, strict=True)
+    found = {tuple(zip(names, where, strict=True)): part for where, part in pairs}
+    axis_of = {
+        name: axis
+        for axis, entry in enumerate(spec)
+        for name in _shards.names_of_entry(entry)
+    }
+    # The last axis of an entry varies fastest, whatever its place on the mesh is.
+    for name in [*(set(names) - set(axis_of)), *reversed(axis_of)]:
+        rows: dict[Any, list[Any]] = {}
+        for where, part in found.items():
+            others = tuple(pair for pair in where if pair[0] != name)
+            rows.setdefault(others, []).append(part)
+        found = {
+            others: jnp.concatenate(row, axis_of[name]) if name in axis_of else row[0]
+            for others, row in rows.items()
+        }
+    return found[()]
 
 
 def _without_shard_axis(leaf, place):

@@ -13,11 +13,12 @@ from jaxdist import _checks, _tree
 from jaxdist.aggregation import (
     _aggregation,
     _aggregation_metrics,
+    _on_shards,
     _part_optimizer,
     _receiver_memory,
 )
 from jaxdist.compression import _stored_residual
-from jaxdist.workers import _worker_state
+from jaxdist.workers import _shards, _worker_state
 
 
 def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
@@ -34,7 +35,8 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
         ``init``, ``data_parallel`` and ``simulate`` hold it and checkpoints keep it.
       old: W of the state.
       new: W wanted.
-      params: The parameters, or their shapes and dtypes.
+      params: The parameters, or their shapes and dtypes. Those that are sharded inside
+        of each worker, with a ``NamedSharding`` that says so.
 
     Returns:
       A state for ``new`` workers. Put it on the mesh with :func:`state_specs`.
@@ -65,11 +67,17 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
     """
     old = _checks.integer("old", old, 1)
     new = _checks.integer("new", new, 1)
-    shapes = {name: leaf.shape for name, leaf in _tree.named_leaves(params)}
+    shards = _shards.shards_of(params)
+
+    def resize_aggregate(node, params):
+        shapes = {name: leaf.shape for name, leaf in _tree.named_leaves(params)}
+        return _resize_aggregate(node, old, new, shapes)
 
     def resize(node):
+        if isinstance(node, _aggregation.AggregateState) and shards is not None:
+            return _on_shards.map_shards(resize_aggregate, shards, node, params)
         if isinstance(node, _aggregation.AggregateState):
-            return _resize_aggregate(node, old, new, shapes)
+            return resize_aggregate(node, params)
         if _worker_state.is_per_worker(node):
             return _average_workers(node, old, new)
         return node

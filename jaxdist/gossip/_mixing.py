@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jaxdist import _collectives, _traffic, _tree
 from jaxdist.gossip import _network
-from jaxdist.workers import _weight
+from jaxdist.workers import _shards, _weight
 
 
 class Values(NamedTuple):
@@ -38,6 +38,12 @@ def values_of(tree: Any, weight: Any, axis_name: _collectives.AxisName) -> Value
       weight: What ``tx.update`` got as ``weight=``, or None.
       axis_name: Of the workers.
     """
+    if _shards.declared_for(tree) is not None or _shards.axes_inside():
+        raise ValueError(
+            "`params` of workers that hear their neighbours must not be sharded inside "
+            "of a worker: each device would send whole leaves. Give each worker one "
+            "device, or let all workers meet in jaxdist.aggregate."
+        )
     names, leaves, treedef = _tree.flatten_named(tree)
     leaves = _collectives.to_varying(leaves, axis_name)
     return Values(names, leaves, presence_of(weight, axis_name), treedef)

@@ -8,11 +8,11 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxdist import _checks
-from jaxdist.aggregation import _resize_residuals
+from jaxdist.aggregation import _on_shards, _resize_residuals
 from jaxdist.fragments import _fragments
 from jaxdist.layout import _init, _state_specs
 from jaxdist.recipes import _local_step, _rounds, _streaming
-from jaxdist.workers import _worker_state
+from jaxdist.workers import _shards, _worker_state
 
 
 def resize_training(
@@ -95,16 +95,20 @@ def resize_training(
         new = mesh.shape[axis_name]
     else:
         new = _checks.integer("workers", workers, 1)
+    shards = _shards.shards_of(state.params, axis_name, int(per_worker_params))
     state = jax.tree.map(_resize_residuals.without_axis_types, state)
     params, model_state = state.params, state.model_state
     if per_worker_params:
         params, model_state = jax.tree.map(_mean_of_rows, (params, model_state))
     old = _number_of_workers(state.opt_state, new)
-    opt_state = _resize_residuals.resize_residuals(state.opt_state, old, new, params)
+    opt_state = _resize_residuals.resize_residuals(
+        state.opt_state, old, new, params if shards is None else shards.mark(params)
+    )
     if streaming is not None:
         streaming.check_number(opt_state, params)
         opt_state = streaming.resize_own(opt_state, params, new)
-    opt_specs = _state_specs.state_specs(tx, params, axis_name)
+    with _shards.declare(shards):
+        opt_specs = _state_specs.state_specs(tx, params, axis_name)
     own = PartitionSpec(axis_name) if per_worker_params else PartitionSpec()
     if per_worker_params:
         params, model_state = jax.tree.map(
@@ -113,7 +117,42 @@ def resize_training(
         )
     resized = _local_step.TrainState(params, opt_state, model_state, state.key)
     specs = _local_step.TrainState(own, opt_specs, own, PartitionSpec())
-    return _on_one_device(resized) if mesh is None else _place(resized, specs, mesh)
+    if mesh is None:
+        return _on_one_device(resized)
+    inside = None
+    if shards is not None:
+        _check_sizes(shards, mesh)
+        inside = _specs_inside(resized, shards, per_worker_params)
+    return _place(resized, specs, inside, mesh)
+
+
+def _check_sizes(shards: _shards.Shards, mesh: Mesh) -> None:
+    """Raise for a mesh on which a worker has other shards than before."""
+    for name, size in shards.sizes:
+        if mesh.shape.get(name) != size:
+            raise ValueError(
+                f"`workers` must be a mesh with {size} devices along {name!r}, over "
+                "which parameters are sharded inside of each worker, got "
+                f"{dict(mesh.shape)}."
+            )
+
+
+def _specs_inside(
+    state: _local_step.TrainState, shards: _shards.Shards, per_worker_params: bool
+) -> _local_step.TrainState:
+    """Return how a state is sharded inside of each worker."""
+    leading = (None,) if per_worker_params else ()
+    whole = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[len(leading) :], leaf.dtype),
+        state.params,
+    )
+    params = jax.tree.unflatten(
+        jax.tree.structure(whole),
+        [PartitionSpec(*leading, *spec) for spec in shards.specs_like(whole)],
+    )
+    common = jax.tree.map(lambda _: PartitionSpec(), state)
+    opt_state = _on_shards.specs_of_state(state.opt_state, shards, whole)
+    return common._replace(params=params, opt_state=opt_state)
 
 
 def _number_of_workers(opt_state: Any, otherwise: int) -> int:
@@ -138,14 +177,30 @@ def _on_one_device(state: _local_step.TrainState) -> _local_step.TrainState:
 
 
 def _place(
-    state: _local_step.TrainState, specs: _local_step.TrainState, mesh: Mesh
+    state: _local_step.TrainState,
+    specs: _local_step.TrainState,
+    inside: _local_step.TrainState | None,
+    mesh: Mesh,
 ) -> _local_step.TrainState:
-    """Put every leaf where its spec, or that of the part of the state, says."""
+    """Put every leaf where its spec, or that of the part of the state, says.
 
-    def put(spec, part):
-        sharding = NamedSharding(mesh, spec)
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), part)
+    Args:
+      state: To be placed.
+      specs: Over the workers' axis.
+      inside: Over the axes inside of each worker, for each leaf; or None.
+      mesh: Where.
+    """
 
-    return jax.tree.map(
-        put, specs, state, is_leaf=lambda node: isinstance(node, PartitionSpec)
-    )
+    def is_spec(node):
+        return isinstance(node, PartitionSpec)
+
+    def put(spec, part, within):
+        def put_leaf(leaf, within):
+            own = (*spec, *within[len(spec) :]) if spec else within
+            return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*own)))
+
+        return jax.tree.map(put_leaf, part, within)
+
+    if inside is None:
+        inside = jax.tree.map(lambda _: PartitionSpec(), state)
+    return jax.tree.map(put, specs, state, inside, is_leaf=is_spec)

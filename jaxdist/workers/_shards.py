@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from jaxdist import _collectives, _tree
 
@@ -52,6 +52,30 @@ class Shards:
                 for leaf, spec in zip(leaves, self.specs_like(tree), strict=True)
             ]
         )
+
+    def mark(self, tree: Any) -> Any:
+        """Return the shapes and dtypes of a tree, with the shardings of its leaves."""
+        mesh = AbstractMesh(*zip(*[(n, name) for name, n in self.sizes], strict=True))
+        leaves, treedef = jax.tree.flatten(tree)
+        return treedef.unflatten(
+            [
+                jax.ShapeDtypeStruct(
+                    leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec)
+                )
+                for leaf, spec in zip(leaves, self.specs_like(tree), strict=True)
+            ]
+        )
+
+    def spec_by_suffix(
+        self, path: jax.tree_util.KeyPath, leaf: jax.Array
+    ) -> PartitionSpec:
+        """Return the spec of what is called as a leaf at the end, and has its shape."""
+        found = {(name, shape): spec for name, shape, spec in self.leaves}
+        for length in range(len(path) + 1):
+            key = _tree.path_name(path[len(path) - length :]), tuple(leaf.shape)
+            if key in found:
+                return found[key]
+        return PartitionSpec()
 
     def shape_of_shard(
         self, shape: Sequence[int], spec: PartitionSpec
@@ -224,16 +248,9 @@ def place_like_leaves(tree: Any) -> Any:
     shards = _declared.get()
     if shards is None or not _can_place(shards.axes):
         return tree
-    found = {(name, shape): spec for name, shape, spec in shards.leaves}
-    longest = max(name.count("/") for name, _ in found) + 1
 
     def place(path, leaf):
-        shape = tuple(leaf.shape)
-        for length in range(1, longest + 1):
-            name = _tree.path_name(path[-length:])
-            if (name, shape) in found:
-                return place_array(leaf, found[name, shape])
-        return leaf
+        return place_array(leaf, shards.spec_by_suffix(path, leaf))
 
     return jax.tree.map_with_path(place, tree)
 

@@ -292,3 +292,80 @@ def test_types_that_say_what_nobody_declared():
         ValueError, match=r"sharded over \('fsdp',\), which nobody maps"
     ):
         jax.jit(mapped)(params)
+
+
+RESIZED = {
+    "signs": AGGREGATIONS["signs"],
+    "ef21": lambda: jd.aggregate(
+        "dcn", jd.rules.median(), C.ef21(C.top_k(0.2)), "scatter"
+    ),
+    "clipping": lambda: jd.aggregate("dcn", jd.rules.centered_clipping(0.1), SIGN),
+}
+
+
+@pytest.mark.parametrize("name", RESIZED)
+def test_other_pods_go_on_from_a_state(name):
+    """As in a simulation in which each shard is a leaf, and is resized as one."""
+    tx = optax.chain(RESIZED[name](), optax.adam(1e-2))
+    mesh, fewer = make_pods(4), smaller_mesh()
+    state, _ = train(tx, make_params(mesh), mesh)
+    state = jd.resize_training(state, tx, fewer, "dcn")
+    init, step = jd.data_parallel(loss, tx, fewer, "dcn")
+    assert_placed_alike(state, init(make_params(fewer)))
+    state, _ = step(state, batch_of(9))
+    init, step = jd.simulate(joined_loss, tx, 4, "dcn")
+    wanted = init(split(make_params(mesh), 2))
+    for index in range(3):
+        wanted, _ = step(wanted, batch_of(index))
+    wanted = jd.resize_training(wanted, tx, 2, "dcn")
+    _, step = jd.simulate(joined_loss, tx, 2, "dcn")
+    wanted, _ = step(wanted, batch_of(9))
+    found = split(state.params, 2)
+    harness.assert_trees_close(
+        found, jax.tree.map(np.asarray, wanted.params), atol=1e-5
+    )
+    with pytest.raises(
+        ValueError, match="`workers` must be a mesh with 2 devices along"
+    ):
+        jd.resize_training(state, tx, make_pods(2), "dcn")
+
+
+def smaller_mesh():
+    """Return two pods of two devices."""
+    return jax.make_mesh(
+        *((2, 2), ("dcn", "fsdp")),
+        axis_types=(AxisType.Auto,) * 2,
+        devices=jax.devices()[:4],
+    )
+
+
+def assert_placed_alike(state, like):
+    """Compare where the leaves of two states are."""
+    for leaf, wanted in zip(*map(jax.tree.leaves, (state, like)), strict=True):
+        assert leaf.shape == wanted.shape
+        assert leaf.sharding.is_equivalent_to(wanted.sharding, leaf.ndim)
+
+
+def test_narrow_residuals_are_resized():
+    memory = C.error_feedback(C.top_k(0.2), residual_dtype="int8")
+    tx = optax.chain(jd.aggregate("dcn", compressor=memory), optax.adam(1e-2))
+    mesh = make_pods(4)
+    state, _ = train(tx, make_params(mesh, GRID_OF_TWO), mesh)
+    assert not jd.assert_replicas_equal(state)
+    state = jd.resize_training(state, tx, smaller_mesh(), "dcn")
+    init, step = jd.data_parallel(loss, tx, smaller_mesh(), "dcn")
+    assert_placed_alike(state, init(make_params(smaller_mesh(), GRID_OF_TWO)))
+    _, metrics = step(state, batch_of(9))
+    assert np.isfinite(metrics["loss"])
+
+
+GRID_OF_TWO = {"rows": P(None, "fsdp"), "columns": P("fsdp"), "bias": P("fsdp")}
+
+
+def test_neighbours_need_whole_leaves():
+    mixing = jd.mix_with_neighbors("dcn", jd.gossip.ring())
+    tx = optax.chain(jd.per_worker("dcn", optax.sgd(0.1)), mixing)
+    with pytest.raises(ValueError, match="`params` of workers that hear their neigh"):
+        train(tx, make_params(make_pods(4)), make_pods(4), per_worker_params=True)
+    with pytest.raises(ValueError, match="`params` of workers that hear their neigh"):
+        jd.communication_report(tx, make_params(make_pods(4)), 4)
