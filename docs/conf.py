@@ -32,7 +32,10 @@ autosummary_generate = False
 napoleon_custom_sections = ["Communication", "Shapes", "References"]
 nitpick_ignore_regex = [
     ("py:class", r"(collections|hypothesis|jax|numpy|optax)\..*"),
-    ("py:class", r"jaxdist\..*_\w+\.(Contributions|Init|Shipment|Step|Stream)"),
+    (
+        "py:class",
+        r"jaxdist\..*_\w+\.(Contributions|Init|JittedStep|Shipment|Step|Stream)",
+    ),
     ("py:class", r"jaxdist\..*_\w+\.(Arrivals|AsyncInit|AsyncStep|Rounds)"),
     ("py:class", r"jaxdist\..*_\w+\.(PaceState|Race|Walked)"),
 ]
