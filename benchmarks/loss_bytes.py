@@ -33,7 +33,7 @@ AXIS, WORKERS, BATCH, EVALUATIONS = "worker", 8, 16, 12
 TOP = jd.compression.top_k(0.01, 4096)
 SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
 INT8 = jd.compression.error_feedback(jd.compression.blockwise_int(8))
-TWO_BIT = jd.compression.error_feedback(jd.compression.two_bit(64))
+TWO_BIT = jd.compression.error_feedback(jd.compression.two_bit(1024))
 # How the gradients travel.
 RUNS = {
     "dense": {},
@@ -58,13 +58,14 @@ RUNS = {
 }
 
 
-# Local rounds: how many steps they have, and how displacements travel.
+# Local rounds: how many steps they have, how displacements travel, and what steps then.
+MEAN = optax.sgd(1.0)
 ROUNDS = {
-    "local Adam of 4 steps": (4, {}),
-    "the same, signs both ways": (4, {"compressor": SIGN, "downlink": SIGN}),
+    "local Adam of 4 steps": (4, {}, MEAN),
+    "the same, signs both ways": (4, {"compressor": SIGN, "downlink": SIGN}, MEAN),
     "MuLoCo of 8 steps, 2 bits both ways": (
-        *(8,),
-        {"compressor": TWO_BIT, "downlink": TWO_BIT},
+        *(8, {"compressor": TWO_BIT, "downlink": TWO_BIT}),
+        optax.sgd(0.9, momentum=0.4, nesterov=True),
     ),
 }
 # Those of `--rounds`, with other seeds and batches.
@@ -99,9 +100,9 @@ def recipe(name, steps):
     args = WORKERS, AXIS
     options: dict[str, Any] = {}
     if name in ROUNDS:
-        number, how = ROUNDS[name]
-        tx, outer = local_optimizer(name, steps), travel(how)
-        options["outer"] = sends = optax.chain(outer, optax.sgd(1.0))
+        number, how, outer = ROUNDS[name]
+        tx = local_optimizer(name, steps)
+        options["outer"] = sends = optax.chain(travel(how), outer)
     elif name.startswith("as DeMo"):
         rate, number = scheduled(DEMO_RATE, steps), 1
         then = optax.scale_by_sign(), optax.scale_by_learning_rate(rate)

@@ -46,6 +46,14 @@ def test_adapting_first_sends_after_the_gradient():
     assert events.index("matmul") < events.index("start")
 
 
+def test_the_first_bucket_leaves_before_the_backward_pass_ends():
+    whole, parts = (facts()["buckets"][number] for number in ("1", "3"))
+    assert whole.count("all-to-all") == 1 and parts.count("all-to-all") == 3
+    before = [events.index("all-to-all") for events in (whole, parts)]
+    assert before[0] >= 16  # of 17 products of six layers, there and back
+    assert before[1] <= before[0] - 6
+
+
 def test_no_message_in_the_local_steps_of_a_round():
     found = facts()["round"]
     assert found["loops"] >= 1

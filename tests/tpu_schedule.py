@@ -98,6 +98,37 @@ def gossip_order(order):
     return events
 
 
+def bucket_order(num_buckets):
+    """Return matmuls, starts and ends of exchanges of a step, in scheduled order."""
+    tx = jd.aggregate(AXIS, route="scatter", buckets=num_buckets)
+    depth = 6
+
+    def deep_loss(params, batch):
+        hidden, targets = batch
+        for i in range(depth):
+            hidden = jnp.tanh(hidden @ params[f"layer_{i}"])
+        return jnp.mean((hidden - targets) ** 2)
+
+    def worker(params, inputs, targets):
+        gradients = jd.value_and_grad(deep_loss, AXIS)(params, (inputs, targets))[1]
+        updates, _ = tx.update(gradients, tx.init(params), params)
+        updates = jax.lax.pcast(updates, AXIS, to="varying")
+        return jax.tree.map(jnp.subtract, params, updates)
+
+    layers = {f"layer_{i}": (SIZE, SIZE) for i in range(depth)}
+    text = compiled(worker, layers, (256, SIZE), (256, SIZE))
+    blocks = blocks_of(text)
+    events = []
+    for line in text[text.index("\nENTRY") :].splitlines():
+        called = re.search(r"calls=%?([\w.-]+)", line)
+        body = blocks.get(called.group(1), "") if called else line
+        if " convolution(" in body or " dot(" in body:
+            events.append("matmul")
+        elif event := event_of(line):
+            events.append(event)
+    return events
+
+
 def collectives_of_a_round():
     """Return the collectives inside of loops, and how many there are in all."""
     outer = optax.chain(jd.aggregate(AXIS), optax.sgd(0.7, momentum=0.9))
@@ -167,6 +198,7 @@ def main():
     orders = ("combine_then_adapt", "adapt_then_combine")
     facts = {order: gossip_order(order) for order in orders}
     facts["round"] = collectives_of_a_round()
+    facts["buckets"] = {number: bucket_order(number) for number in (1, 3)}
     # A gathered message of a megabyte takes a minute to compile.
     for route, size in (
         ("auto", 512),

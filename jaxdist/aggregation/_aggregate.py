@@ -30,6 +30,7 @@ def aggregate(
     metrics: bool = False,
     key: int | jax.Array = 0,
     model_axis_name: _collectives.AxisName | None = None,
+    buckets: int = 1,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Turn the updates of W workers into one, the same on all of them.
 
@@ -69,6 +70,12 @@ def aggregate(
         Leaves that are not sharded count once where a type says so
         (``check_vma=True``), and else once for each shard. Not needed where XLA shards
         the parameters (an axis that is not manual).
+      buckets: How many messages there are, at most, of about as many bytes: the last
+        leaves first, as the backward pass makes them, so that messages travel while it
+        goes on. Each begins when the one before it has arrived. Of names that differ in
+        a number the largest is the last. ``"auto"`` leaves out the route psum, whose
+        messages XLA would join, but for compressors that know no other
+        (:func:`jaxdist.compression.power_sgd`), which talk about all leaves at once.
 
     Returns:
       A transformation that keeps structure, shapes and dtypes. Its updates are equal
@@ -99,13 +106,14 @@ def aggregate(
 
     Raises:
       TypeError: If ``rule``, ``compressor`` or ``downlink`` is none.
-      ValueError: If ``route`` or ``scope`` is unknown, or ``overlap`` is neither True
-        nor False; if a coordinate-wise rule meets a compressor whose workers keep
-        different coordinates; when applied, if rule, compressor and route cannot go
-        together, if the rule cannot work with so few workers, if its ``reference`` is
-        missing, if ``weight`` is no scalar or the rule knows no absent workers, or if
-        the updates are already equal on all workers; in simulated time, where only some
-        workers meet, if the compressor is incremental or the rule trusts a worker.
+      ValueError: If ``route`` or ``scope`` is unknown, ``buckets`` is below 1, or not 1
+        with ``scope="leaf"``, or ``overlap`` is neither True nor False; if a
+        coordinate-wise rule meets a compressor whose workers keep different
+        coordinates; when applied, if rule, compressor and route cannot go together, if
+        the rule cannot work with so few workers, if its ``reference`` is missing, if
+        ``weight`` is no scalar or the rule knows no absent workers, or if the updates
+        are already equal on all workers; in simulated time, where only some workers
+        meet, if the compressor is incremental or the rule trusts a worker.
 
     Communication:
       With b bytes of payload and c bytes back: psum 2(W-1)/W · b, gather (W-1) · b,
@@ -145,7 +153,13 @@ def aggregate(
         metrics,
         key,
         model_axis_name,
+        buckets,
     )
+    if scope == "leaf" and buckets > 1:
+        raise ValueError(
+            "`buckets` must be 1 with `scope='leaf'`, where each leaf is a message of "
+            f"its own, got {buckets}."
+        )
     tx = transformation_of(bound)
     return _leaf_by_leaf.apply_to_each_leaf(tx) if scope == "leaf" else tx
 
@@ -160,6 +174,7 @@ def bind_aggregation(
     metrics: bool = False,
     key: int | jax.Array = 0,
     model_axis_name: _collectives.AxisName | None = None,
+    buckets: int = 1,
 ) -> _aggregation.Aggregation:
     """Check the arguments of :func:`aggregate`, and bind them once."""
     rule = _mean.mean() if rule is None else rule
@@ -178,6 +193,7 @@ def bind_aggregation(
         weighted,
         metrics,
         _random.stream_if(draws, key, f"aggregate over {axis_name}"),
+        _checks.integer("buckets", buckets, 1),
     )
     _check_stages(rule, bound.stages)
     return bound

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxdist import _checks, _collectives, _random, _traffic, _tree
 from jaxdist.aggregation import (
+    _buckets,
     _leaf_plan,
     _meeting,
     _merge,
@@ -55,6 +56,7 @@ class Aggregation:
     weighted: bool
     metrics: bool
     key: _random.Stream | tuple[()]
+    num_buckets: int = 1  # messages one after the other
     optimizer: _part_optimizer.PartOptimizer | None = None  # that steps with parts
 
     def plan_leaves(
@@ -74,12 +76,21 @@ class Aggregation:
             needs_aligned=rule.needs_aligned,
             is_weighted=self.weighted,
             is_fixed=rule.keeps_previous,
-            overlaps=overlaps,
+            # XLA joins several all-reduces to one, which then waits for all.
+            overlaps=overlaps or self.num_buckets > 1,
         )
         num_workers = _collectives.axis_size(self.axis_name)
-        return [
+        plans = [
             _leaf_plan.plan_leaf(name, leaf, num_workers, self.axis_name, wanted)
             for name, leaf in zip(names, leaves, strict=True)
+        ]
+        if self.num_buckets == 1:
+            return plans
+        sent = [plan.nbytes_sent() for plan in plans]
+        numbers = _buckets.bucket_numbers(names, sent, self.num_buckets)
+        return [
+            plan._replace(bucket=number)
+            for plan, number in zip(plans, numbers, strict=True)
         ]
 
 

@@ -38,6 +38,7 @@ class LeafPlan(NamedTuple):
         str, ...
     ] = ()  # over which the leaf varies, other than the workers'
     padding: float = 0.0  # share of the bytes that carries nothing, there and back
+    bucket: int = 0  # which message it is part of, of several one after the other
 
     @property
     def blocks(self) -> int:

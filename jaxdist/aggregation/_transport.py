@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxdist import _random, _traffic
-from jaxdist.aggregation import _dialogues, _leaf_plan, _routes, _workers
+from jaxdist.aggregation import _buckets, _dialogues, _leaf_plan, _routes, _workers
 
 
 class Outgoing(NamedTuple):
@@ -56,14 +56,16 @@ class Message(NamedTuple):
 
     route: _routes.Route
     other_axes: tuple[str, ...]  # over which they vary, other than the workers'
+    bucket: int
 
 
 def messages_of(plans: Sequence[_leaf_plan.LeafPlan]) -> dict[Message, list[int]]:
     """Return which leaves travel together."""
     messages: dict[Message, list[int]] = {}
     for i, plan in enumerate(plans):
-        messages.setdefault(Message(plan.route, plan.other_axes), []).append(i)
-    order = sorted(messages, key=lambda message: message.route.order)
+        message = Message(plan.route, plan.other_axes, plan.bucket)
+        messages.setdefault(message, []).append(i)
+    order = sorted(messages, key=lambda message: (message.bucket, message.route.order))
     return {message: messages[message] for message in order}
 
 
@@ -117,12 +119,16 @@ def travel(
 ) -> list[Arrived]:
     """Let all payloads travel but those that wait, those of a message together."""
     arrived = [Arrived(*item) for item in outgoing]
+    before, last = 0, None  # the bucket of the last message, and what arrived with it
     for message, chosen in messages_of([item.plan for item in outgoing]).items():
         chosen = [i for i in chosen if i not in waiting]
         arrays, treedef = jax.tree.flatten([outgoing[i].payload for i in chosen])
         contents = [outgoing[i].plan.content(outgoing[i].payload) for i in chosen]
+        if message.bucket > before and last is not None:
+            arrays = _buckets.wait_for(arrays, last)
         with _traffic.contents(contents):
             payloads = treedef.unflatten(message.route.travel(arrays, workers))
+        before, last = message.bucket, payloads
         for i, payload in zip(chosen, payloads, strict=True):
             arrived[i] = arrived[i]._replace(payload=payload)
     return arrived

@@ -49,6 +49,7 @@ BAD: dict[str, list[Any]] = {
     "block_size": [*COUNT, 0, 30.0],
     "blocks": [*COUNT, 0],
     "bucket_size": [*COUNT, 0],
+    "buckets": [*COUNT, 0],
     "budget": CHOICE,
     "center": CHOICE,
     "choice": [-1, 1.5, "x", True, [0, -1], {"a": "x"}, {}, SEVERAL],
