@@ -22,6 +22,7 @@ class Shipment(NamedTuple):
     padding: float  # of these, the bytes that carry nothing
     dense: float  # bytes that a dense all-reduce of the leaf would send
     axis: str = ""  # over which it travels, or several with commas between
+    two_way: float = 0.0  # bytes with its compressor on the way back too; 0: unknown
 
 
 class Content(NamedTuple):
@@ -34,6 +35,7 @@ class Content(NamedTuple):
     route: str = ""  # that of the collective when empty
     padding: float = 0.0  # share of the bytes that carry nothing, in [0, 1]
     dense: float = 0.0  # bytes that a dense all-reduce of the leaf would send
+    two_way: float = 0.0  # bytes with its compressor on the way back too; 0: unknown
 
 
 Rows = dict[tuple[str, str], Shipment]  # by leaf and axis
@@ -77,6 +79,11 @@ def recording(step: int = 0) -> Iterator[Log]:
     log: Log = {}
     with _assigned(_log, log), _assigned(_step, step):
         yield log
+
+
+def is_recording() -> bool:
+    """Whether shipments are collected."""
+    return _log.get() is not None
 
 
 def recorded_step() -> int | None:
@@ -158,7 +165,7 @@ def note(route: str, nbytes: float, axis_name: str | tuple[str, ...]) -> None:
 def _empty_row(name: str, item: Content, route: str, axis: str) -> Shipment:
     """Return the row of a leaf of which nothing was sent yet."""
     what = item.leaf, item.shape, item.compressor, item.route or route
-    return Shipment(name, *what, 0.0, 0.0, dense=item.dense, axis=axis)
+    return Shipment(name, *what, 0.0, 0.0, item.dense, axis, item.two_way)
 
 
 def _with_bytes(before: Shipment, item: Content, nbytes: float) -> Shipment:

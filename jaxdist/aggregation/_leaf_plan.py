@@ -98,6 +98,17 @@ class LeafPlan(NamedTuple):
         nbytes = _per_leaf.payload_nbytes(self.downlink, self.shard)
         return sent + _routes.GATHER.nbytes_sent(nbytes, self.num_workers)
 
+    def two_way_nbytes(self) -> float:
+        """Return the bytes with the leaf's compressor on the way back too, or 0."""
+        is_dense = self.compressor is _per_leaf.DENSE
+        if is_dense or self.route.averages or self.downlink is not _per_leaf.DENSE:
+            return 0.0
+        if _routes.SCATTER.obstacle(self.compressor, self.averages, True) is not None:
+            return 0.0
+        return self._replace(
+            route=_routes.SCATTER, downlink=self.compressor
+        ).nbytes_sent()
+
     def content(self, arrays: Any) -> _traffic.Content:
         """Return what the report says of arrays that travel for the leaf."""
         name = self.compressor.name
@@ -114,6 +125,7 @@ class LeafPlan(NamedTuple):
             dense=_traffic.all_reduce_bytes(
                 _tree.leaf_nbytes(self.like), self.num_workers
             ),
+            two_way=self.two_way_nbytes() if _traffic.is_recording() else 0.0,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from jaxdist import _traffic
 
 _MOST = 40  # rows of leaves, which fit a page
+_WORTH_IT = 10  # times fewer bytes, of which a report tells
 _NUMBERS = 4  # columns that are aligned to the right
 _HEADER = (
     *("transformation", "leaves", "shape", "compressor", "route"),
@@ -34,9 +35,28 @@ def report_table(shipments: Sequence[_traffic.Shipment], num_devices: int) -> st
         ]
     parts.append(totals)
     table = _aligned_table(parts)
-    if num_devices == 1:
-        return table
-    return f"{table}\nof each of the {num_devices} devices of a worker"
+    if num_devices > 1:
+        table += f"\nof each of the {num_devices} devices of a worker"
+    return table + _advice(shipments)
+
+
+def _advice(shipments: Sequence[_traffic.Shipment]) -> str:
+    """Say where most bytes would be saved by a compressed way back.
+
+    To gather, each worker sends its payload to all others, or its part of the result
+    as it is; with a way back it sends about two payloads.
+    """
+    one_way = [shipment for shipment in shipments if shipment.two_way]
+    sent = sum(shipment.nbytes for shipment in one_way)
+    two_way = sum(shipment.two_way for shipment in one_way)
+    total = sum(shipment.nbytes for shipment in shipments)
+    if sent < _WORTH_IT * two_way or sent < total / 2:
+        return ""
+    names = sorted({shipment.compressor for shipment in one_way})
+    return (
+        f"\n`downlink` of {' and '.join(names)} too would send {shown_bytes(two_way)} "
+        f"instead of {shown_bytes(sent)}"
+    )
 
 
 def _grouped(

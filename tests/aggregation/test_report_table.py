@@ -73,3 +73,20 @@ def test_many_names_without_numbers_are_one_row_too():
 )
 def test_bytes_have_three_digits_and_a_unit(number, shown):
     assert _report_table.shown_bytes(number) == shown
+
+
+MATRIX = {"w": jax.ShapeDtypeStruct((1024, 1024), jnp.float32)}
+
+
+def test_many_workers_are_told_of_a_way_back():
+    memory = jd.compression.error_feedback(jd.compression.top_k(0.01))
+    tx = jd.aggregate("data", compressor=memory)
+    few, many = (jd.communication_report(tx, MATRIX, w) for w in (8, 512))
+    assert "downlink" not in str(few)
+    back = jd.aggregate("data", compressor=memory, downlink=memory)
+    wanted = jd.communication_report(back, MATRIX, 512)
+    there = {row.leaf: row.nbytes for row in wanted.shipments}
+    promised = {row.leaf: row.two_way for row in many.shipments}
+    assert promised == pytest.approx(there)
+    assert "`downlink` of error_feedback(top_k(0.01)) too would send" in str(many)
+    assert "downlink" not in str(wanted).splitlines()[-1]
