@@ -30,6 +30,8 @@ from jaxdist.aggregation._receiver_memory import EstimateState as EstimateState
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
 from jaxdist.aggregation._rule_state import RuleState as RuleState
 from jaxdist.aggregation._shard_optimizer import shard_optimizer as shard_optimizer
+from jaxdist.aggregation._share_momentum import ShareMomentumState as ShareMomentumState
+from jaxdist.aggregation._share_momentum import share_momentum as share_momentum
 from jaxdist.attacks._attack import Attack as Attack
 from jaxdist.attacks._inject_attack import InjectAttackState as InjectAttackState
 from jaxdist.attacks._inject_attack import inject_attack as inject_attack

@@ -642,6 +642,21 @@ TRANSFORMATIONS += [
     ),
 ]
 
+_WIRE = jd.aggregate(AXIS, compressor=_SIGN, downlink=_SIGN)
+TRANSFORMATIONS += [
+    TransformationRow(
+        "share_momentum",
+        jd.share_momentum(AXIS, jd.aggregate(AXIS, jd.rules.median(), _SIGN), 0.8),
+        "invariant",
+    ),
+    TransformationRow(
+        "share_momentum-weighted",
+        jd.share_momentum(AXIS, _WIRE, 0.8),
+        "invariant",
+        has_weights=True,
+    ),
+]
+
 # Their states and messages are those of the typical ones; their numbers are their own.
 MORE_ATTACKS = [_attack(attack) for attack in ATTACKS if attack not in TYPICAL_ATTACKS]
 
@@ -715,6 +730,7 @@ NOT_IN_A_TABLE = {
     "RuleContract": "a type",
     "RuleState": "a state",
     "SeenUpdates": "a type",
+    "ShareMomentumState": "a state",
     "SkipNonfiniteState": "a state",
     "SkipStaleState": "a state",
     "StepPolicy": "a type",
