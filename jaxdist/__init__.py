@@ -7,6 +7,7 @@ from jaxdist import coding as coding
 from jaxdist import compression as compression
 from jaxdist import fragments as fragments
 from jaxdist import gossip as gossip
+from jaxdist import optimizers as optimizers
 from jaxdist import rules as rules
 from jaxdist import testing as testing
 from jaxdist import timing as timing

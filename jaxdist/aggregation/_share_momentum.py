@@ -23,12 +23,11 @@ class ShareMomentumState(NamedTuple):
     inner_state: Any  # state of the wrapped transformation
 
 
-class Shared(NamedTuple):
-    """What one step of a shared momentum makes."""
+class Arrived(NamedTuple):
+    """What all workers have got alike, and how."""
 
-    momentum: Any  # as it arrived, float32 or wider; equal on all workers
-    state: ShareMomentumState  # in which only what is finite is kept
-    is_there: jax.Array | bool  # whether any worker counted; equal on all workers
+    values: Any  # float32 or wider; equal on all workers
+    inner_state: Any  # of what made one of W
 
 
 def share_momentum(
@@ -89,35 +88,35 @@ def share_momentum(
     name = f"share_momentum({axis_name!r})"
 
     def init(params):
-        return init_shared(axis_name, inner, params)
+        inner_state = init_wide(inner, params)
+        return ShareMomentumState(common_zeros(axis_name, params), inner_state)
 
     def update(updates, state, params=None, **extra_args):
         _checks.own_state(state, ShareMomentumState, "share_momentum")
         _tree.check_arrays("updates", updates)
         state = _tree.arrange_made(state, init, updates)
         with _traffic.sender(init, name):
-            shared = share_step(
-                axis_name, inner, decay, updates, state, params, extra_args
-            )
+            there = any_present(axis_name, extra_args.get("weight"))
+        moved = moved_momentum(decay, updates, state.momentum)
+        arrived = make_common(
+            axis_name, inner, moved, state.inner_state, params, extra_args
+        )
 
         def narrow(leaf, update):
-            return jnp.where(shared.is_there, leaf, 0).astype(update.dtype)
+            return jnp.where(there, leaf, 0).astype(update.dtype)
 
-        return jax.tree.map(narrow, shared.momentum, updates), shared.state
+        momentum = keep_finite(arrived.values, state.momentum, there)
+        updates = jax.tree.map(narrow, arrived.values, updates)
+        return updates, ShareMomentumState(momentum, arrived.inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def init_shared(
-    axis_name: _collectives.AxisName,
-    inner: optax.GradientTransformation,
-    params: Any,
-) -> ShareMomentumState:
-    """Return the state before the first step, in which the momentum is zero."""
+def init_wide(inner: optax.GradientTransformation, params: Any) -> Any:
+    """Return the state of what will get updates in float32 or wider."""
     _tree.check_arrays("params", params)
     _tree.check_floats("params", params)
-    inner_state = inner.init(jax.tree.map(_tree.widened, params))
-    return ShareMomentumState(common_zeros(axis_name, params), inner_state)
+    return inner.init(jax.tree.map(_tree.widened, params))
 
 
 def common_zeros(axis_name: _collectives.AxisName, params: Any) -> Any:
@@ -145,43 +144,58 @@ def common_zeros(axis_name: _collectives.AxisName, params: Any) -> Any:
     return jax.tree.map(zeros, params)
 
 
-def share_step(
+def moved_momentum(decay: Any, updates: Any, momentum: Any) -> Any:
+    """Return what this worker would make of a momentum, in the dtype of that.
+
+    Args:
+      decay: Of the momentum.
+      updates: Of this worker.
+      momentum: That all workers have.
+    """
+
+    def move(leaf, old):
+        return decay * old + (1 - decay) * leaf.astype(old.dtype)
+
+    return jax.tree.map(move, updates, momentum)
+
+
+def make_common(
     axis_name: _collectives.AxisName,
     inner: optax.GradientTransformationExtraArgs,
-    decay: Any,
-    updates: Any,
-    state: ShareMomentumState,
+    wanted: Any,
+    inner_state: Any,
     params: Any,
     extra_args: dict[str, Any],
-) -> Shared:
-    """Take one step of :func:`share_momentum`; the sender of its traffic is known.
+) -> Arrived:
+    """Let what each worker wants travel, and return what all get.
 
     Args:
       axis_name: Of the workers.
       inner: What makes one of W.
-      decay: Of the momentum.
-      updates: Of this worker.
-      state: As :func:`init_shared` made it.
+      wanted: Of this worker, float32 or wider.
+      inner_state: As :func:`init_wide` made it.
       params: Of this worker, or None.
       extra_args: Further arguments of ``tx.update``.
     """
-
-    def moved(leaf, momentum):
-        return decay * momentum + (1 - decay) * leaf.astype(momentum.dtype)
-
-    wanted = jax.tree.map(moved, updates, state.momentum)
-    there = any_present(axis_name, extra_args.get("weight"))
     wide = None if params is None else jax.tree.map(_tree.widened, params)
-    momentum, inner_state = inner.update(wanted, state.inner_state, wide, **extra_args)
-    check_aggregated(axis_name, momentum)
+    values, inner_state = inner.update(wanted, inner_state, wide, **extra_args)
+    check_aggregated(axis_name, values)
+    return Arrived(values, inner_state)
 
-    def kept(new, old):
-        return jnp.where(jnp.isfinite(new) & there, new, old)
 
-    state = ShareMomentumState(
-        jax.tree.map(kept, momentum, state.momentum), inner_state
-    )
-    return Shared(momentum, state, there)
+def keep_finite(new: Any, old: Any, is_there: jax.Array | bool) -> Any:
+    """Return what is new where it is finite and anybody was there, else the old.
+
+    Args:
+      new: Just made.
+      old: Of the same structure.
+      is_there: Whether any worker counted.
+    """
+
+    def keep(new, old):
+        return jnp.where(jnp.isfinite(new) & is_there, new, old)
+
+    return jax.tree.map(keep, new, old)
 
 
 def any_present(
@@ -210,7 +224,7 @@ def check_aggregated(axis_name: _collectives.AxisName, updates: Any) -> None:
             and _collectives.is_varying(leaf, axis_name)
         ):
             raise _checks.LayoutError(
-                f"`inner` must make one of W updates, but leaf {name!r} differs between "
-                f"the workers of {axis_name!r}: got no jaxdist.aggregate("
+                f"`inner` must make one of W updates, but leaf {name!r} differs "
+                f"between the workers of {axis_name!r}: got no jaxdist.aggregate("
                 f"{axis_name!r}, ...) over them."
             )

@@ -657,6 +657,22 @@ TRANSFORMATIONS += [
     ),
 ]
 
+
+def _optimizer(name, *args, symmetry="invariant", **kwargs):
+    """Return the row of an optimizer; a name may say more after a hyphen."""
+    has_weights = kwargs.pop("has_weights", False)
+    tx = getattr(jd.optimizers, name.split("-")[0])(AXIS, 0.1, *args, **kwargs)
+    return TransformationRow(name, tx, symmetry, has_weights=has_weights)
+
+
+_SIGNS = {"compressor": _SIGN, "downlink": _SIGN}
+OPTIMIZERS = [
+    _optimizer("one_bit_adam", 2, rule=jd.rules.median(), **_SIGNS),
+    _optimizer("one_bit_adam-weighted", 1, has_weights=True, weight_decay=0.1),
+    _optimizer("zero_one_adam", num_refreshes=1, **_SIGNS),
+]
+TRANSFORMATIONS += OPTIMIZERS
+
 # Their states and messages are those of the typical ones; their numbers are their own.
 MORE_ATTACKS = [_attack(attack) for attack in ATTACKS if attack not in TYPICAL_ATTACKS]
 
@@ -764,6 +780,8 @@ NOT_IN_A_TABLE = {
     "assigned": "a noun of recipes; tests/fragments",
     "sequential": "a noun of recipes; tests/fragments",
     "strided": "a noun of recipes; tests/fragments",
+    "OneBitAdamState": "a state",
+    "ZeroOneAdamState": "a state",
     "optimal_loads": "a function; tests/coding/test_hcmm.py",
     "payload_nbytes": "a function; tests/contract/test_compressors.py runs it",
     "replica_fingerprint": "a function; tests/safety",
