@@ -1,15 +1,19 @@
-"""Descent: from a direction to the updates, as the optimizers of optax end."""
+"""Descent: from a direction to the updates, as the optimizers of optax end.
+
+A whole optimizer is a direction that all workers know alike, and how far to go.
+"""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdist import _checks, _tree
+from jaxdist import _checks, _collectives, _traffic, _tree
+from jaxdist.aggregation import _share_momentum
 
 LearningRate = Any  # a number, or a schedule of the step
 Mask = Any | Callable[[Any], Any] | None
@@ -83,3 +87,47 @@ def checked_descent(
             f"function that makes one of them, got {mask!r}."
         )
     return Descent(learning_rate, weight_decay, mask)
+
+
+class Step(NamedTuple):
+    """What a step is given, besides its state."""
+
+    updates: Any  # gradients of this worker
+    params: Any  # of this worker, or None
+    extra: dict[str, Any]  # further arguments of tx.update
+    is_there: jax.Array | bool  # whether any worker counts; equal on all workers
+
+
+def whole_optimizer(
+    axis_name: _collectives.AxisName,
+    name: str,
+    kind: Any,
+    init: Callable[[Any], Any],
+    direct: Callable[[Step, Any], tuple[Any, Any]],
+    descent: Descent,
+) -> optax.GradientTransformationExtraArgs:
+    """Return the whole optimizer.
+
+    Args:
+      axis_name: Of the workers.
+      name: How errors and reports call it.
+      kind: The type of its state, whose first field is the count of steps.
+      init: ``(params) -> state``.
+      direct: ``(step, state) -> (direction, state)``, the direction in float32 or
+        wider and equal on all workers.
+      descent: How far it goes.
+    """
+    shown = f"{name}({axis_name!r})"
+
+    def update(updates, state, params=None, **extra_args):
+        _checks.own_state(state, kind, name)
+        _tree.check_arrays("updates", updates)
+        state = _tree.arrange_made(state, init, updates)
+        with _traffic.sender(init, shown):
+            there = _share_momentum.any_present(axis_name, extra_args.get("weight"))
+            step = Step(updates, params, extra_args, there)
+            direction, after = direct(step, state)
+        updates = descent.updates_of(direction, updates, params, state.count, there)
+        return updates, after
+
+    return optax.GradientTransformationExtraArgs(init, update)

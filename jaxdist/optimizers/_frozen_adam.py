@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _collectives, _traffic, _tree
+from jaxdist import _checks, _collectives, _tree
 from jaxdist.aggregation import _share_momentum
-from jaxdist.optimizers import _descent, _rare_variance, _ways
+from jaxdist.optimizers import _adam, _descent, _rare_variance, _ways
 
 
 class Ways(NamedTuple):
@@ -35,37 +35,30 @@ class FrozenAdam:
         zero = jnp.zeros((), jnp.int32)
         return kind(zero, zero, *self.moments.init(params))
 
-    def step(
-        self, updates: Any, state: Any, params: Any, extra_args: dict[str, Any]
-    ) -> tuple[Any, Any, Any]:
-        """Return the direction, the fields of the next state, and if anybody was there.
+    def step(self, step: _descent.Step, state: Any) -> tuple[Any, tuple[Any, ...]]:
+        """Return the direction, and the fields of the next state.
 
         Args:
-          updates: Gradients of this worker.
+          step: Gradients of this worker, and what goes with them.
           state: With the fields of an :class:`OneBitAdamState`.
-          params: Of this worker, or None.
-          extra_args: Further arguments of ``tx.update``.
         """
-        there = _share_momentum.any_present(
-            self.moments.axis_name, extra_args.get("weight")
-        )
         before = _rare_variance.Moments(*state[2:6])
         after, is_due = self.moments.step(
-            updates, before, state.count, params, extra_args
+            step.updates, before, state.count, step.params, step.extra
         )
         keep = _share_momentum.keep_finite
-        momentum = keep(after.momentum, before.momentum, there)
-        variance = keep(after.variance, before.variance, there)
+        momentum = keep(after.momentum, before.momentum, step.is_there)
+        variance = keep(after.variance, before.variance, step.is_there)
         count = _tree.next_count(state.count)
-        refreshes = state.refreshes + (is_due & there).astype(jnp.int32)
+        refreshes = state.refreshes + (is_due & step.is_there).astype(jnp.int32)
         b1, b2 = self.moments.decays
-        direction = _rare_variance.adam_direction(
-            _rare_variance.without_bias(after.momentum, b1, count),
-            _rare_variance.without_bias(variance, b2, refreshes),
+        direction = _adam.direction_of(
+            _adam.without_bias(after.momentum, b1, count),
+            _adam.without_bias(variance, b2, refreshes),
             self.eps,
             self.max_ratio,
         )
-        return direction, (count, refreshes, momentum, variance, *after[2:]), there
+        return direction, (count, refreshes, momentum, variance, *after[2:])
 
 
 def frozen_adam(
@@ -88,9 +81,7 @@ def frozen_adam(
       refreshes: When gradients travel.
       ways: How they do, and momenta.
     """
-    b1 = _checks.real("b1", b1, 0.0, 1.0, below=True)
-    b2 = _checks.real("b2", b2, 0.0, 1.0, below=True)
-    eps = _checks.real("eps", eps, 0.0)
+    adam = _adam.checked_adam(b1, b2, eps)
     if max_ratio is not None:
         max_ratio = _checks.real("max_ratio", max_ratio, 0.0, above=True)
     of_momentum = _ways.bind_way(
@@ -101,9 +92,9 @@ def frozen_adam(
         *(axis_name, ways.rule, ways.whole_compressor, ways.whole_downlink, ways.key)
     )
     moments = _rare_variance.RareVariance(
-        axis_name, (b1, b2), refreshes, of_gradient, of_momentum
+        axis_name, (adam.b1, adam.b2), refreshes, of_gradient, of_momentum
     )
-    return FrozenAdam(moments, eps, max_ratio)
+    return FrozenAdam(moments, adam.eps, max_ratio)
 
 
 def checked_warm_up(warm_up: Any) -> int:
@@ -122,18 +113,13 @@ def optimizer_of(
       adam: Where it goes.
       descent: How far.
     """
-    shown = f"{name}({adam.moments.axis_name!r})"
 
     def init(params):
         return adam.init(kind, params)
 
-    def update(updates, state, params=None, **extra_args):
-        _checks.own_state(state, kind, name)
-        _tree.check_arrays("updates", updates)
-        state = _tree.arrange_made(state, init, updates)
-        with _traffic.sender(init, shown):
-            direction, fields, there = adam.step(updates, state, params, extra_args)
-        updates = descent.updates_of(direction, updates, params, state.count, there)
-        return updates, kind(*fields)
+    def direct(step, state):
+        direction, fields = adam.step(step, state)
+        return direction, kind(*fields)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    axis_name = adam.moments.axis_name
+    return _descent.whole_optimizer(axis_name, name, kind, init, direct, descent)

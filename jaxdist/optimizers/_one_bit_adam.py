@@ -98,9 +98,9 @@ def one_bit_adam(
       >>> params = {"w": jnp.zeros((512, 512))}
       >>> for step in (0, 100):
       ...     report = jaxdist.communication_report(tx, params, 8, step=step)
-      ...     print(report.total_nbytes / 512**2, round(report.ratio, 1))
+      ...     print(round(report.total_nbytes / 512**2, 2), round(report.ratio, 1))
       7.0 1.0
-      0.2189... 32.0
+      0.22 32.0
 
     References:
       Tang et al., `1-bit Adam: Communication Efficient Large-Scale Training with Adam's

@@ -20,6 +20,7 @@ import optax
 
 from jaxdist import _collectives, _traffic, _tree
 from jaxdist.aggregation import _share_momentum
+from jaxdist.optimizers import _adam
 
 
 class Refreshes(NamedTuple):
@@ -66,11 +67,7 @@ class RareVariance:
         """Return the moments before the first step."""
         whole = _share_momentum.init_wide(self.of_gradient, params)
         sent = _share_momentum.init_wide(self.of_momentum, params)
-        real = jax.tree.map(jnp.real, params)
-        zeros = _share_momentum.common_zeros
-        return Moments(
-            zeros(self.axis_name, params), zeros(self.axis_name, real), whole, sent
-        )
+        return Moments(*_adam.zero_moments(self.axis_name, params), whole, sent)
 
     def step(
         self,
@@ -122,43 +119,3 @@ class RareVariance:
 
         is_due = self.refreshes.is_due(count)
         return jax.lax.cond(is_due, refresh, move, moments), is_due
-
-
-def adam_direction(
-    momentum: Any, variance: Any, eps: Any, max_ratio: Any = None
-) -> Any:
-    """Return m over the root of v, and 0 where v is 0.
-
-    Args:
-      momentum: Without its bias.
-      variance: Without its bias.
-      eps: Added to the root.
-      max_ratio: The most that the result may be, or None.
-    """
-
-    def ratio(m, v):
-        root = jnp.sqrt(jnp.where(v > 0, v, 1)) + eps
-        bounded = m / root
-        if max_ratio is not None:
-            size = jnp.abs(bounded)
-            bounded = jnp.where(size > max_ratio, bounded * (max_ratio / size), bounded)
-        return jnp.where(v > 0, bounded, 0)
-
-    return jax.tree.map(ratio, momentum, variance)
-
-
-def without_bias(moment: Any, decay: Any, count: jax.Array) -> Any:
-    """Return a moment of so many steps as if it had not started at zero.
-
-    Args:
-      moment: A tree.
-      decay: Its decay.
-      count: Steps in it, int32, shape (); of none it stays zero.
-    """
-
-    def scale(leaf):
-        real = leaf.real.dtype
-        known = 1 - jnp.asarray(decay, real) ** jnp.maximum(count, 1).astype(real)
-        return leaf / known
-
-    return jax.tree.map(scale, moment)

@@ -97,10 +97,10 @@ def zero_one_adam(
       >>> params = {"w": jnp.zeros((512, 512))}
       >>> for step in (0, 100, 10_000):
       ...     report = jaxdist.communication_report(tx, params, 8, step=step)
-      ...     print(report.total_nbytes / 512**2, round(report.ratio, 1))
-      1.777... 3.9
-      0.6083... 11.5
-      0.2219... 31.5
+      ...     print(round(report.total_nbytes / 512**2, 2), round(report.ratio, 1))
+      1.78 3.9
+      0.61 11.5
+      0.22 31.5
 
     References:
       Lu et al., `Maximizing Communication Efficiency for Large-scale Training via 0/1

@@ -41,6 +41,7 @@ BAD: dict[str, list[Any]] = {
     "argnums": ["x", 1.5, SEVERAL],
     "attack": ATTACK,
     "attacks": [3, [3]],
+    "average": [*REAL, 0, 1.5],
     "axes": [3, "x", (0, 1), SEVERAL],
     "axis_name": AXIS,
     "b1": [*REAL, 1.0],

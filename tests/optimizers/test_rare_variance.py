@@ -15,24 +15,6 @@ def test_phases_have_their_periods():
     assert [REFRESHES.share(i) for i in (0, 3, 7, 100)] == [1, 1 / 2, 0, 1 / 3]
 
 
-def test_where_v_is_zero_nothing_moves():
-    m, v = jnp.asarray([1.0, 2.0, -8.0]), jnp.asarray([0.0, 4.0, 1.0])
-    found = _rare_variance.adam_direction(m, v, 0.0)
-    np.testing.assert_array_equal(found, [0.0, 1.0, -8.0])
-    found = _rare_variance.adam_direction(m, v, 0.0, 3.0)
-    np.testing.assert_array_equal(found, [0.0, 1.0, -3.0])
-    spoilt = _rare_variance.adam_direction(m * jnp.nan, v, 0.0, 3.0)
-    np.testing.assert_array_equal(spoilt, [0.0, np.nan, np.nan])
-
-
-def test_a_moment_without_bias_is_a_mean():
-    for count, known in ((0, 0.1), (1, 0.1), (2, 0.19)):
-        found = _rare_variance.without_bias(
-            jnp.asarray([known]), 0.9, jnp.asarray(count, jnp.int32)
-        )
-        np.testing.assert_allclose(found, [1.0], rtol=1e-5)
-
-
 def test_the_variance_of_complex_weights_is_real():
     dense = jd.aggregate("data")
     moments = _rare_variance.RareVariance("data", (0.9, 0.9), REFRESHES, dense, dense)
