@@ -14,7 +14,7 @@ import optax
 import jaxdist as jd
 
 AXIS = "data"
-WORKERS, PER_WORKER, STEPS, TESTS = 8, 16, 300, 4000
+WORKERS, PER_WORKER, STEPS, TESTS = 8, 16, 320, 4000
 LAYERS = (784, 256, 256, 10)
 Method = Callable[[optax.Schedule], optax.GradientTransformation]
 

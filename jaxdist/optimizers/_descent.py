@@ -102,7 +102,7 @@ def whole_optimizer(
     axis_name: _collectives.AxisName,
     name: str,
     kind: Any,
-    init: Callable[[Any], Any],
+    init: Any,
     direct: Callable[[Step, Any], tuple[Any, Any]],
     descent: Descent,
 ) -> optax.GradientTransformationExtraArgs:

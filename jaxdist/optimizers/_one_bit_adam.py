@@ -90,8 +90,8 @@ def one_bit_adam(
     Communication:
       In the warm-up as dense gradients, 2(W-1)/W · 4 bytes per weight; then a bit each
       way, (W-1)/W · 1/4 bytes. ``communication_report(..., step=n)`` lists what step n
-      sends. Memory: 16 bytes per weight (two moments, the residual of the worker and
-      1/W of that of the way back), with signs.
+      sends. Memory: 12 bytes per weight (two moments, and a residual with signs) and
+      4/W for the way back.
 
     Example:
       >>> tx = jaxdist.optimizers.one_bit_adam("data", 1e-3, warm_up=100)

@@ -90,7 +90,7 @@ def zero_one_adam(
       instead, (W-1)/W · 2 bytes. Of T steps about
       ``num_refreshes`` · log2(T / ``num_refreshes``) are refreshes.
       ``communication_report(..., step=n)`` counts them as often as around step n.
-      Memory: 16 bytes per weight, as :func:`one_bit_adam`.
+      Memory: 12 bytes per weight and 4/W, as :func:`one_bit_adam`.
 
     Example:
       >>> tx = jaxdist.optimizers.zero_one_adam("data", 1e-3)

@@ -42,6 +42,7 @@ BAD: dict[str, list[Any]] = {
     "attack": ATTACK,
     "attacks": [3, [3]],
     "average": [*REAL, 0, 1.5],
+    "average_compressor": COMPRESSOR,
     "axes": [3, "x", (0, 1), SEVERAL],
     "axis_name": AXIS,
     "b1": [*REAL, 1.0],
@@ -215,6 +216,7 @@ BAD: dict[str, list[Any]] = {
     "trusted": COUNT,
     "tx": OPTIMIZER,
     "value": [*REAL, -1],
+    "values": CHOICE,
     "variance": REAL,
     "warm_up": CHOICE,
     "warm_up_compressor": COMPRESSOR,
@@ -244,7 +246,7 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
     ("gradient_trees", "leaf"): [3],
 }
 
-OPTIMIZERS = ("one_bit_adam", "zero_one_adam")
+OPTIMIZERS = ("demo", "distributed_lion", "loco", "one_bit_adam", "zero_one_adam")
 SPECIAL |= {(name, "learning_rate"): [*REAL, -1] for name in OPTIMIZERS}
 
 # Trees of arrays, and what JAX checks: the shapes decide, not the type.

@@ -670,6 +670,11 @@ OPTIMIZERS = [
     _optimizer("one_bit_adam", 2, rule=jd.rules.median(), **_SIGNS),
     _optimizer("one_bit_adam-weighted", 1, has_weights=True, weight_decay=0.1),
     _optimizer("zero_one_adam", num_refreshes=1, **_SIGNS),
+    _optimizer("demo", 0.9, 0.2, 32, 8),
+    _optimizer("demo-weighted", 0.9, 0.2, 32, 8, values="sign", has_weights=True),
+    _optimizer("distributed_lion", rule=jd.rules.sign_majority()),
+    _optimizer("distributed_lion-weighted", period=2, has_weights=True),
+    _optimizer("loco", has_weights=True),
 ]
 TRANSFORMATIONS += OPTIMIZERS
 
@@ -780,6 +785,9 @@ NOT_IN_A_TABLE = {
     "assigned": "a noun of recipes; tests/fragments",
     "sequential": "a noun of recipes; tests/fragments",
     "strided": "a noun of recipes; tests/fragments",
+    "DemoState": "a state",
+    "DistributedLionState": "a state",
+    "LocoState": "a state",
     "OneBitAdamState": "a state",
     "ZeroOneAdamState": "a state",
     "optimal_loads": "a function; tests/coding/test_hcmm.py",
