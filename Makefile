@@ -11,7 +11,7 @@ DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
-	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-gossip benchmark-network benchmark-peers \
+	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers \
 	benchmark-rounds benchmark-rules
 
 demo: .venv/examples
@@ -91,6 +91,12 @@ benchmark-byzantine: .venv/dev
 	$(BIN)/python -m benchmarks.byzantine.grid docs/_static/byzantine.jsonl $(DATA_OPTION)
 	$(BIN)/python -m benchmarks.byzantine.report docs/_static/byzantine.jsonl \
 		docs/_byzantine.md
+
+# Whole optimizers that send little: the table of docs/optimizers.md, in minutes. What the
+# file has is not trained again.
+benchmark-optimizers: .venv/dev
+	PYTHONPATH=examples $(BIN)/python -m benchmarks.quality.optimizers \
+		docs/_static/optimizers.json docs/_optimizers.md $(DATA_OPTION)
 
 # Nodes whose neighbours lie, with and without a rule: the table of docs/gossip.md.
 benchmark-bridge: .venv/dev

@@ -22,7 +22,14 @@ html_theme = "sphinx_book_theme"
 html_title = "jaxdist"
 html_static_path = ["_static"]
 exclude_patterns = [
-    *("_build", "_byzantine.md", "_contracts.md", "_floors.md", "_rules.md"),
+    *(
+        "_build",
+        "_byzantine.md",
+        "_contracts.md",
+        "_floors.md",
+        "_optimizers.md",
+        "_rules.md",
+    ),
 ]
 add_module_names = False
 autodoc_preserve_defaults = True

@@ -7,6 +7,7 @@ from jaxdist import coding as coding
 from jaxdist import compression as compression
 from jaxdist import fragments as fragments
 from jaxdist import gossip as gossip
+from jaxdist import optimizers as optimizers
 from jaxdist import rules as rules
 from jaxdist import testing as testing
 from jaxdist import timing as timing
@@ -30,6 +31,8 @@ from jaxdist.aggregation._receiver_memory import EstimateState as EstimateState
 from jaxdist.aggregation._resize_residuals import resize_residuals as resize_residuals
 from jaxdist.aggregation._rule_state import RuleState as RuleState
 from jaxdist.aggregation._shard_optimizer import shard_optimizer as shard_optimizer
+from jaxdist.aggregation._share_momentum import ShareMomentumState as ShareMomentumState
+from jaxdist.aggregation._share_momentum import share_momentum as share_momentum
 from jaxdist.attacks._attack import Attack as Attack
 from jaxdist.attacks._inject_attack import InjectAttackState as InjectAttackState
 from jaxdist.attacks._inject_attack import inject_attack as inject_attack

@@ -59,6 +59,7 @@ _sender = contextvars.ContextVar("sender", default=None)
 _contents: contextvars.ContextVar[tuple[Content, ...]]
 _contents = contextvars.ContextVar("contents", default=())
 _share = contextvars.ContextVar("share", default=1.0)
+_way = contextvars.ContextVar("way", default=1.0)
 _silent: contextvars.ContextVar[str | None]
 _silent = contextvars.ContextVar("silent", default=None)
 
@@ -118,6 +119,21 @@ def every(period: int) -> contextlib.AbstractContextManager[None]:
     return _assigned(_share, _share.get() / period)
 
 
+@contextlib.contextmanager
+def one_way(share: float) -> Iterator[None]:
+    """Count what is sent inside as one of several ways, of which a step takes one.
+
+    Dense bytes are shared out too: with all ways together each leaf counts once.
+
+    Args:
+      share: Of the steps that take this way, in [0, 1]; 0 leaves it out.
+    """
+    log = _log.get() if share else None
+    with _assigned(_log, log), _assigned(_share, _share.get() * share):
+        with _assigned(_way, _way.get() * share):
+            yield
+
+
 def silence(
     name: str,
     instead: str = (
@@ -165,7 +181,8 @@ def note(route: str, nbytes: float, axis_name: str | tuple[str, ...]) -> None:
 def _empty_row(name: str, item: Content, route: str, axis: str) -> Shipment:
     """Return the row of a leaf of which nothing was sent yet."""
     what = item.leaf, item.shape, item.compressor, item.route or route
-    return Shipment(name, *what, 0.0, 0.0, item.dense, axis, item.two_way)
+    dense = _way.get() * item.dense
+    return Shipment(name, *what, 0.0, 0.0, dense, axis, item.two_way)
 
 
 def _with_bytes(before: Shipment, item: Content, nbytes: float) -> Shipment:

@@ -33,6 +33,7 @@ FLOORS: list[dict[str, str]] = [
         "timing": "who finishes when, and whom a server waits for",
     },
     {
+        "optimizers": "whole optimizers whose workers exchange little",
         "recipes": "whole training steps",
         "testing": "what holds compressors and rules to their contracts",
     },
@@ -44,6 +45,7 @@ FAMILIES = (
     "compression",
     "fragments",
     "gossip",
+    "optimizers",
     "rules",
     "testing",
     "timing",

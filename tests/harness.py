@@ -218,3 +218,34 @@ def train_on_mesh_and_simulated(loss, tx, batch, steps=4):
             state, _ = step(state, batch)
         states.append(state)
     return states
+
+
+def train_in_common(tx, params, gradients, **extra):
+    """Return what all workers make of gradients, having the same parameters.
+
+    Args:
+      tx: A whole optimizer, whose updates are equal on all workers.
+      params: Where they start.
+      gradients: ``[steps, W, ...]``.
+      **extra: Of ``tx.update``, ``[steps, W]``.
+
+    Returns:
+      The updates ``[steps, ...]``, and the last state ``[W, ...]``.
+    """
+
+    def worker(gradients, extra):
+        def step(carry, item):
+            params, state = carry
+            gradient, named = item
+            updates, state = tx.update(gradient, state, params, **named)
+            return (jax.tree.map(jnp.add, params, updates), state), updates
+
+        start = (params, tx.init(params))
+        (_, state), steps = jax.lax.scan(step, start, (gradients, extra))
+        return steps, state
+
+    program = jax.jit(jax.vmap(worker, (1, 1), axis_name=AXIS))
+    steps, state = program(*jax.tree.map(jnp.asarray, (gradients, extra)))
+    for leaf in jax.tree.leaves(steps):
+        np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+    return jax.tree.map(lambda leaf: np.asarray(leaf[0]), steps), state

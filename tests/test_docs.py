@@ -39,6 +39,7 @@ PAGES = {
     ],
     "jaxdist.fragments": ["rounds.md"],
     "jaxdist.gossip": ["gossip.md"],
+    "jaxdist.optimizers": ["optimizers.md"],
     "jaxdist.rules": ["rules.md"],
     "jaxdist.testing": ["rules.md", "testing.md"],
     "jaxdist.timing": ["time.md"],

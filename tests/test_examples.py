@@ -129,6 +129,16 @@ def test_pods(tmp_path):
     assert result.returncode == 2 and "`--steps` must be at least 8" in result.stderr
 
 
+def test_efficient_optimizers_run(tmp_path):
+    arguments = ("--steps", 2, "--workers", 2)
+    result = run("efficient_optimizers.py", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr  # no bar where there is no terminal
+    assert result.stdout.count("%") == 6 and "0/1 Adam" in result.stdout
+    result = run("efficient_optimizers.py", "--workers", 0, cwd=tmp_path)
+    assert result.returncode == 2 and "`--workers` must be at least 1" in result.stderr
+
+
 def test_multihost_runs_in_one_process_too(tmp_path):
     arguments = ("--devices", 3, "--every", 2, "--directory", "here")
     result = run("multihost.py", "--steps", 3, *arguments, cwd=tmp_path)

@@ -23,13 +23,14 @@ def error_feedback(
     compressor: _compressor.Compressor,
     decay: float = 1.0,
     *,
+    average: float = 1.0,
     residual_dtype: Literal["float32", "bfloat16", "int8"] | None = None,
     learning_rate: optax.Schedule | None = None,
 ) -> _compressor.Compressor:
     r"""Add what earlier steps dropped to the leaf, then compress the sum.
 
     .. math:: p_t = g_t + \beta \frac{\eta_{t-1}}{\eta_t} e_t, \quad u_t = C(p_t),
-       \quad e_{t+1} = p_t - u_t
+       \quad e_{t+1} = (1 - \alpha) e_t + \alpha (p_t - u_t)
 
     Where :math:`p_t - u_t` is not finite the residual keeps its value, so a single NaN
     gradient does not spoil the memory.
@@ -38,6 +39,8 @@ def error_feedback(
       compressor: :math:`C`, the compressor whose loss is remembered.
       decay: :math:`\beta` in [0, 1], no unit; 1 is the paper, 0 forgets at once. With
         a transform-domain compressor and 0.999 the residual is the momentum of DeMo.
+      average: :math:`\alpha` in (0, 1], no unit; 1 is the paper. Less remembers a
+        moving average of what was dropped, as in LoCo, so that single steps count less.
       residual_dtype: ``"float32"``, ``"bfloat16"`` or ``"int8"`` with one scale for
         each row along the last axis: 4, 2 or 1 bytes per element. Narrow residuals are
         rounded at random without bias. None is the dtype of the leaf, float32 at least.
@@ -51,7 +54,8 @@ def error_feedback(
       over time the sum of what it sends follows the sum of what it was given.
 
     Raises:
-      ValueError: If ``decay`` is outside [0, 1] or ``residual_dtype`` unknown; or if
+      ValueError: If ``decay`` is outside [0, 1], ``average`` outside (0, 1] or
+        ``residual_dtype`` unknown; or if
         ``compressor`` is no contraction, so that the residual would grow without
         bound: at once when this is so for large leaves, otherwise when a leaf is seen
         for which it is so.
@@ -69,16 +73,19 @@ def error_feedback(
       Karimireddy et al., `Error Feedback Fixes SignSGD and other Gradient Compression
       Schemes <https://arxiv.org/abs/1901.09847>`_, 2019, Algorithm 2. Peng et al.,
       `DeMo: Decoupled Momentum Optimization <https://arxiv.org/abs/2411.19870>`_, 2024.
+      Xie et al., `LoCo: Low-Bit Communication Adaptor for Large-scale Model Training
+      <https://arxiv.org/abs/2407.04480>`_, 2024, for ``average``; without its resets.
     """
     _per_leaf.check_compressor("compressor", compressor)
     _feedback.check_single("error_feedback", compressor)
     decay = _checks.real("decay", decay, 0.0, 1.0)
+    average = _checks.real("average", average, 0.0, 1.0, above=True)
     _checks.one_of("residual_dtype", residual_dtype, _stored_residual.DTYPES)
     if learning_rate is not None:
         _checks.function("learning_rate", learning_rate, "of the step, a schedule")
     _feedback.check_contraction(compressor, _feedback.LARGE)
 
-    memory = _Memory(decay, residual_dtype, learning_rate)
+    memory = _Memory(decay, average, residual_dtype, learning_rate)
 
     def init(leaf):
         return memory.init_state(leaf, compressor.init(leaf))
@@ -100,7 +107,8 @@ def error_feedback(
         return memory.owe_still(before._replace(inner_state=inner_state), keys)
 
     dialogue = compressor.dialogue and _with_memory(compressor.dialogue, memory)
-    suffix = "" if residual_dtype is None else f", residual_dtype={residual_dtype!r}"
+    suffix = "" if average == 1 else f", average={average}"
+    suffix += "" if residual_dtype is None else f", residual_dtype={residual_dtype!r}"
     rounds_at_random = residual_dtype in _stored_residual.ROUNDED_AT_RANDOM
     return compressor._replace(
         init=init,
@@ -124,6 +132,7 @@ class _Memory(NamedTuple):
     """How what was dropped is kept, and comes back."""
 
     decay: float
+    average: float
     residual_dtype: str | None
     learning_rate: optax.Schedule | None
 
@@ -143,6 +152,8 @@ class _Memory(NamedTuple):
 
     def remember(self, dropped, residual, state, inner_state, keys):
         """Return the state after a step in which this much was dropped."""
+        if self.average != 1:
+            dropped = (1 - self.average) * residual + self.average * dropped
         kept = jnp.where(jnp.isfinite(dropped), dropped, residual)
         count = () if self.learning_rate is None else _tree.next_count(state.count)
         return ErrorFeedbackState(count, self._stored(kept, keys), inner_state)

@@ -188,3 +188,17 @@ def test_a_step_size_of_zero_does_not_divide():
 def test_unknown_dtypes_are_refused():
     with pytest.raises(ValueError, match="`residual_dtype` must be one of.*'int4'"):
         jd.compression.error_feedback(jd.compression.top_k(0.1), residual_dtype="int4")
+
+
+def test_an_average_moves_slowly_to_what_is_dropped():
+    compressor = jd.compression.error_feedback(jd.compression.top_k(0.5), average=0.25)
+    state = compressor.init(jnp.zeros(2))
+    owed = np.zeros(2)
+    for gradient in ([3.0, 1.0], [2.0, 1.0], [0.5, 4.0]):
+        wanted = np.asarray(gradient) + owed
+        sent = np.where(np.abs(wanted) == np.abs(wanted).max(), wanted, 0.0)
+        owed = 0.75 * owed + 0.25 * (wanted - sent)
+        found, state = jd.roundtrip(compressor, jnp.asarray(gradient), state=state)
+        np.testing.assert_allclose(found, sent, rtol=1e-6)
+        np.testing.assert_allclose(state.residual, owed, rtol=1e-6)
+    assert compressor.name == "error_feedback(top_k(0.5), average=0.25)"

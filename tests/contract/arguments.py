@@ -13,7 +13,7 @@ import optax
 import jaxdist as jd
 
 MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.coding, jd.timing)
-MODULES += (jd.gossip, jd.testing, jd.fragments)
+MODULES += (jd.gossip, jd.testing, jd.fragments, jd.optimizers)
 SEVERAL = np.ones(2, np.float32)
 
 COUNT = ["x", 1.5, -1, True, [1], SEVERAL]
@@ -41,8 +41,12 @@ BAD: dict[str, list[Any]] = {
     "argnums": ["x", 1.5, SEVERAL],
     "attack": ATTACK,
     "attacks": [3, [3]],
+    "average": [*REAL, 0, 1.5],
+    "average_compressor": COMPRESSOR,
     "axes": [3, "x", (0, 1), SEVERAL],
     "axis_name": AXIS,
+    "b1": [*REAL, 1.0],
+    "b2": [*REAL, 1.0],
     "basis": CHOICE,
     "bin_width": [*REAL, 0, -1.0],
     "bits": [*COUNT, 4.0, 0],
@@ -76,6 +80,7 @@ BAD: dict[str, list[Any]] = {
     "downlink": COMPRESSOR,
     "dtype": DTYPE,
     "dtypes": [3, ["foo"], [int]],
+    "eps": [*REAL, -1],
     "factors": ["x", [-1.0], [[1.0]], 1.0, []],
     "false_alarm": [*REAL, 0.9],
     "fast": FUNCTION,
@@ -108,13 +113,16 @@ BAD: dict[str, list[Any]] = {
     "loads": ["x", 1.5, -1, True, [1.5], [0], ["x"], [9] * 8, [[1]], SEVERAL],
     "loss_average": [*COUNT, 0],
     "loss_fn": FUNCTION,
+    "mask": [3, "x", SEVERAL],
     "masking": FLAG,
     "max_density": [*REAL, 0, 1.5],
     "max_iterations": [*COUNT, 0],
     "max_step": [*REAL, 0],
     "max_leaves": [*COUNT, 0],
     "max_norm": [*REAL, 0],
+    "max_period": [*COUNT, 0],
     "max_rank": [*COUNT, 0],
+    "max_ratio": [*REAL, 0],
     "max_share": [*REAL, 0, 1.5],
     "max_size": [*COUNT, 0],
     "mean": [*REAL, 0],
@@ -145,6 +153,7 @@ BAD: dict[str, list[Any]] = {
     "num_halvings": COUNT,
     "num_magnitudes": [*COUNT, 0],
     "num_refinements": COUNT,
+    "num_refreshes": [*COUNT, 0],
     "num_removed": COUNT,
     "num_selected": [*COUNT, 0],
     "num_starts": [*COUNT, 0],
@@ -173,6 +182,8 @@ BAD: dict[str, list[Any]] = {
     "rank": [*COUNT, 0],
     "rates": POSITIVE,
     "reach": [*REAL, 0],
+    "refresh_compressor": COMPRESSOR,
+    "refresh_downlink": COMPRESSOR,
     "residual_dtype": [*CHOICE, "int4"],
     "route": CHOICE,
     "rows": [*COUNT, 0],
@@ -207,8 +218,11 @@ BAD: dict[str, list[Any]] = {
     "trusted": COUNT,
     "tx": OPTIMIZER,
     "value": [*REAL, -1],
+    "values": CHOICE,
     "variance": REAL,
     "warm_up": CHOICE,
+    "warm_up_compressor": COMPRESSOR,
+    "weight_decay": [*REAL, -1],
     "weighted": FLAG,
     "weights": [3, "x", [0.5, "x"], [1.0, -1.0]],
     "worker_index": COUNT,
@@ -224,6 +238,7 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
     ("learned_mimic", "warm_up"): COUNT,
     ("zeno", "learning_rate"): REAL,
     ("bucketing", "then"): FUNCTION,
+    ("one_bit_adam", "warm_up"): [*COUNT, 0],
     ("adasync", "protocol"): [3, "x", SEVERAL],
     ("pareto", "scale"): [*REAL, 0],
     ("pareto", "shape"): [*REAL, 0],
@@ -232,6 +247,9 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
     ("communication_report", "num_workers"): [*COUNT, 0, {"data": "x"}],
     ("gradient_trees", "leaf"): [3],
 }
+
+OPTIMIZERS = ("demo", "distributed_lion", "loco", "one_bit_adam", "zero_one_adam")
+SPECIAL |= {(name, "learning_rate"): [*REAL, -1] for name in OPTIMIZERS}
 
 # Trees of arrays, and what JAX checks: the shapes decide, not the type.
 NOT_CHECKED = {
@@ -318,6 +336,7 @@ GOOD: dict[str, Any] = {
 GOOD_SPECIAL: dict[tuple[str, str], Any] = {
     ("adasync", "protocol"): jd.timing.k_async,
     ("bucketing", "then"): jd.rules.trimmed_mean,
+    ("one_bit_adam", "warm_up"): 1,
     ("compressor_cases", "compressors"): [jd.compression.top_k(0.1)],
     ("resize_training", "state"): jd.TrainState(np.ones(3, np.float32), ()),
 }
@@ -328,6 +347,8 @@ MEANS_SOMETHING = {
     ("cat", "block_size"): "one block",
     ("coordinate_shift", "coordinate"): "all",
     ("dct_top_k", "block_size"): "one block",
+    ("one_bit_adam", "max_ratio"): "no limit",
+    ("zero_one_adam", "max_ratio"): "no limit",
     ("qsgd", "block_size"): "one block",
     ("terngrad", "block_size"): "one block",
     ("threshold", "block_size"): "one block",

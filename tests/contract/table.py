@@ -642,6 +642,42 @@ TRANSFORMATIONS += [
     ),
 ]
 
+_WIRE = jd.aggregate(AXIS, compressor=_SIGN, downlink=_SIGN)
+TRANSFORMATIONS += [
+    TransformationRow(
+        "share_momentum",
+        jd.share_momentum(AXIS, jd.aggregate(AXIS, jd.rules.median(), _SIGN), 0.8),
+        "invariant",
+    ),
+    TransformationRow(
+        "share_momentum-weighted",
+        jd.share_momentum(AXIS, _WIRE, 0.8),
+        "invariant",
+        has_weights=True,
+    ),
+]
+
+
+def _optimizer(name, *args, symmetry="invariant", **kwargs):
+    """Return the row of an optimizer; a name may say more after a hyphen."""
+    has_weights = kwargs.pop("has_weights", False)
+    tx = getattr(jd.optimizers, name.split("-")[0])(AXIS, 0.1, *args, **kwargs)
+    return TransformationRow(name, tx, symmetry, has_weights=has_weights)
+
+
+_SIGNS = {"compressor": _SIGN, "downlink": _SIGN}
+OPTIMIZERS = [
+    _optimizer("one_bit_adam", 2, rule=jd.rules.median(), **_SIGNS),
+    _optimizer("one_bit_adam-weighted", 1, has_weights=True, weight_decay=0.1),
+    _optimizer("zero_one_adam", num_refreshes=1, **_SIGNS),
+    _optimizer("demo", 0.9, 0.2, 32, 8),
+    _optimizer("demo-weighted", 0.9, 0.2, 32, 8, values="sign", has_weights=True),
+    _optimizer("distributed_lion", rule=jd.rules.sign_majority()),
+    _optimizer("distributed_lion-weighted", period=2, has_weights=True),
+    _optimizer("loco", has_weights=True),
+]
+TRANSFORMATIONS += OPTIMIZERS
+
 # Their states and messages are those of the typical ones; their numbers are their own.
 MORE_ATTACKS = [_attack(attack) for attack in ATTACKS if attack not in TYPICAL_ATTACKS]
 
@@ -715,6 +751,7 @@ NOT_IN_A_TABLE = {
     "RuleContract": "a type",
     "RuleState": "a state",
     "SeenUpdates": "a type",
+    "ShareMomentumState": "a state",
     "SkipNonfiniteState": "a state",
     "SkipStaleState": "a state",
     "StepPolicy": "a type",
@@ -748,6 +785,11 @@ NOT_IN_A_TABLE = {
     "assigned": "a noun of recipes; tests/fragments",
     "sequential": "a noun of recipes; tests/fragments",
     "strided": "a noun of recipes; tests/fragments",
+    "DemoState": "a state",
+    "DistributedLionState": "a state",
+    "LocoState": "a state",
+    "OneBitAdamState": "a state",
+    "ZeroOneAdamState": "a state",
     "optimal_loads": "a function; tests/coding/test_hcmm.py",
     "per_shard": "needs a mesh; tests/layout/test_per_shard.py",
     "payload_nbytes": "a function; tests/contract/test_compressors.py runs it",

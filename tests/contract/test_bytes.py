@@ -11,6 +11,8 @@ from tests.contract import table
 CONDITIONAL = (
     *("leader-period", "leader-memory", "center", "center-period"),
     *("aggregate-by_step", "local_updates"),
+    *("one_bit_adam", "one_bit_adam-weighted", "zero_one_adam"),
+    "distributed_lion-weighted",
     *("mix_with_neighbors-one_peer", "mix_with_neighbors-pairs"),
 )
 ROWS = [row for row in table.TRANSFORMATIONS if row.name not in CONDITIONAL]

@@ -28,6 +28,7 @@ ROWS = {
     "jaxdist.coding": CODES,
     "jaxdist.fragments": [],
     "jaxdist.gossip": TOPOLOGIES,
+    "jaxdist.optimizers": [row.name for row in table.OPTIMIZERS],
     "jaxdist.timing": LAWS + PROTOCOLS,
 }
 
