@@ -24,6 +24,7 @@ FLOORS: list[dict[str, str]] = [
     {
         "aggregation": "W gradients become one: routes, reports, sharded optimizers",
         "attacks": "what corrupt workers send",
+        "diagnostics": "what gradients tell about the number of workers",
         "fragments": "which parameters are exchanged together",
         "gossip": "who hears whom, and what neighbours make of each other",
         "layout": "whose gradient, whose state, and where both live",
@@ -42,6 +43,7 @@ FAMILIES = (
     "attacks",
     "coding",
     "compression",
+    "diagnostics",
     "fragments",
     "gossip",
     "rules",

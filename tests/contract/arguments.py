@@ -13,7 +13,7 @@ import optax
 import jaxdist as jd
 
 MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.coding, jd.timing)
-MODULES += (jd.gossip, jd.testing, jd.fragments)
+MODULES += (jd.gossip, jd.testing, jd.fragments, jd.diagnostics)
 SEVERAL = np.ones(2, np.float32)
 
 COUNT = ["x", 1.5, -1, True, [1], SEVERAL]
@@ -44,6 +44,7 @@ BAD: dict[str, list[Any]] = {
     "axes": [3, "x", (0, 1), SEVERAL],
     "axis_name": AXIS,
     "basis": CHOICE,
+    "batch": [3.0, {"a": 1.0}, np.ones(()), np.ones((0, 2)), (SEVERAL, np.ones(3))],
     "bin_width": [*REAL, 0, -1.0],
     "bits": [*COUNT, 4.0, 0],
     "block_size": [*COUNT, 0, 30.0],
@@ -77,6 +78,7 @@ BAD: dict[str, list[Any]] = {
     "dtypes": [3, ["foo"], [int]],
     "factors": ["x", [-1.0], [[1.0]], 1.0, []],
     "false_alarm": [*REAL, 0.9],
+    "efficiency": [*REAL, 0, 1.5],
     "fast": FUNCTION,
     "finite": FLAG,
     "fraction": [*REAL, 0.6],
@@ -105,6 +107,7 @@ BAD: dict[str, list[Any]] = {
     "limit": [*REAL, 0],
     "load": [*COUNT, 0, 9],
     "loads": ["x", 1.5, -1, True, [1.5], [0], ["x"], [9] * 8, [[1]], SEVERAL],
+    "loss": FUNCTION,
     "loss_average": [*COUNT, 0],
     "loss_fn": FUNCTION,
     "masking": FLAG,
@@ -190,7 +193,9 @@ BAD: dict[str, list[Any]] = {
     "size": [*COUNT, 0],
     "slow": FUNCTION,
     "sparsifier": COMPRESSOR,
+    "square_of_sum": [*REAL, -1.0],
     "squared": FLAG,
+    "squares": [*REAL, -1.0],
     "step": COUNT,
     "step_size": [*REAL, 0, 1.5],
     "stored_strength": [*REAL, 1.5],
@@ -215,6 +220,11 @@ BAD: dict[str, list[Any]] = {
 
 # What an argument of the same name means elsewhere.
 SPECIAL: dict[tuple[str, str], list[Any]] = {
+    ("adascale", "decay"): [*REAL, 1.0],
+    ("adascale", "learning_rate"): [*REAL, -1],
+    ("adascale", "power"): [*REAL, -1],
+    ("measure_diversity", "decay"): [*REAL, 1.0],
+    ("recommended_num_workers", "metrics"): [3, "x", (1.0, 1.0, 1), SEVERAL],
     ("coordinate_shift", "scale"): [*REAL],
     ("gaussian", "scale"): [*REAL, -1],
     ("inner_product_manipulation", "scale"): [*REAL],
@@ -245,6 +255,7 @@ GOOD: dict[str, Any] = {
     "adjacency": [[0, 1], [1, 0]],
     "attack": jd.attacks.sign_flip(),
     "axis_name": "data",
+    "batch": np.ones((3, 2), np.float32),
     "bucket_size": 2,
     "compressor": jd.compression.top_k(0.1),
     "choice": 0,
@@ -271,6 +282,7 @@ GOOD: dict[str, Any] = {
     "limit": 1,
     "load": 8,
     "loads": [8] * 8,
+    "loss": lambda params, batch: 0.0,
     "loss_fn": lambda params, batch: 0.0,
     "max_density": 0.2,
     "max_step": 0.1,
@@ -303,6 +315,9 @@ GOOD: dict[str, Any] = {
     "shift": 1.0,
     "shifts": [1.0, 2.0],
     "slow": jd.timing.constant(),
+    "square_of_sum": 1.0,
+    "squares": 1.0,
+    "variance": 0.0,
     "sparsifier": jd.compression.top_k(0.1),
     "state": (),
     "strength": 0.1,
@@ -314,6 +329,9 @@ GOOD: dict[str, Any] = {
     "workers": 2,
 }
 GOOD_SPECIAL: dict[tuple[str, str], Any] = {
+    ("recommended_num_workers", "metrics"): jd.DiversityMetrics(
+        jnp.ones(()), jnp.ones(()), jnp.ones((), jnp.int32)
+    ),
     ("adasync", "protocol"): jd.timing.k_async,
     ("bucketing", "then"): jd.rules.trimmed_mean,
     ("compressor_cases", "compressors"): [jd.compression.top_k(0.1)],

@@ -569,6 +569,25 @@ TRANSFORMATIONS = [
 ]
 
 TRANSFORMATIONS += [
+    TransformationRow(
+        "measure_diversity", jd.measure_diversity(AXIS, jd.aggregate(AXIS)), "invariant"
+    ),
+    TransformationRow(
+        "measure_diversity-weighted",
+        jd.measure_diversity(
+            AXIS, jd.aggregate(AXIS, jd.rules.trimmed_mean(1), _SIGN, "scatter")
+        ),
+        "invariant",
+        has_weights=True,
+    ),
+    TransformationRow(
+        "adascale",
+        jd.adascale(AXIS, 0.1, jd.aggregate(AXIS, compressor=_TOP)),
+        "invariant",
+    ),
+]
+
+TRANSFORMATIONS += [
     _mixing("ring", jd.gossip.ring(), step_size=0.5),
     _mixing("complete", jd.gossip.complete(), symmetry="equivariant"),
     _mixing("star", jd.gossip.star(), order="adapt_then_combine"),
@@ -673,6 +692,15 @@ PROTOCOLS = [
 ]
 
 NOT_IN_A_TABLE = {
+    "AdascaleState": "a state",
+    "DiversityMetrics": "a result",
+    "ExampleDiversity": "a result",
+    "MeasureDiversityState": "a state",
+    "RunningMoments": "a state",
+    "diversity_metrics": "a function; tests/diagnostics/test_diversity_metrics.py",
+    "example_diversity": "a function; tests/diagnostics/test_example_diversity.py",
+    "expected_diversity": "a function; tests/diagnostics/test_expected_diversity.py",
+    "recommended_num_workers": "a function; tests/diagnostics",
     "AggregateState": "a state",
     "AggregationMetrics": "a result",
     "AggregationRule": "the type of RULES",
