@@ -12,7 +12,7 @@ JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
 	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-peers \
-	benchmark-rounds benchmark-rules
+	benchmark-sampling benchmark-rounds benchmark-rules
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -113,6 +113,10 @@ benchmark-clock: .venv/dev
 # AdaScale against linear and square-root scaling, in minutes: docs/diversity.md.
 benchmark-diversity: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/papers/adascale.py out/diversity.png
+
+# Samplers against their exact laws, alone and over a network: docs/sampling.md.
+benchmark-sampling: .venv/dev
+	$(BIN)/python benchmarks/papers/sampling.py
 
 # As root, with iproute2, on a quiet machine for half an hour: docs/network.md.
 benchmark-network: .venv/dev peers

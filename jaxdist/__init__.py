@@ -9,6 +9,7 @@ from jaxdist import diagnostics as diagnostics
 from jaxdist import fragments as fragments
 from jaxdist import gossip as gossip
 from jaxdist import rules as rules
+from jaxdist import sgmcmc as sgmcmc
 from jaxdist import testing as testing
 from jaxdist import timing as timing
 from jaxdist._collectives import AxisName as AxisName

@@ -30,6 +30,7 @@ FLOORS: list[dict[str, str]] = [
         "layout": "whose gradient, whose state, and where both live",
         "leader": "workers that follow the best of them, or a centre",
         "safety": "steps that are not finite, replicas that drift apart",
+        "sgmcmc": "samplers of a posterior, also over a network",
         "staleness": "updates that come late",
         "timing": "who finishes when, and whom a server waits for",
     },
@@ -47,6 +48,7 @@ FAMILIES = (
     "fragments",
     "gossip",
     "rules",
+    "sgmcmc",
     "testing",
     "timing",
 )  # of public names

@@ -41,7 +41,8 @@ PAGES = {
     "jaxdist.fragments": ["rounds.md"],
     "jaxdist.gossip": ["gossip.md"],
     "jaxdist.rules": ["rules.md"],
-    "jaxdist.testing": ["rules.md", "testing.md"],
+    "jaxdist.sgmcmc": ["sampling.md"],
+    "jaxdist.testing": ["rules.md", "sampling.md", "testing.md"],
     "jaxdist.timing": ["time.md"],
 }
 
@@ -179,6 +180,7 @@ def without_numbers(text):
         ("docs/gossip.md", "spectral gap"),
         ("docs/quickstart.md", "total"),
         ("docs/rounds.md", "(32,) (1000, 3)"),
+        ("docs/sampling.md", "one message of"),
         ("docs/time.md", "(8, 3) [1. 1. 1.]"),
     ],
 )

@@ -29,6 +29,7 @@ ROWS = {
     "jaxdist.diagnostics": [],
     "jaxdist.fragments": [],
     "jaxdist.gossip": TOPOLOGIES,
+    "jaxdist.sgmcmc": TRANSFORMATIONS,
     "jaxdist.timing": LAWS + PROTOCOLS,
 }
 
