@@ -11,8 +11,8 @@ DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
-	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers \
-	benchmark-rounds benchmark-rules
+	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers \
+	benchmark-sampling benchmark-rounds benchmark-rules
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -115,6 +115,14 @@ benchmark-bytes: .venv/dev
 # Simulated time: how fast the clock is, what a step costs, and a picture.
 benchmark-clock: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/clock.py out/tradeoff.png
+
+# AdaScale against linear and square-root scaling, in minutes: docs/diversity.md.
+benchmark-diversity: .venv/dev
+	PYTHONPATH=examples $(BIN)/python benchmarks/papers/adascale.py out/diversity.png
+
+# Samplers against their exact laws, alone and over a network: docs/sampling.md.
+benchmark-sampling: .venv/dev
+	$(BIN)/python benchmarks/papers/sampling.py
 
 # As root, with iproute2, on a quiet machine for half an hour: docs/network.md.
 benchmark-network: .venv/dev peers

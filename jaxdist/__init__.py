@@ -5,10 +5,12 @@ from importlib import metadata as _metadata
 from jaxdist import attacks as attacks
 from jaxdist import coding as coding
 from jaxdist import compression as compression
+from jaxdist import diagnostics as diagnostics
 from jaxdist import fragments as fragments
 from jaxdist import gossip as gossip
 from jaxdist import optimizers as optimizers
 from jaxdist import rules as rules
+from jaxdist import sgmcmc as sgmcmc
 from jaxdist import testing as testing
 from jaxdist import timing as timing
 from jaxdist._collectives import AxisName as AxisName
@@ -45,6 +47,19 @@ from jaxdist.compression._measured import CompressionMetrics as CompressionMetri
 from jaxdist.compression._measured import compression_metrics as compression_metrics
 from jaxdist.compression._roundtrip import payload_nbytes as payload_nbytes
 from jaxdist.compression._roundtrip import roundtrip as roundtrip
+from jaxdist.diagnostics._adascale import AdascaleState as AdascaleState
+from jaxdist.diagnostics._adascale import adascale as adascale
+from jaxdist.diagnostics._diversity_metrics import DiversityMetrics as DiversityMetrics
+from jaxdist.diagnostics._diversity_metrics import (
+    diversity_metrics as diversity_metrics,
+)
+from jaxdist.diagnostics._measure_diversity import (
+    MeasureDiversityState as MeasureDiversityState,
+)
+from jaxdist.diagnostics._measure_diversity import (
+    measure_diversity as measure_diversity,
+)
+from jaxdist.diagnostics._running_moments import RunningMoments as RunningMoments
 from jaxdist.gossip._average_params import average_params as average_params
 from jaxdist.gossip._consensus_distance import consensus_distance as consensus_distance
 from jaxdist.gossip._estimates import NeighborEstimateState as NeighborEstimateState

@@ -37,11 +37,13 @@ PAGES = {
         *("compression.md", "low_rank.md", "memory.md", "quantizers.md"),
         "sparsifiers.md",
     ],
+    "jaxdist.diagnostics": ["diversity.md"],
     "jaxdist.fragments": ["rounds.md"],
     "jaxdist.gossip": ["gossip.md"],
     "jaxdist.optimizers": ["optimizers.md"],
     "jaxdist.rules": ["rules.md"],
-    "jaxdist.testing": ["rules.md", "testing.md"],
+    "jaxdist.sgmcmc": ["sampling.md"],
+    "jaxdist.testing": ["rules.md", "sampling.md", "testing.md"],
     "jaxdist.timing": ["time.md"],
 }
 
@@ -175,10 +177,12 @@ def without_numbers(text):
         ("docs/attacks.md", "median()"),
         ("docs/coding.md", "after 4.0 s: 15.0"),
         ("docs/frameworks.md", "pmap: True"),
+        ("docs/diversity.md", "up to"),
         ("docs/gossip.md", "spectral gap"),
         ("docs/pods.md", "'dcn': 530"),
         ("docs/quickstart.md", "total"),
         ("docs/rounds.md", "(32,) (1000, 3)"),
+        ("docs/sampling.md", "one message of"),
         ("docs/time.md", "(8, 3) [1. 1. 1.]"),
     ],
 )

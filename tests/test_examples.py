@@ -109,6 +109,14 @@ def test_stragglers_run(tmp_path):
     assert (tmp_path / "here.png").exists()
 
 
+def test_diversity(tmp_path):
+    result = run("diversity.py", "--steps", 20, "--workers", 4, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "batch size" in result.stdout and result.stdout.count("%") >= 3
+    result = run("diversity.py", "--workers", 1, cwd=tmp_path)
+    assert result.returncode == 2 and "`--workers` must be at least 2" in result.stderr
+
+
 def test_gossip(tmp_path):
     pytest.importorskip("networkx")
     result = run(

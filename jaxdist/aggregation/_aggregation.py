@@ -12,6 +12,7 @@ from jaxdist.aggregation import (
     _leaf_plan,
     _meeting,
     _merge,
+    _note_moments,
     _part_optimizer,
     _receiver_memory,
     _rule_state,
@@ -143,6 +144,7 @@ def take_step(
     _checks.own_state(state, AggregateState, "aggregate")
     _tree.check_arrays("updates", updates)
     reference = _rule_state.checked_reference(bound.rule, reference, updates)
+    _note_moments.check_moments(len(bound.stages))
 
     def stage_step(compressor, downlink, updates, state, reference, weight):
         check_updates(updates, bound.axis_name)
@@ -205,6 +207,7 @@ class _Step(NamedTuple):
                 *(arrived, estimates, anchors, rule, state.rule.memory),
                 *(extent, self.bound.metrics),
             )
+        _note_moments.note_moments(outgoing, merged, extent)
         rule_state = _rule_state.next_rule_state(
             plans, rule, self.bound.metrics, merged, treedef, extent
         )

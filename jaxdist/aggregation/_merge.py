@@ -97,16 +97,19 @@ def sum_of_parts(
     for message, value in values.items():
         if message.route.has_parts:
             value = _labelled_psum(value, extent.workers.axis_name, what)
-        # What is equal on all of a model axis counts once, where a type says so.
-        shards = tuple(
-            name
-            for name in _collectives.names_of(extent.model or ())
-            if _collectives.is_varying(value, name)
-        )
-        if shards:
-            value = _labelled_psum(value, shards, f"{what} over the model")
-        totals.append(value)
+        totals.append(sum_of_shards(value, what, extent))
     return functools.reduce(operator.add, totals)
+
+
+def sum_of_shards(value: jax.Array, what: str, extent: Extent) -> jax.Array:
+    """Add up what is known of each shard of leaves that a model axis shards."""
+    # What is equal on all of a model axis counts once, where a type says so.
+    shards = tuple(
+        name
+        for name in _collectives.names_of(extent.model or ())
+        if _collectives.is_varying(value, name)
+    )
+    return _labelled_psum(value, shards, f"{what} over the model") if shards else value
 
 
 def _labelled_psum(value, axis_name, what):

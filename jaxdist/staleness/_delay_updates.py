@@ -42,6 +42,19 @@ def delay_updates(
     are to be late independently, and always where the updates differ between workers:
     ``per_worker("data", delay_updates(...))``.
 
+    Late gradients want smaller steps, and with momentum much smaller ones. The largest
+    product of learning rate and curvature with which ``optax.sgd`` behind is stable:
+
+    ===========  ======  ======  ======  ======  ======
+    momentum     0 late       1       2       5      10
+    ===========  ======  ======  ======  ======  ======
+    0                 2       1   0.618  0.2846  0.1495
+    0.5               3     0.5  0.2808  0.1286  0.0696
+    0.9             3.8     0.1  0.0512  0.0215  0.0114
+    ===========  ======  ======  ======  ======  ======
+
+    ``jaxdist.sgmcmc.largest_learning_rate`` computes it for others.
+
     Args:
       delay: :math:`\tau` in optimizer steps, or the probabilities
         :math:`(p_0, \dots, p_{\tau_{\max}})` from which it is drawn at every step. A

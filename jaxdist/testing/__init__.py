@@ -17,6 +17,9 @@ from jaxdist.testing._estimates import Estimate as Estimate
 from jaxdist.testing._estimates import estimate_bias as estimate_bias
 from jaxdist.testing._estimates import estimate_contraction as estimate_contraction
 from jaxdist.testing._estimates import estimate_variance as estimate_variance
+from jaxdist.testing._stationary_covariance import (
+    stationary_covariance as stationary_covariance,
+)
 
 if TYPE_CHECKING:
     from jaxdist.testing._strategies import gradient_trees as gradient_trees
@@ -40,6 +43,7 @@ __all__ = [
     "estimate_variance",
     "gradient_trees",
     "leaves",
+    "stationary_covariance",
 ]
 
 

@@ -330,6 +330,17 @@ def with_reference(tx):
     return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
+def _with_reference_updates(tx):
+    """Return the transformation with half of the updates as their reference."""
+
+    def update(updates, state, params=None, **extra_args):
+        half = jax.tree.map(lambda leaf: leaf / 2, updates)
+        return tx.update(updates, state, params, reference_updates=half, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)
+
+
+_ONES = jax.tree.map(jnp.ones_like, harness.params_like(harness.gradients(1)))
 _SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
 _TOP = jd.compression.error_feedback(jd.compression.top_k(0.1))
 
@@ -569,6 +580,48 @@ TRANSFORMATIONS = [
 ]
 
 TRANSFORMATIONS += [
+    TransformationRow(
+        "measure_diversity", jd.measure_diversity(AXIS, jd.aggregate(AXIS)), "invariant"
+    ),
+    TransformationRow(
+        "measure_diversity-weighted",
+        jd.measure_diversity(
+            AXIS, jd.aggregate(AXIS, jd.rules.trimmed_mean(1), _SIGN, "scatter")
+        ),
+        "invariant",
+        has_weights=True,
+    ),
+    TransformationRow(
+        "adascale",
+        jd.adascale(AXIS, 0.1, jd.aggregate(AXIS, compressor=_TOP)),
+        "invariant",
+    ),
+]
+
+TRANSFORMATIONS += [
+    TransformationRow(
+        "add_langevin_noise",
+        jd.sgmcmc.add_langevin_noise(0.1, 0.01, 0.9),
+        "equivariant",
+        communicates=False,
+    ),
+    TransformationRow(
+        "add_langevin_noise-binomial",
+        jd.per_worker(
+            AXIS, jd.sgmcmc.add_langevin_noise(0.1, 0.01, distribution="binomial")
+        ),
+        communicates=False,
+    ),
+    TransformationRow(
+        "control_variate",
+        _with_reference_updates(
+            jd.sgmcmc.control_variate(_ONES, jd.aggregate(AXIS, compressor=_TOP))
+        ),
+        "invariant",
+    ),
+]
+
+TRANSFORMATIONS += [
     _mixing("ring", jd.gossip.ring(), step_size=0.5),
     _mixing("complete", jd.gossip.complete(), symmetry="equivariant"),
     _mixing("star", jd.gossip.star(), order="adapt_then_combine"),
@@ -709,6 +762,18 @@ PROTOCOLS = [
 ]
 
 NOT_IN_A_TABLE = {
+    "AddLangevinNoiseState": "a state",
+    "ControlVariateState": "a state",
+    "largest_learning_rate": "a function; tests/sgmcmc/test_largest_learning_rate.py",
+    "AdascaleState": "a state",
+    "DiversityMetrics": "a result",
+    "ExampleDiversity": "a result",
+    "MeasureDiversityState": "a state",
+    "RunningMoments": "a state",
+    "diversity_metrics": "a function; tests/diagnostics/test_diversity_metrics.py",
+    "example_diversity": "a function; tests/diagnostics/test_example_diversity.py",
+    "expected_diversity": "a function; tests/diagnostics/test_expected_diversity.py",
+    "recommended_num_workers": "a function; tests/diagnostics",
     "AggregateState": "a state",
     "AggregationMetrics": "a result",
     "AggregationRule": "the type of RULES",

@@ -26,9 +26,11 @@ ROWS = {
     "jaxdist.rules": RULES,
     "jaxdist.attacks": ATTACKS,
     "jaxdist.coding": CODES,
+    "jaxdist.diagnostics": [],
     "jaxdist.fragments": [],
     "jaxdist.gossip": TOPOLOGIES,
     "jaxdist.optimizers": [row.name for row in table.OPTIMIZERS],
+    "jaxdist.sgmcmc": TRANSFORMATIONS,
     "jaxdist.timing": LAWS + PROTOCOLS,
 }
 
