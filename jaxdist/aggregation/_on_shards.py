@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec
 from jaxdist import _collectives, _tree
 from jaxdist.aggregation import _aggregation
 from jaxdist.compression import _joint
-from jaxdist.workers import _shards, _weight
+from jaxdist.workers import _moments, _shards, _weight
 
 
 class _Place(NamedTuple):
@@ -65,14 +65,16 @@ def step_on_shards(
     places = _places_of(made, shards, updates)
     state_specs = _map_places(lambda leaf, place: place.spec, made, places)
     about = about._replace(extra={})
+    asked = _moments.are_asked_for()
 
     def step(updates, state, reference, weight):
         state = _map_places(_without_shard_axis, state, places)
-        with _shards.enter(shards.axes):
+        with _shards.enter(shards.axes), _moments.asked_for_if(asked) as noted:
             updates, after = _aggregation.take_step(
                 bound, updates, state, reference, weight, about
             )
-        return updates, _map_places(_with_shard_axis, after, places)
+        after = _map_places(_with_shard_axis, after, places)
+        return updates, after, [moments.numbers for moments in noted]
 
     mapped = jax.shard_map(
         step,
@@ -80,11 +82,15 @@ def step_on_shards(
             *(specs, state_specs, None if reference is None else specs),
             PartitionSpec(),
         ),
-        out_specs=(specs, state_specs),
+        out_specs=(specs, state_specs, PartitionSpec()),
         axis_names=set(shards.axes),
         check_vma=_collectives.types_tracked(bound.axis_name),
     )
-    return mapped(updates, _tree.arrange_like(made, state), reference, weight)
+    state = _tree.arrange_like(made, state)
+    updates, after, noted = mapped(updates, state, reference, weight)
+    for numbers in noted:
+        _moments.note(_moments.Moments(bound.axis_name, *numbers))
+    return updates, after
 
 
 def map_shards(

@@ -23,6 +23,11 @@ class Moments(NamedTuple):
     square_of_mean: jax.Array  # squared norm of the mean; likewise
     num_workers: jax.Array  # that count, int32, shape ()
 
+    @property
+    def numbers(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """All that is no name."""
+        return self.mean_square, self.square_of_mean, self.num_workers
+
 
 _asked: contextvars.ContextVar[list[Moments] | None]
 _asked = contextvars.ContextVar("asked", default=None)
@@ -37,6 +42,16 @@ def asked_for() -> Iterator[list[Moments]]:
         yield noted
     finally:
         _asked.reset(token)
+
+
+@contextlib.contextmanager
+def asked_for_if(asked: bool) -> Iterator[list[Moments]]:
+    """Collect moments where they are asked for, and nothing else."""
+    if not asked:
+        yield []
+        return
+    with asked_for() as noted:
+        yield noted
 
 
 def are_asked_for() -> bool:

@@ -294,6 +294,43 @@ def test_types_that_say_what_nobody_declared():
         jax.jit(mapped)(params)
 
 
+@pytest.mark.parametrize("name", ["dense", "signs", "geometric"])
+def test_diversity_is_that_of_whole_gradients(name):
+    mesh = make_pods(4)
+    tx = jd.measure_diversity("dcn", AGGREGATIONS[name]())
+    tx = optax.chain(tx, optax.adam(1e-2))
+    state, _ = train(tx, make_params(mesh), mesh)
+    init, step = jd.simulate(joined_loss, tx, 4, "dcn")
+    wanted = init(split(make_params(mesh), 2))
+    for index in range(3):
+        wanted, _ = step(wanted, batch_of(index))
+    found, seen = (jd.diversity_metrics(x.opt_state) for x in (state, wanted))
+    np.testing.assert_allclose(found.gain, seen.gain, rtol=1e-4)
+    np.testing.assert_allclose(found.spread, seen.spread, rtol=1e-4)
+
+
+EFFICIENT = {
+    "one_bit_adam": lambda: jd.optimizers.one_bit_adam("dcn", 1e-2, warm_up=2),
+    "zero_one_adam": lambda: jd.optimizers.zero_one_adam("dcn", 1e-2),
+    "demo": lambda: jd.optimizers.demo("dcn", 1e-2),
+    "distributed_lion": lambda: jd.optimizers.distributed_lion("dcn", 1e-2),
+}
+
+
+@pytest.mark.parametrize("name", EFFICIENT)
+def test_optimizers_that_send_little(name):
+    mesh, tx = make_pods(), EFFICIENT[name]()
+    state, metrics = train(tx, make_params(mesh), mesh)
+    init, step = jd.simulate(joined_loss, tx, 2, "dcn")
+    wanted = init(split(make_params(mesh), 4))
+    for index in range(3):
+        wanted, _ = step(wanted, batch_of(index))
+    found = split(state.params, 4)
+    harness.assert_trees_close(
+        found, jax.tree.map(np.asarray, wanted.params), atol=1e-5
+    )
+
+
 RESIZED = {
     "signs": AGGREGATIONS["signs"],
     "ef21": lambda: jd.aggregate(
