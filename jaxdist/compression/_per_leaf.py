@@ -170,12 +170,18 @@ def find_states(
     found = {_tree.path_name(path): x for path, x in jax.tree.leaves_with_path(tree)}
 
     def state_of(compressor, name, leaf):
-        def find(path, _):
+        def find(path, like):
             full = "/".join(filter(None, [name, _tree.path_name(path)]))
             if full not in found:
                 raise ValueError(
                     f"`state` has no {full!r}: it was made for other parameters or by "
                     f"another compressor than {compressor.name}."
+                )
+            if found[full].shape != like.shape:
+                raise ValueError(
+                    f"`state` must have {full!r} of shape {like.shape}, got "
+                    f"{found[full].shape}: it was made for other parameters, or for "
+                    "the same ones sharded in another way."
                 )
             return found[full]
 

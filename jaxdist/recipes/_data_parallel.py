@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jax import core
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxdist import _checks, _collectives, _random
@@ -119,7 +120,10 @@ def data_parallel(
       moments take it, and each device compresses and sends its own shards, so that a
       pod sends each element once. Compressors take a shard for a leaf; distances and
       norms of rules are those of the whole gradient. Such axes should be of the type
-      ``Auto``: JAX gathers leaves of an ``Explicit`` axis inside of the pod.
+      ``Auto``: JAX gathers leaves of an ``Explicit`` axis inside of the pod. A ``step``
+      inside of a ``jit`` or ``scan`` takes the parameters to be sharded as those were
+      that ``init`` got; without a call of ``init`` before, say so with
+      :func:`per_shard`.
 
     Raises:
       TypeError: If ``loss_fn`` is no function, or ``fragments`` are none.
@@ -223,6 +227,8 @@ class _Training:
     per_worker_params: bool
     rounds: _rounds.Rounds | None
     streaming: _streaming.Streaming | None
+    # How the leaves were sharded that `init` got; what is traced does not say.
+    seen: list[_shards.Shards | None] = dataclasses.field(default_factory=list)
 
     def init(self, params: Any, model_state: Any = ()) -> _local_step.TrainState:
         """Return the state before the first step, on the mesh."""
@@ -233,7 +239,9 @@ class _Training:
             return _local_step.TrainState(stacked[0], opt_state, stacked[1], self.words)
 
         _model_state.check_model_state(model_state)
-        with _shards.declare(_shards.shards_of(params, self.axis_name)):
+        shards = _shards.shards_of(params, self.axis_name)
+        self.seen[:] = [shards]
+        with _shards.declare(shards):
             specs = self._specs(params)
             _trial.try_optimizer(
                 self.tx,
@@ -261,6 +269,8 @@ class _Training:
         """Return how XLA shards the leaves of each worker; None where it does not."""
         if len(self.mesh.axis_names) == len(self._names):
             return None
+        if any(isinstance(x, core.Tracer) for x in jax.tree.leaves(params)):
+            return self.seen[0] if self.seen else None
         num_leading = 1 if self.per_worker_params else 0
         return _shards.shards_of(params, self.axis_name, num_leading)
 

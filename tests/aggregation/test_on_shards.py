@@ -259,6 +259,27 @@ def test_a_loop_of_ones_own():
     assert params["rows"].sharding.spec == P("fsdp")
 
 
+def test_steps_in_a_scan():
+    mesh, tx = make_pods(), optax.chain(AGGREGATIONS["signs"](), optax.adam(1e-2))
+    init, step = jd.data_parallel(loss, tx, mesh, "dcn")
+    batches = jnp.asarray(np.stack([batch_of(i) for i in range(3)]))
+    scan = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches))
+    state, _ = scan(init(make_params(mesh)), batches)
+    wanted, _ = train(tx, make_params(mesh), mesh)
+    harness.assert_trees_close(state.params, wanted.params, atol=1e-6)
+    assert state.params["rows"].sharding.spec == P("fsdp")
+
+
+def test_parameters_that_have_lost_their_sharding():
+    mesh, tx = make_pods(), optax.chain(AGGREGATIONS["signs"](), optax.adam(1e-2))
+    init, step = jd.data_parallel(loss, tx, mesh, "dcn")
+    state = init(make_params(mesh))
+    everywhere = NamedSharding(mesh, P())
+    params = {k: jax.device_put(x, everywhere) for k, x in state.params.items()}
+    with pytest.raises(ValueError, match="`state` must have .* sharded in another way"):
+        step(state._replace(params=params), batch_of(0))
+
+
 def test_what_does_not_know_shards_is_refused():
     mesh = make_pods()
     params = make_params(mesh)
