@@ -38,6 +38,8 @@ from jaxdist.aggregation._share_momentum import share_momentum as share_momentum
 from jaxdist.attacks._attack import Attack as Attack
 from jaxdist.attacks._inject_attack import InjectAttackState as InjectAttackState
 from jaxdist.attacks._inject_attack import inject_attack as inject_attack
+from jaxdist.coding._recover import RecoverState as RecoverState
+from jaxdist.coding._recover import recover as recover
 from jaxdist.compression._compress import CompressState as CompressState
 from jaxdist.compression._compress import compress as compress
 from jaxdist.compression._compressor import Compressor as Compressor

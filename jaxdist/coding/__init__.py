@@ -14,4 +14,5 @@ from jaxdist.coding._fractional_repetition import (
 from jaxdist.coding._hcmm import Allocation as Allocation
 from jaxdist.coding._hcmm import optimal_loads as optimal_loads
 from jaxdist.coding._random_units import random_units as random_units
+from jaxdist.coding._repetition import repetition as repetition
 from jaxdist.coding._uncoded import uncoded as uncoded

@@ -122,6 +122,14 @@ class Code:
         return self.placement.sum(axis=1)
 
     @property
+    def block_of_worker(self) -> np.ndarray:
+        """The first block that each worker holds, int ``[W]``; of many codes the only.
+
+        ``blocks[code.block_of_worker]`` are the batches of the workers.
+        """
+        return self.placement.argmax(axis=1)
+
+    @property
     def covers(self) -> bool:
         """Whether all workers together hold every block."""
         return bool(self.placement.any(axis=0).all())

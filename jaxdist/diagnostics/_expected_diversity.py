@@ -20,8 +20,7 @@ def expected_diversity(
     mechanism                           :math:`\omega`
     ==================================  ===============================================
     quantization to a sign and a norm   :math:`\sum_i \|g_i\|_2 \|g_i\|_1 / S - 1`
-    Langevin noise of variance          :math:`n d \sigma^2 / S`
-    :math:`\sigma^2`
+    Langevin noise :math:`\sigma`       :math:`n d \sigma^2 / S`
     DropConnect of a share p            :math:`p / (1 - p)`
     ``random_k(shared=False)``          1/density - 1
     ==================================  ===============================================

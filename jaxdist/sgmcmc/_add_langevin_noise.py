@@ -41,8 +41,9 @@ def add_langevin_noise(
     ================================================  ================================
     U, minus the log of likelihood times prior        1
     U/N, the mean loss of N examples                  1/N
-    (weight decay is then the prior's precision / N)
     ================================================  ================================
+
+    Weight decay in front of it is then the prior's precision, or that divided by N.
 
     Put it *after* :func:`jaxdist.aggregate`: all workers of a chain then add the same
     noise, and their replicas stay equal. Independent chains on an axis of their own

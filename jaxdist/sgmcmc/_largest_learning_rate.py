@@ -36,8 +36,8 @@ def largest_learning_rate(
         200.
 
     Returns:
-      The limit itself, where parameters oscillate forever. A sampler wants much less:
-      with fresh gradients its variance is 1 / (1 - rate/limit) times the target's. The
+      The limit itself, where parameters oscillate forever. A sampler wants much less.
+      With fresh gradients its variance is 1 / (1 - rate/limit) times the target's. The
       noise of small batches lowers the limit further;
       :func:`jaxdist.testing.stationary_covariance` knows by how much.
 

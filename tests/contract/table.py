@@ -263,6 +263,8 @@ CODES = [
     jd.coding.fractional_repetition(6, 2),
     jd.coding.fractional_repetition(8, 3, 21),
     jd.coding.fractional_repetition(1, 0),
+    jd.coding.repetition(8, 4),
+    jd.coding.repetition(7, 3),
     jd.coding.cyclic_repetition(4, 1),
     jd.coding.cyclic_repetition(6, 2, 40),
     jd.coding.cyclic_repetition(5, 0),
@@ -600,6 +602,9 @@ TRANSFORMATIONS += [
 
 TRANSFORMATIONS += [
     TransformationRow(
+        "recover", jd.recover(AXIS, jd.coding.repetition(8, 4)), has_weights=True
+    ),
+    TransformationRow(
         "add_langevin_noise",
         jd.sgmcmc.add_langevin_noise(0.1, 0.01, 0.9),
         "equivariant",
@@ -769,6 +774,7 @@ NOT_IN_A_TABLE = {
     "DiversityMetrics": "a result",
     "ExampleDiversity": "a result",
     "MeasureDiversityState": "a state",
+    "RecoverState": "a state",
     "RunningMoments": "a state",
     "diversity_metrics": "a function; tests/diagnostics/test_diversity_metrics.py",
     "example_diversity": "a function; tests/diagnostics/test_example_diversity.py",
