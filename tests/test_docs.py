@@ -176,6 +176,7 @@ def without_numbers(text):
         ("docs/coding.md", "after 4.0 s: 15.0"),
         ("docs/frameworks.md", "pmap: True"),
         ("docs/gossip.md", "spectral gap"),
+        ("docs/optimizers.md", "28"),
         ("docs/quickstart.md", "total"),
         ("docs/rounds.md", "(32,) (1000, 3)"),
         ("docs/time.md", "(8, 3) [1. 1. 1.]"),
