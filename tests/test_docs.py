@@ -180,6 +180,7 @@ def without_numbers(text):
         ("docs/diversity.md", "up to"),
         ("docs/gossip.md", "spectral gap"),
         ("docs/pods.md", "'dcn': 530"),
+        ("docs/optimizers.md", "28"),
         ("docs/quickstart.md", "total"),
         ("docs/rounds.md", "(32,) (1000, 3)"),
         ("docs/sampling.md", "one message of"),

@@ -77,3 +77,13 @@ def test_rates():
     assert _traffic.all_gather_bytes(100, 4) == 300
     assert _traffic.all_to_all_bytes(100, 4) == 75
     assert _traffic.all_reduce_bytes(100, 1) == 0
+
+
+def test_of_several_ways_each_counts_as_often_as_it_is_taken():
+    with _traffic.recording() as log, _traffic.sender("a", "t"):
+        for name, share in (("one", 0.25), ("other", 0.75), ("never", 0)):
+            way = LEAF._replace(leaf=name)
+            with _traffic.one_way(share), _traffic.contents([way]):
+                _traffic.note("gather", 80.0, "data")
+    found = {row.leaf: (row.nbytes, row.dense) for row in shipments(log)}
+    assert found == {"one": (20.0, 2.0), "other": (60.0, 6.0)}

@@ -21,9 +21,10 @@ AXIS, SEEDS = problem.AXIS, (0, 1, 2)
 WARM_UP = 48  # steps of 1-bit Adam, 15 % of all
 BIN = 16  # steps: in each of them one report holds for all
 LATE = 10_000  # a step of a long training
-ADAM = (2e-3, 4e-3, 8e-3)
-SIGNS = (1e-3, 3e-3, 6e-3)
-LION = (3e-4, 1e-3, 3e-3)
+ADAM = (4e-3, 8e-3)
+NOISY = (1e-3, 2e-3)  # Adam after signs stands no more
+SIGNS = (1e-3, 3e-3)
+LION = (3e-4, 1e-3)
 _SIGN = jd.compression.by_leaf(
     jd.compression.error_feedback(jd.compression.scaled_sign())
 )
@@ -41,7 +42,7 @@ METHODS = {
         "8",
     ),
     "signs both ways → `optax.adam`": (
-        ADAM,
+        NOISY,
         lambda rate: optax.chain(
             jd.aggregate(AXIS, compressor=_SIGN, downlink=_SIGN), optax.adam(rate)
         ),
@@ -68,11 +69,6 @@ METHODS = {
         "4",
     ),
     "`demo`": (SIGNS, lambda rate: jd.optimizers.demo(AXIS, rate), "4"),
-    "`demo`, signs as values": (
-        SIGNS,
-        lambda rate: jd.optimizers.demo(AXIS, rate, values="sign"),
-        "4",
-    ),
     "`demo`, both ways": (
         SIGNS,
         lambda rate: jd.optimizers.demo(AXIS, rate, downlink=_BACK),
@@ -134,14 +130,25 @@ def train_all(path, data, names):
     return found
 
 
+def is_done(name, row):
+    """Whether a row has all runs of the table."""
+    rates = METHODS[name][0]
+    if any(f"{rate:g}, {SEEDS[0]}" not in row["runs"] for rate in rates):
+        return False
+    best = best_rate(row["runs"], rates)
+    return all(f"{best:g}, {seed}" in row["runs"] for seed in SEEDS)
+
+
 def table_of(found):
-    """Return the table in Markdown."""
+    """Return the table in Markdown, of what is done."""
     lines = [
         "| optimizer | learning rate | test accuracy | ± | fewer bytes, here "
         "| fewer bytes, late | bytes of memory per weight |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in found.items():
+        if name not in METHODS or not is_done(name, row):
+            continue
         rates, _, memory = METHODS[name]
         rate = best_rate(row["runs"], rates)
         seen = [100 * row["runs"][f"{rate:g}, {seed}"][0] for seed in SEEDS]
@@ -159,8 +166,10 @@ def main():
     parser.add_argument("table", type=pathlib.Path)
     parser.add_argument("--data-dir", help="with the files of Fashion-MNIST")
     options = parser.parse_args()
-    found = train_all(options.results, problem.load(options.data_dir), METHODS)
-    options.table.write_text(table_of(found))
+    data = problem.load(options.data_dir)
+    for name in METHODS:
+        found = train_all(options.results, data, [name])
+        options.table.write_text(table_of(found))
 
 
 if __name__ == "__main__":

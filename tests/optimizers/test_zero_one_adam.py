@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn.datasets import load_digits
 
 import jaxdist as jd
 from jaxdist.optimizers import _zero_one_adam
@@ -129,3 +130,50 @@ def test_training_goes_on_with_other_workers(make_recipe):
     for _ in range(20):
         state, metrics = step(state, batch)
     assert float(metrics["loss"]) < first
+
+
+def accuracy_on_digits(tx, steps=120, size=16):
+    """Return the accuracy of two layers after training eight workers."""
+    images, labels = load_digits(return_X_y=True)
+    images, labels = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels)
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = [
+        jax.random.normal(keys[0], (64, 64)) / 8,
+        jax.random.normal(keys[1], (64, 32)) / 8,
+    ]
+
+    def logits_of(params, images):
+        return jax.nn.relu(images @ params[0]) @ params[1]
+
+    def loss(params, batch):
+        logits = logits_of(params, batch[0])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
+
+    init, step = jd.simulate(loss, tx, 8, AXIS)
+
+    @jax.jit
+    def train(params, images, labels):
+        def one_step(state, key):
+            chosen = jax.random.randint(key, (8 * size,), 0, 1400)
+            return step(state, (images[chosen], labels[chosen]))[0], None
+
+        state, _ = jax.lax.scan(
+            one_step, init(params), jax.random.split(keys[2], steps)
+        )
+        found = jnp.argmax(logits_of(state.params, images[1400:]), axis=-1)
+        return jnp.mean(found == labels[1400:])
+
+    return float(train(params, images, labels))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("standard_promotion")
+def test_it_learns_as_adam_does_where_signs_before_adam_do_not():
+    """Gradients of digits are zero at most borders: signs must not move those."""
+    both = {"compressor": SIGN, "downlink": SIGN}
+    dense = optax.chain(jd.aggregate(AXIS), optax.adam(5e-3))
+    before = optax.chain(jd.aggregate(AXIS, **both), optax.adam(5e-3))
+    ours = jd.optimizers.zero_one_adam(AXIS, 5e-3, num_refreshes=8, **both)
+    of_adam, of_signs, found = map(accuracy_on_digits, (dense, before, ours))
+    assert found > of_adam - 0.015
+    assert of_signs < of_adam - 0.03
