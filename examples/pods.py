@@ -110,8 +110,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", choices=datasets.NAMES, default="digits")
     parser.add_argument("--data-dir", help="where the files of the data set are")
     options = parser.parse_args()
-    if options.pods < 1 or BATCH % options.pods or options.devices < 2:
-        parser.error(f"`--pods` must divide {BATCH}, `--devices` must be at least 2.")
+    if options.pods < 2 or BATCH % options.pods or options.devices < 2:
+        parser.error(
+            f"`--pods` must be at least 2 and divide {BATCH}, `--devices` must be at "
+            f"least 2, got {options.pods} and {options.devices}."
+        )
     if options.steps < LOCAL_STEPS:
         parser.error(f"`--steps` must be at least {LOCAL_STEPS}, got {options.steps}.")
     return options

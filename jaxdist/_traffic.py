@@ -182,7 +182,8 @@ def _empty_row(name: str, item: Content, route: str, axis: str) -> Shipment:
     """Return the row of a leaf of which nothing was sent yet."""
     what = item.leaf, item.shape, item.compressor, item.route or route
     dense = _way.get() * item.dense
-    return Shipment(name, *what, 0.0, 0.0, dense, axis, item.two_way)
+    two_way = _share.get() * item.two_way
+    return Shipment(name, *what, 0.0, 0.0, dense, axis, two_way)
 
 
 def _with_bytes(before: Shipment, item: Content, nbytes: float) -> Shipment:

@@ -73,9 +73,10 @@ def aggregate(
       buckets: How many messages there are, at most, of about as many bytes: the last
         leaves first, as the backward pass makes them, so that messages travel while it
         goes on. Each begins when the one before it has arrived. Of names that differ in
-        a number the largest is the last. ``"auto"`` leaves out the route psum, whose
-        messages XLA would join, but for compressors that know no other
-        (:func:`jaxdist.compression.power_sgd`), which talk about all leaves at once.
+        a number the largest is the last. XLA joins the messages of the route psum, so
+        ``"auto"`` leaves it out where another sends no more than padding besides.
+        Compressors that find a mean in a dialogue
+        (:func:`jaxdist.compression.power_sgd`) talk about all leaves at once.
 
     Returns:
       A transformation that keeps structure, shapes and dtypes. Its updates are equal
@@ -233,6 +234,8 @@ def transformation_of(
         if shards is not None:
             return _on_shards.step_on_shards(shards, *arguments)
         _on_shards.check_undeclared(updates)
+        if _shards.axes_inside() and not _shards.has_parts():
+            _on_shards.check_aggregation(bound)
         return _aggregation.take_step(*arguments)
 
     return optax.GradientTransformationExtraArgs(init, update)

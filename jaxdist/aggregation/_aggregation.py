@@ -77,14 +77,16 @@ class Aggregation:
             needs_aligned=rule.needs_aligned,
             is_weighted=self.weighted,
             is_fixed=rule.keeps_previous,
-            # XLA joins several all-reduces to one, which then waits for all.
-            overlaps=overlaps or self.num_buckets > 1,
+            overlaps=overlaps,
+            has_buckets=self.num_buckets > 1,
         )
         num_workers = _collectives.axis_size(self.axis_name)
         plans = [
             _leaf_plan.plan_leaf(name, leaf, num_workers, self.axis_name, wanted)
             for name, leaf in zip(names, leaves, strict=True)
         ]
+        if self.optimizer is not None:
+            plans = [plan._replace(is_stepped=True) for plan in plans]
         if self.num_buckets == 1:
             return plans
         sent = [plan.nbytes_sent() for plan in plans]
@@ -237,7 +239,7 @@ class _Step(NamedTuple):
         """Return the axes over which the leaves are shards of a gradient, or None."""
         named = self.bound.model_axis_name
         axes = () if named is None else _collectives.names_of(named)
-        return (*axes, *_shards.axes_inside()) or None
+        return tuple(dict.fromkeys((*axes, *_shards.axes_inside()))) or None
 
     def _compressor_states(self, state):
         """Return the states of all compressors of both ways, leaf by leaf."""

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdist import _checks, _traffic
+from jaxdist import _checks, _collectives, _traffic
 from jaxdist.aggregation import _report_table
-from jaxdist.workers import _shards
+from jaxdist.workers import _shards, _typed
 
 
 class CommunicationReport(NamedTuple):
@@ -108,31 +108,69 @@ def communication_report(
         num_workers = _checks.integer("num_workers", num_workers, 1)
     step = _checks.integer("step", step, 0)
     tx = optax.with_extra_args_support(tx)
-    shards = _shards.shards_of(params)
-    if shards is not None:
-        params = shards.shapes_of_shards(params)
-    num_devices = 1 if shards is None else shards.number
+    of_workers = tuple(num_workers) if isinstance(num_workers, Mapping) else ()
+    shards = _shards.shards_of(params, of_workers)
 
-    def one_step(params):
+    def one_step(params, updates):
         extra = {"value": jnp.zeros(()), **extra_args}
-        return tx.update(params, tx.init(params), params, **extra)
+        return tx.update(updates, tx.init(params), params, **extra)
 
     axes: dict[str, int] = {}
     while True:
         try:
-            with _traffic.recording(step) as log, _shards.enter_if(shards):
-                jax.eval_shape(_bind_axes(one_step, axes), params)
+            with _traffic.recording(step) as log:
+                if shards is None:
+                    jax.eval_shape(_bind_axes(one_step, axes), params, params)
+                else:
+                    _trace_on_shards(one_step, axes, shards, params)
             rows = [row for rows in log.values() for row in rows.values()]
-            return CommunicationReport(tuple(rows), num_devices)
+            if shards is None:
+                return CommunicationReport(tuple(rows))
+            _check_axes(rows, shards)
+            return CommunicationReport(tuple(rows), shards.number)
+        except _checks.LayoutError as error:
+            if shards is None:
+                raise
+            raise ValueError(
+                f"`params` must not be sharded over axes that `tx` aggregates over, "
+                f"got shardings over {shards.axes}. Where workers hold whole leaves, "
+                "give their shapes alone."
+            ) from error
         except NameError as error:
             name = _unbound_axis(error)
             if name is None or name in axes:
                 raise
-            if shards is not None and name in shards.axes:
-                axes[name] = dict(shards.sizes)[name]
-            else:
-                others = set(axes) - set(shards.axes if shards else ())
-                axes[name] = _size_of(name, num_workers, sorted(others))
+            axes[name] = _size_of(name, num_workers, axes)
+
+
+def _trace_on_shards(step, axes, shards, params):
+    """Trace a step on shards, where types say what differs between devices."""
+    like = shards.shapes_of_shards(params)
+    specs = shards.specs_like(params)
+
+    def worker(params):
+        leaves, treedef = jax.tree.flatten(params)
+        own = [
+            _collectives.to_varying(leaf, _shards.axes_of_spec(spec))
+            for leaf, spec in zip(leaves, specs, strict=True)
+        ]
+        params = treedef.unflatten(own)
+        with _shards.enter(shards.axes):
+            step(params, _collectives.to_varying(params, tuple(axes)))
+
+    _typed.trace_typed(worker, {**axes, **dict(shards.sizes)}, like)
+
+
+def _check_axes(rows, shards):
+    """Raise where leaves are aggregated over an axis that shards them."""
+    for row in rows:
+        both = set(row.axis.split(",")) & set(shards.axes)
+        if row.dense and both:
+            raise ValueError(
+                f"`params` must not be sharded over axes that `tx` aggregates over, "
+                f"got shardings over {sorted(both)}, over which leaf {row.leaf!r} is "
+                "aggregated. Where workers hold whole leaves, give their shapes alone."
+            )
 
 
 def _bind_axes(step, axes):

@@ -39,6 +39,7 @@ class LeafPlan(NamedTuple):
     ] = ()  # over which the leaf varies, other than the workers'
     padding: float = 0.0  # share of the bytes that carries nothing, there and back
     bucket: int = 0  # which message it is part of, of several one after the other
+    is_stepped: bool = False  # whether an optimizer steps before anything travels back
 
     @property
     def blocks(self) -> int:
@@ -101,7 +102,8 @@ class LeafPlan(NamedTuple):
     def two_way_nbytes(self) -> float:
         """Return the bytes with the leaf's compressor on the way back too, or 0."""
         is_dense = self.compressor is _per_leaf.DENSE
-        if is_dense or self.route.averages or self.downlink is not _per_leaf.DENSE:
+        has_way_back = self.is_stepped or self.downlink is not _per_leaf.DENSE
+        if is_dense or self.route.averages or has_way_back:
             return 0.0
         if _routes.SCATTER.obstacle(self.compressor, self.averages, True) is not None:
             return 0.0
@@ -141,6 +143,7 @@ class Wanted(NamedTuple):
     is_weighted: bool  # weights will be given
     is_fixed: bool  # what is kept of a leaf must not depend on W
     overlaps: bool = False  # other computations go on while it travels
+    has_buckets: bool = False  # messages go one after the other
 
 
 def plan_leaf(
@@ -181,10 +184,26 @@ def plan_leaf(
         plans = [plan for plan in plans if not plan.route.averages] or plans
     if wanted.is_fixed:
         return plans[0]
+    if wanted.has_buckets and not up.incremental:
+        return _cheapest_in_buckets(plans)
     if up.incremental:
         # Where estimates are kept must not depend on W: specs are made without it.
         return min(plans, key=lambda plan: plan.route.order)
     return min(plans, key=LeafPlan.nbytes_sent)
+
+
+def _cheapest_in_buckets(plans):
+    """Return the plan of fewest bytes, no all-reduce where that costs but padding.
+
+    XLA joins several all-reduces to one, which then waits for the last leaf.
+    """
+    best = min(plans, key=LeafPlan.nbytes_sent)
+    others = [plan for plan in plans if not plan.route.averages]
+    if not best.route.averages or not others:
+        return best
+    other = min(others, key=LeafPlan.nbytes_sent)
+    less_padding = (1 - other.padding) * other.nbytes_sent()
+    return other if less_padding <= best.nbytes_sent() else best
 
 
 def _padding_share(size, blocks):

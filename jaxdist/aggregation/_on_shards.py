@@ -34,7 +34,7 @@ def init_on_shards(
     shards: _shards.Shards, bound: _aggregation.Aggregation, params: Any
 ) -> _aggregation.AggregateState:
     """Return the state before the first step, the same for all shards."""
-    _check_aggregation(bound)
+    check_aggregation(bound)
     state = _init_of_shard(bound, shards, params)
     places = _places_of(state, shards, params)
 
@@ -57,13 +57,14 @@ def step_on_shards(
     about: _aggregation.About,
 ) -> tuple[Any, _aggregation.AggregateState]:
     """Return one gradient of W, and the state after it; as ``take_step`` does."""
-    _check_aggregation(bound)
+    check_aggregation(bound)
     _check_mesh(bound.axis_name, shards)
     treedef = jax.tree.structure(updates)
     specs = treedef.unflatten(shards.specs_like(updates))
     made = jax.eval_shape(lambda: _init_of_shard(bound, shards, updates))
     places = _places_of(made, shards, updates)
     state_specs = _map_places(lambda leaf, place: place.spec, made, places)
+    _check_types(bound, jax.tree.leaves(specs, is_leaf=_is_spec))
     about = about._replace(extra={})
     asked = _moments.are_asked_for()
 
@@ -164,7 +165,7 @@ def check_undeclared(updates: Any) -> None:
             )
 
 
-def _check_aggregation(bound):
+def check_aggregation(bound: _aggregation.Aggregation) -> None:
     """Raise for what does not know shards."""
     if bound.optimizer is not None:
         raise ValueError(
@@ -177,6 +178,20 @@ def _check_aggregation(bound):
                 "`compressor` must leave each leaf alone where leaves are sharded "
                 "inside of a worker; by_leaf(..., joint=True) joins several."
             )
+
+
+def _is_spec(node):
+    return isinstance(node, PartitionSpec)
+
+
+def _check_types(bound, specs):
+    """Raise where a leaf that is not sharded would count once for each device."""
+    is_typed = _collectives.types_tracked(bound.axis_name)
+    if not (is_typed or bound.rule.linear or all(specs)):
+        raise ValueError(
+            f"`rule` {bound.rule.name} looks at norms or distances, in which a leaf "
+            "that is not sharded must count once: give the shard_map `check_vma=True`."
+        )
 
 
 def _check_mesh(axis_name, shards):
@@ -216,9 +231,7 @@ def _places_of(state, shards, params, are_whole=False):
                 return _Place(PartitionSpec(), None)
             if has_residuals and leaf.shape[1:] == tuple(like.shape):
                 return _Place(PartitionSpec(*worker_axes, *spec), None)
-            axes = tuple(
-                name for entry in spec for name in _shards.names_of_entry(entry)
-            )
+            axes = _shards.axes_of_spec(spec)
             return _Place(PartitionSpec(*worker_axes, axes), len(worker_axes))
 
         return treedef.unflatten(

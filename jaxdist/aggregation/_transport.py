@@ -119,16 +119,18 @@ def travel(
 ) -> list[Arrived]:
     """Let all payloads travel but those that wait, those of a message together."""
     arrived = [Arrived(*item) for item in outgoing]
-    before, last = 0, None  # the bucket of the last message, and what arrived with it
+    # Of each kind of leaves: a barrier for different ones would mix up their types.
+    last: dict[tuple[str, ...], tuple[int, Any]] = {}
     for message, chosen in messages_of([item.plan for item in outgoing]).items():
         chosen = [i for i in chosen if i not in waiting]
         arrays, treedef = jax.tree.flatten([outgoing[i].payload for i in chosen])
         contents = [outgoing[i].plan.content(outgoing[i].payload) for i in chosen]
-        if message.bucket > before and last is not None:
-            arrays = _buckets.wait_for(arrays, last)
+        bucket, before = last.get(message.other_axes, (message.bucket, None))
+        if message.bucket > bucket:
+            arrays = _buckets.wait_for(arrays, before)
         with _traffic.contents(contents):
             payloads = treedef.unflatten(message.route.travel(arrays, workers))
-        before, last = message.bucket, payloads
+        last[message.other_axes] = message.bucket, payloads
         for i, payload in zip(chosen, payloads, strict=True):
             arrived[i] = arrived[i]._replace(payload=payload)
     return arrived

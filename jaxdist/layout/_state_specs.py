@@ -14,8 +14,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxdist import _checks, _collectives
-from jaxdist.layout import _typed
-from jaxdist.workers import _worker_state
+from jaxdist.workers import _typed, _worker_state
 
 
 def state_specs(

@@ -239,8 +239,9 @@ class _Training:
             return _local_step.TrainState(stacked[0], opt_state, stacked[1], self.words)
 
         _model_state.check_model_state(model_state)
-        shards = _shards.shards_of(params, self.axis_name)
-        self.seen[:] = [shards]
+        shards = self._known_shards(params, num_leading=0)
+        if not _is_traced(params):
+            self.seen[:] = [shards]
         with _shards.declare(shards):
             specs = self._specs(params)
             _trial.try_optimizer(
@@ -267,18 +268,30 @@ class _Training:
 
     def _shards_of(self, params):
         """Return how XLA shards the leaves of each worker; None where it does not."""
+        shards = self._known_shards(params, 1 if self.per_worker_params else 0)
+        if self.seen and self.seen[0] is not None and shards is None:
+            raise ValueError(
+                "`state.params` must be sharded as those were that `init` got, over "
+                f"{self.seen[0].axes}, got none that are. Restore and place a state "
+                "with the shardings of that of `init`."
+            )
+        return shards
+
+    def _known_shards(self, params, num_leading):
+        """Return how leaves are sharded, of traced ones as of those before."""
         if len(self.mesh.axis_names) == len(self._names):
             return None
-        if any(isinstance(x, core.Tracer) for x in jax.tree.leaves(params)):
+        if _is_traced(params):
             return self.seen[0] if self.seen else None
-        num_leading = 1 if self.per_worker_params else 0
         return _shards.shards_of(params, self.axis_name, num_leading)
 
     @functools.partial(jax.jit, static_argnums=(0, 5), donate_argnums=1)
     def run(self, state, batch, weight, steps, shards):
         """Return the state after a step, and the metrics."""
         with _shards.declare(shards):
-            return self._run_declared(state, batch, weight, steps)
+            state, metrics = self._run_declared(state, batch, weight, steps)
+            params = _shards.place_like_leaves(state.params)
+            return state._replace(params=params), metrics
 
     def _run_declared(self, state, batch, weight, steps):
         if self.streaming is not None:
@@ -360,6 +373,11 @@ class _Training:
             return tree
         varying = _collectives.to_varying(tree, self.axis_name)
         return jax.tree.map(lambda leaf: leaf[None], varying)
+
+
+def _is_traced(tree: Any) -> bool:
+    """Whether any leaf is traced, which does not say where it is."""
+    return any(isinstance(leaf, core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _on_mesh(

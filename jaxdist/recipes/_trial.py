@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 
 from jaxdist import _checks, _collectives, _tree
-from jaxdist.layout import _state_specs, _typed
+from jaxdist.layout import _state_specs
 from jaxdist.recipes import _local_step
-from jaxdist.workers import _worker_state
+from jaxdist.workers import _typed, _worker_state
 
 
 def try_optimizer(

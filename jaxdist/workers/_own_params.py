@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxdist import _checks, _collectives, _tree
+from jaxdist import _checks, _collectives, _traffic, _tree
 from jaxdist.workers import _arrival
 
 
@@ -27,6 +27,8 @@ def check_own_params(
             f"{transformation} needs `params`: call "
             "tx.update(updates, state, params, ...)."
         )
+    if _traffic.is_recording():
+        return  # a report knows shapes, and not whose they are
     # Simulated time has no types, but an arrival brings what belongs to all workers.
     is_common = arrival is not None and arrival.all_params is None
     for name, leaf in _tree.named_leaves(params):

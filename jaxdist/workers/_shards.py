@@ -22,7 +22,7 @@ from jaxdist import _collectives, _tree
 class Shards:
     """How leaves are sharded inside of each worker; hashable."""
 
-    leaves: tuple[tuple[str, tuple[int, ...], PartitionSpec], ...]  # that are sharded
+    leaves: tuple[tuple[str, tuple[int, ...], PartitionSpec], ...]  # all of them
     sizes: tuple[tuple[str, int], ...]  # of the axes over which they are
 
     @property
@@ -38,10 +38,17 @@ class Shards:
     def specs_like(self, tree: Any) -> list[PartitionSpec]:
         """Return the spec of each leaf of a tree, found by name and shape."""
         found = {(name, shape): spec for name, shape, spec in self.leaves}
-        return [
-            found.get((name, tuple(leaf.shape)), PartitionSpec())
-            for name, leaf in _tree.named_leaves(tree)
-        ]
+        specs = []
+        for name, leaf in _tree.named_leaves(tree):
+            if (name, tuple(leaf.shape)) not in found:
+                raise ValueError(
+                    f"`updates` must have the leaves of the parameters, which are "
+                    f"sharded inside of each worker, got {name!r} of shape "
+                    f"{tuple(leaf.shape)}: what joins or reshapes leaves, such as "
+                    "optax.flatten, cannot enclose an aggregation there."
+                )
+            specs.append(found[name, tuple(leaf.shape)])
+        return specs
 
     def shapes_of_shards(self, tree: Any) -> Any:
         """Return the shapes and dtypes of a device's shards of a tree."""
@@ -69,12 +76,19 @@ class Shards:
     def spec_by_suffix(
         self, path: jax.tree_util.KeyPath, leaf: jax.Array
     ) -> PartitionSpec:
-        """Return the spec of what is called as a leaf at the end, and has its shape."""
+        """Return the spec of what is called as a leaf at the end, and has its shape.
+
+        Each worker's own has an axis more, the first.
+        """
         found = {(name, shape): spec for name, shape, spec in self.leaves}
-        for length in range(len(path) + 1):
-            key = _tree.path_name(path[len(path) - length :]), tuple(leaf.shape)
-            if key in found:
-                return found[key]
+        shape = tuple(leaf.shape)
+        for start in range(len(path) + 1):  # the longest name first
+            name = _tree.path_name(path[start:])
+            if (name, shape) in found:
+                return found[name, shape]
+            if (name, shape[1:]) in found:
+                spec = found[name, shape[1:]]
+                return PartitionSpec(None, *spec) if spec else spec
         return PartitionSpec()
 
     def shape_of_shard(
@@ -105,17 +119,15 @@ def shards_of(
     """
     leaves, sizes = [], {}
     for name, leaf in _tree.named_leaves(params):
+        spec = PartitionSpec()
         sharding = getattr(leaf, "sharding", None)
-        if not isinstance(sharding, NamedSharding):
-            continue
-        mesh = dict(sharding.mesh.shape)
-        spec = _spec_inside(sharding.spec, mesh, _collectives.names_of(axis_name))
-        axes = [axis for entry in spec for axis in names_of_entry(entry)]
-        if axes:
-            shape = tuple(leaf.shape)[num_leading:]
-            leaves.append((name, shape, PartitionSpec(*spec[num_leading:])))
-            sizes |= {axis: mesh[axis] for axis in axes}
-    if not leaves:
+        if isinstance(sharding, NamedSharding):
+            mesh = dict(sharding.mesh.shape)
+            spec = _spec_inside(sharding.spec, mesh, _collectives.names_of(axis_name))
+            sizes |= {axis: mesh[axis] for axis in axes_of_spec(spec)}
+        shape = tuple(getattr(leaf, "shape", ()))[num_leading:]
+        leaves.append((name, shape, PartitionSpec(*spec[num_leading:])))
+    if not sizes:
         return None
     return Shards(tuple(leaves), tuple(sorted(sizes.items())))
 
@@ -142,6 +154,11 @@ def names_of_entry(entry: Any) -> tuple[str, ...]:
     if entry is None:
         return ()
     return entry if isinstance(entry, tuple) else (entry,)
+
+
+def axes_of_spec(spec: PartitionSpec) -> tuple[str, ...]:
+    """Return all axes of a spec."""
+    return tuple(name for entry in spec for name in names_of_entry(entry))
 
 
 _declared: contextvars.ContextVar[Shards | None]
@@ -180,7 +197,8 @@ def enter(axes: tuple[str, ...], has_parts: bool = False) -> Iterator[None]:
       axes: Over which they are sharded.
       has_parts: Whether they are parts of flat leaves, which have lost their shape.
     """
-    tokens = _declared.set(None), _inside.set(axes), _has_parts.set(has_parts)
+    nested = tuple(dict.fromkeys((*_inside.get(), *axes)))
+    tokens = _declared.set(None), _inside.set(nested), _has_parts.set(has_parts)
     try:
         yield
     finally:
@@ -215,11 +233,6 @@ def is_skipped(name: str) -> bool:
 def has_parts() -> bool:
     """Whether leaves are parts of flat leaves, which have lost their shape."""
     return _has_parts.get()
-
-
-def enter_if(shards: Shards | None) -> contextlib.AbstractContextManager[None]:
-    """Enter shards where there are any."""
-    return contextlib.nullcontext() if shards is None else enter(shards.axes)
 
 
 def declared() -> Shards | None:
@@ -257,7 +270,7 @@ def place_like_leaves(tree: Any) -> Any:
 
 def place_array(leaf: jax.Array, spec: PartitionSpec) -> jax.Array:
     """Let an array be sharded so, where the program runs on a mesh with such axes."""
-    axes = {name for entry in spec for name in names_of_entry(entry)}
+    axes = set(axes_of_spec(spec))
     if not axes or not _can_place(axes):
         return leaf
     if _collectives.are_explicit(tuple(axes)):

@@ -132,9 +132,12 @@ def test_more_buckets_than_leaves():
 
 
 def test_what_comes_in_buckets_is_no_all_reduce():
-    """XLA would join them to one; but a dialogue knows no other route."""
+    """XLA would join them to one; unless another route would send more."""
     params = {"w": np.ones((8, 8), np.float32)}
-    for name, route in {"dense": "scatter", "low rank": "psum"}.items():
-        tx = jd.aggregate(AXIS, **AGGREGATIONS[name], buckets=2)
+    linear = {"compressor": jd.compression.random_k(0.2)}
+    routes = {"dense": "scatter", "low rank": "psum", "linear": "psum"}
+    for name, route in routes.items():
+        options = AGGREGATIONS.get(name, linear)
+        tx = jd.aggregate(AXIS, **options, buckets=2)
         (row,) = jd.communication_report(tx, params, 8).shipments
         assert row.route == route

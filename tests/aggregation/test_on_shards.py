@@ -89,6 +89,8 @@ AGGREGATIONS = {
     "clipping": lambda: jd.aggregate("dcn", jd.rules.centered_clipping(0.1)),
     "trimmed": lambda: jd.aggregate("dcn", jd.rules.trimmed_mean(1), SIGN, "scatter"),
     "leaf": lambda: jd.aggregate("dcn", jd.rules.median(), scope="leaf"),
+    "buckets": lambda: jd.aggregate("dcn", compressor=SIGN, downlink=SIGN, buckets=3),
+    "dense buckets": lambda: jd.aggregate("dcn", buckets=3),
 }
 
 
@@ -128,7 +130,7 @@ def gathered_loss(params, batch):
 
 
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize("name", ["signs", "top_k"])
+@pytest.mark.parametrize("name", ["signs", "top_k", "geometric", "buckets"])
 def test_what_leaves_a_pod_is_what_the_report_says(name, axis_type):
     mesh = make_pods(2, axis_type)
     params = make_params(mesh)
@@ -140,11 +142,11 @@ def test_what_leaves_a_pod_is_what_the_report_says(name, axis_type):
     text = between_pods(step.lower(state, batch).compile().as_text(), 4)
     report = jd.communication_report(tx, params, 2)
     assert report.num_devices == 4
-    assert report.axis_nbytes == {"dcn": report.total_nbytes}
     loss_nbytes = 4  # the mean of the losses of two pods
-    assert harness.bytes_sent(text, 2) == report.total_nbytes + loss_nbytes
+    assert harness.bytes_sent(text, 2) == report.axis_nbytes["dcn"] + loss_nbytes
     alone = jd.communication_report(tx, jax.tree.map(np.asarray, params), 2)
-    assert report.total_nbytes < 0.7 * alone.total_nbytes  # the bias is not sharded
+    if name == "signs":  # the bias is not sharded
+        assert report.total_nbytes < 0.7 * alone.total_nbytes
     state, _ = step(state, batch)
     for leaf in jax.tree.leaves((state.params, state.opt_state)):
         if leaf.shape[-2:] in (SHAPES["rows"], SHAPES["columns"]):
@@ -259,6 +261,69 @@ def test_a_loop_of_ones_own():
     assert params["rows"].sharding.spec == P("fsdp")
 
 
+def test_moments_of_local_steps_are_sharded_from_the_start():
+    init, step = jd.data_parallel(
+        *(loss, optax.adam(1e-2), make_pods(), "dcn"), outer=ROUNDS
+    )
+    state = init(make_params(make_pods()))
+    before = [leaf.sharding for leaf in jax.tree.leaves(state)]
+    state, _ = step(state, np.stack([batch_of(i) for i in range(2)]))
+    for old, leaf in zip(before, jax.tree.leaves(state), strict=True):
+        assert leaf.sharding.is_equivalent_to(old, leaf.ndim)
+
+
+def test_a_template_changes_nothing():
+    mesh, tx = make_pods(), optax.chain(AGGREGATIONS["top_k"](), optax.adam(1e-2))
+    init, step = jd.data_parallel(loss, tx, mesh, "dcn")
+    state = init(make_params(mesh))
+    shapes = jax.eval_shape(init, make_params(mesh))
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, state)
+    batches = jnp.asarray(np.stack([batch_of(i) for i in range(3)]))
+    scan = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches))
+    state, _ = scan(state, batches)
+    wanted, _ = train(tx, make_params(mesh), mesh)
+    harness.assert_trees_close(state.params, wanted.params, atol=1e-6)
+
+
+def test_leaves_that_are_joined_before_are_refused():
+    tx = optax.chain(optax.flatten(jd.aggregate("dcn")), optax.sgd(0.1))
+    with pytest.raises(ValueError, match="`updates` must have the leaves of the param"):
+        train(tx, make_params(make_pods()), make_pods())
+
+
+def test_reports_refuse_what_training_refuses():
+    params = make_params(make_pods())
+    with pytest.raises(ValueError, match="`params` of shard_optimizer must not be"):
+        jd.communication_report(jd.shard_optimizer("dcn", optax.adam(1e-2)), params, 2)
+    flat = jd.aggregate(("dcn", "fsdp"), compressor=SIGN)
+    with pytest.raises(ValueError, match="`params` must not be sharded over"):
+        jd.communication_report(flat, params, {"dcn": 2})
+    whole = jax.tree.map(np.asarray, params)
+    sizes = {"dcn": 2, "fsdp": 4}
+    found, wanted = (jd.communication_report(flat, x, sizes) for x in (params, whole))
+    assert found == wanted
+
+
+def test_distances_need_types_where_a_leaf_is_whole():
+    mesh = make_pods()
+    params = make_params(mesh)
+    tx = jd.per_shard(jd.aggregate("dcn", jd.rules.geometric_median()), params)
+
+    def worker(params):
+        return tx.update(params, tx.init(params))[0]
+
+    mapped = jax.shard_map(
+        worker,
+        mesh=mesh,
+        in_specs=P(),
+        out_specs=P(),
+        axis_names={"dcn"},
+        check_vma=False,
+    )
+    with pytest.raises(ValueError, match="`rule` geometric_median.*`check_vma=True`"):
+        jax.jit(mapped)(params)
+
+
 def test_steps_in_a_scan():
     mesh, tx = make_pods(), optax.chain(AGGREGATIONS["signs"](), optax.adam(1e-2))
     init, step = jd.data_parallel(loss, tx, mesh, "dcn")
@@ -276,6 +341,9 @@ def test_parameters_that_have_lost_their_sharding():
     state = init(make_params(mesh))
     everywhere = NamedSharding(mesh, P())
     params = {k: jax.device_put(x, everywhere) for k, x in state.params.items()}
+    with pytest.raises(ValueError, match="`state.params` must be sharded as those"):
+        step(state._replace(params=params), batch_of(0))
+    _, step = jd.data_parallel(loss, tx, mesh, "dcn")
     with pytest.raises(ValueError, match="`state` must have .* sharded in another way"):
         step(state._replace(params=params), batch_of(0))
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 import jaxdist as jd
@@ -90,3 +91,20 @@ def test_many_workers_are_told_of_a_way_back():
     assert promised == pytest.approx(there)
     assert "`downlink` of error_feedback(top_k(0.01)) too would send" in str(many)
     assert "downlink" not in str(wanted).splitlines()[-1]
+
+
+def test_no_advice_that_cannot_be_followed():
+    memory = jd.compression.error_feedback(jd.compression.top_k(0.01))
+    sharded = jd.shard_optimizer("data", optax.sgd(0.1), compressor=memory)
+    assert "downlink" not in str(jd.communication_report(sharded, MATRIX, 512))
+    rarely = jd.local_updates(
+        "data", optax.sgd(0.1), jd.aggregate("data", compressor=memory), period=2
+    )
+    report = jd.communication_report(rarely, MATRIX, 512)
+    always = jd.communication_report(
+        jd.aggregate("data", compressor=memory), MATRIX, 512
+    )
+    (row,), (wanted,) = (
+        [row for row in x.shipments if row.two_way] for x in (report, always)
+    )
+    assert row.two_way == wanted.two_way / 2

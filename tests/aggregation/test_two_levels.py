@@ -252,6 +252,21 @@ def test_rules_of_pods_see_the_whole_gradient():
     harness.assert_trees_close(found.params, chained.params, atol=1e-5)
 
 
+def test_three_levels_see_the_whole_gradient():
+    rule = jd.rules.centered_clipping(0.05)
+    axes = ("c", "a", "b")
+    mesh = jax.make_mesh((2, 2, 2), axes, axis_types=(AxisType.Auto,) * 3)
+    verb = jd.shard_optimizer("a", jd.shard_optimizer("b", jd.aggregate("c", rule)))
+    chained = optax.chain(jd.aggregate("b"), jd.aggregate("a"), jd.aggregate("c", rule))
+    states = []
+    for tx in (verb, chained):
+        tx = optax.chain(tx, optax.sgd(0.1))
+        init, step = jd.data_parallel(problem.loss, tx, mesh, axes)
+        state, _ = step(init(problem.PARAMS), problem.BATCH)
+        states.append(state.params)
+    harness.assert_trees_close(*states, atol=1e-6)
+
+
 @pytest.mark.parametrize("weight", [[1, 0, 3, 1, 0, 0, 2, 5], [0, 0, 0, 0, 0, 1, 2, 5]])
 def test_weights_of_both_levels(weight):
     weight = np.array(weight, np.float32)  # of the second, a whole pod is absent

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdist import _collectives
-from jaxdist.layout import _typed
+from jaxdist.workers import _typed
 
 
 def test_many_workers_on_no_device():
