@@ -6,6 +6,8 @@ from jaxdist.optimizers._distributed_lion import (
     DistributedLionState as DistributedLionState,
 )
 from jaxdist.optimizers._distributed_lion import distributed_lion as distributed_lion
+from jaxdist.optimizers._ef21_sgd2m import Ef21Sgd2mState as Ef21Sgd2mState
+from jaxdist.optimizers._ef21_sgd2m import ef21_sgd2m as ef21_sgd2m
 from jaxdist.optimizers._loco import LocoState as LocoState
 from jaxdist.optimizers._loco import loco as loco
 from jaxdist.optimizers._one_bit_adam import OneBitAdamState as OneBitAdamState

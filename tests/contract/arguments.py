@@ -274,6 +274,7 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
 }
 
 OPTIMIZERS = ("demo", "distributed_lion", "loco", "one_bit_adam", "zero_one_adam")
+OPTIMIZERS += ("ef21_sgd2m",)
 SPECIAL |= {(name, "learning_rate"): [*REAL, -1] for name in OPTIMIZERS}
 
 # Trees of arrays, and what JAX checks: the shapes decide, not the type.
