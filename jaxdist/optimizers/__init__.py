@@ -2,6 +2,8 @@
 
 from jaxdist.optimizers._demo import DemoState as DemoState
 from jaxdist.optimizers._demo import demo as demo
+from jaxdist.optimizers._dion import DionState as DionState
+from jaxdist.optimizers._dion import dion as dion
 from jaxdist.optimizers._distributed_lion import (
     DistributedLionState as DistributedLionState,
 )
