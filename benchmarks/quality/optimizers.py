@@ -25,6 +25,8 @@ ADAM = (4e-3, 8e-3)
 NOISY = (1e-3, 2e-3)  # Adam after signs stands no more
 SIGNS = (1e-3, 3e-3)
 LION = (3e-4, 1e-3)
+DION = (5e-3, 1e-2)
+SGD = (0.1, 0.3)
 _SIGN = jd.compression.by_leaf(
     jd.compression.error_feedback(jd.compression.scaled_sign())
 )
@@ -67,6 +69,16 @@ METHODS = {
         LION,
         lambda rate: jd.optimizers.distributed_lion(AXIS, rate, weight_decay=0.0),
         "4",
+    ),
+    "`dion`, a sixteenth of the rank": (
+        DION,
+        lambda rate: jd.optimizers.dion(AXIS, rate, 1 / 16, elementwise=["layer2/*"]),
+        "4",
+    ),
+    "`ef21_sgd2m`": (
+        SGD,
+        lambda rate: jd.optimizers.ef21_sgd2m(AXIS, rate),
+        "16",
     ),
     "`demo`": (SIGNS, lambda rate: jd.optimizers.demo(AXIS, rate), "4"),
     "`demo`, both ways": (

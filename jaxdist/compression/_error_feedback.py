@@ -24,15 +24,16 @@ def error_feedback(
     decay: float = 1.0,
     *,
     average: float = 1.0,
+    keep: float = 0.0,
     residual_dtype: Literal["float32", "bfloat16", "int8"] | None = None,
     learning_rate: optax.Schedule | None = None,
 ) -> _compressor.Compressor:
     r"""Add what earlier steps dropped to the leaf, then compress the sum.
 
     .. math:: p_t = g_t + \beta \frac{\eta_{t-1}}{\eta_t} e_t, \quad u_t = C(p_t),
-       \quad e_{t+1} = (1 - \alpha) e_t + \alpha (p_t - u_t)
+       \quad e_{t+1} = (1 - \alpha) e_t + \alpha (p_t - (1 - \mu) u_t)
 
-    Where :math:`p_t - u_t` is not finite the residual keeps its value, so a single NaN
+    Where what would be kept is not finite the residual keeps its value, so a single NaN
     gradient does not spoil the memory.
 
     Args:
@@ -41,6 +42,10 @@ def error_feedback(
         a transform-domain compressor and 0.999 the residual is the momentum of DeMo.
       average: :math:`\alpha` in (0, 1], no unit; 1 is the paper. Less remembers a
         moving average of what was dropped, as in LoCo, so that single steps count less.
+      keep: :math:`\mu` in [0, 1), no unit, the share of what was sent that stays; 0 is
+        the paper. The residual is then also a momentum, as in Dion, and over time
+        :math:`1/(1-\mu)` of what came is sent: scale the learning rate by
+        :math:`1 - \mu`, or normalize what arrives.
       residual_dtype: ``"float32"``, ``"bfloat16"`` or ``"int8"`` with one scale for
         each row along the last axis: 4, 2 or 1 bytes per element. Narrow residuals are
         rounded at random without bias. None is the dtype of the leaf, float32 at least.
@@ -54,11 +59,10 @@ def error_feedback(
       over time the sum of what it sends follows the sum of what it was given.
 
     Raises:
-      ValueError: If ``decay`` is outside [0, 1], ``average`` outside (0, 1] or
-        ``residual_dtype`` unknown; or if
-        ``compressor`` is no contraction, so that the residual would grow without
-        bound: at once when this is so for large leaves, otherwise when a leaf is seen
-        for which it is so.
+      ValueError: If ``decay`` is outside [0, 1], ``average`` outside (0, 1], ``keep``
+        outside [0, 1) or ``residual_dtype`` unknown; or if ``compressor`` is no
+        contraction, so that the residual would grow without bound: at once when this is
+        so for large leaves, otherwise when a leaf is seen for which it is so.
 
     Communication:
       That of ``compressor``.
@@ -75,17 +79,20 @@ def error_feedback(
       `DeMo: Decoupled Momentum Optimization <https://arxiv.org/abs/2411.19870>`_, 2024.
       Xie et al., `LoCo: Low-Bit Communication Adaptor for Large-scale Model Training
       <https://arxiv.org/abs/2407.04480>`_, 2024, for ``average``; without its resets.
+      Ahn et al., `Dion: Distributed Orthonormalized Updates
+      <https://arxiv.org/abs/2504.05295>`_, 2025, for ``keep``.
     """
     _per_leaf.check_compressor("compressor", compressor)
     _feedback.check_single("error_feedback", compressor)
     decay = _checks.real("decay", decay, 0.0, 1.0)
     average = _checks.real("average", average, 0.0, 1.0, above=True)
+    keep = _checks.real("keep", keep, 0.0, 1.0, below=True)
     _checks.one_of("residual_dtype", residual_dtype, _stored_residual.DTYPES)
     if learning_rate is not None:
         _checks.function("learning_rate", learning_rate, "of the step, a schedule")
     _feedback.check_contraction(compressor, _feedback.LARGE)
 
-    memory = _Memory(decay, average, residual_dtype, learning_rate)
+    memory = _Memory(decay, average, keep, residual_dtype, learning_rate)
 
     def init(leaf):
         return memory.init_state(leaf, compressor.init(leaf))
@@ -97,7 +104,8 @@ def error_feedback(
         payload, inner_state = compressor.encode(
             wanted.astype(leaf.dtype), state.inner_state, keys, blocks
         )
-        dropped = wanted - compressor.decode(payload, _tree.like_leaf(wanted), keys)
+        sent = compressor.decode(payload, _tree.like_leaf(wanted), keys)
+        dropped = memory.left_of(wanted, sent)
         return payload, memory.remember(dropped, residual, state, inner_state, keys)
 
     def absent(before, after, keys):
@@ -108,6 +116,7 @@ def error_feedback(
 
     dialogue = compressor.dialogue and _with_memory(compressor.dialogue, memory)
     suffix = "" if average == 1 else f", average={average}"
+    suffix += "" if keep == 0 else f", keep={keep}"
     suffix += "" if residual_dtype is None else f", residual_dtype={residual_dtype!r}"
     rounds_at_random = residual_dtype in _stored_residual.ROUNDED_AT_RANDOM
     return compressor._replace(
@@ -133,6 +142,7 @@ class _Memory(NamedTuple):
 
     decay: float
     average: float
+    keep: float
     residual_dtype: str | None
     learning_rate: optax.Schedule | None
 
@@ -149,6 +159,10 @@ class _Memory(NamedTuple):
         factor = self.decay * self._rescaling(state.count)
         residual = _stored_residual.load_residual(state.residual, dtype)
         return leaf.astype(dtype) + jnp.asarray(factor, dtype) * residual, residual
+
+    def left_of(self, wanted, sent):
+        """Return what is still owed after this was sent, and what is kept of it."""
+        return wanted - (sent if self.keep == 0 else (1 - self.keep) * sent)
 
     def remember(self, dropped, residual, state, inner_state, keys):
         """Return the state after a step in which this much was dropped."""
@@ -205,7 +219,7 @@ def _with_memory(
         mean, inner_state = dialogue.finish(
             wanted.astype(leaf.dtype), state.inner_state, keys, means
         )
-        dropped = wanted - mean.astype(wanted.dtype)
+        dropped = memory.left_of(wanted, mean.astype(wanted.dtype))
         return mean, memory.remember(dropped, residual, state, inner_state, keys)
 
     return _compressor.Dialogue(tuple(map(about_wanted, dialogue.rounds)), finish)

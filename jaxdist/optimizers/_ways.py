@@ -41,6 +41,7 @@ def bind_way(
     downlink: _compressor.AnyCompressor | None,
     key: Any,
     default: _compressor.AnyCompressor | None = None,
+    weighted: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Return an aggregation; without a compressor with the default, both ways.
 
@@ -51,8 +52,14 @@ def bind_way(
       downlink: Of the way back, or None.
       key: Seed or key.
       default: What is taken both ways where no compressor is given.
+      weighted: Whether receivers remember each worker, so that weights may change.
     """
     _random.check_key(key)
     if compressor is None:
         compressor, downlink = default, default if downlink is None else downlink
-    return _aggregate.aggregate(axis_name, rule, compressor, downlink=downlink, key=key)
+    return _aggregate.aggregate(
+        *(axis_name, rule, compressor),
+        downlink=downlink,
+        key=key,
+        weighted=weighted,
+    )

@@ -202,3 +202,33 @@ def test_an_average_moves_slowly_to_what_is_dropped():
         np.testing.assert_allclose(found, sent, rtol=1e-6)
         np.testing.assert_allclose(state.residual, owed, rtol=1e-6)
     assert compressor.name == "error_feedback(top_k(0.5), average=0.25)"
+
+
+def test_what_is_kept_of_what_was_sent_is_a_momentum():
+    compressor = jd.compression.error_feedback(jd.compression.top_k(0.5), keep=0.75)
+    state, owed = compressor.init(jnp.zeros(2)), np.zeros(2)
+    for gradient in ([3.0, 1.0], [2.0, 1.0], [0.5, 4.0]):
+        wanted = np.asarray(gradient) + owed
+        sent = np.where(np.abs(wanted) == np.abs(wanted).max(), wanted, 0.0)
+        owed = wanted - 0.25 * sent
+        found, state = jd.roundtrip(compressor, jnp.asarray(gradient), state=state)
+        np.testing.assert_allclose(found, sent, rtol=1e-6)
+        np.testing.assert_allclose(state.residual, owed, rtol=1e-6)
+    assert compressor.name == "error_feedback(top_k(0.5), keep=0.75)"
+
+
+def test_workers_in_a_dialogue_keep_a_share_of_what_they_said_together():
+    low_rank = jd.compression.power_sgd(1)
+    keeping = jd.compression.error_feedback(low_rank, keep=0.5)
+    tx = jd.aggregate(harness.AXIS, compressor=keeping, route="psum")
+    matrices = jax.random.normal(jax.random.key(0), (4, 9, 8))
+
+    def step(leaf):
+        mean, state = tx.update(leaf, tx.init(leaf))
+        return mean, state.uplink.inner_state.residual
+
+    means, owed = jax.jit(jax.vmap(step, axis_name=harness.AXIS))(matrices)
+    assert np.linalg.norm(means[0]) > 0.1
+    np.testing.assert_allclose(
+        owed.reshape(matrices.shape), matrices - 0.5 * means, atol=1e-5
+    )

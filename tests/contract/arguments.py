@@ -112,6 +112,7 @@ BAD: dict[str, list[Any]] = {
     "key": KEY,
     "kind": CHOICE,
     "knowledge": CHOICE,
+    "keep": [*REAL, 1.0],
     "labels": ["x", SEVERAL],
     "law": FUNCTION,
     "lazy": FLAG,
@@ -274,6 +275,9 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
 }
 
 OPTIMIZERS = ("demo", "distributed_lion", "loco", "one_bit_adam", "zero_one_adam")
+OPTIMIZERS += ("dion", "ef21_sgd2m")
+SPECIAL |= {("dion", "elementwise"): [3, "x", [3], SEVERAL]}
+SPECIAL |= {("dion", "rank_fraction"): [*REAL, 0, 1.5]}
 SPECIAL |= {(name, "learning_rate"): [*REAL, -1] for name in OPTIMIZERS}
 
 # Trees of arrays, and what JAX checks: the shapes decide, not the type.

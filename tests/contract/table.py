@@ -733,6 +733,10 @@ OPTIMIZERS = [
     _optimizer("distributed_lion", rule=jd.rules.sign_majority()),
     _optimizer("distributed_lion-weighted", period=2, has_weights=True),
     _optimizer("loco", has_weights=True),
+    _optimizer("dion", elementwise=["sca*"]),
+    _optimizer("dion-weighted", 0.5, weight_decay=0.1, has_weights=True),
+    _optimizer("ef21_sgd2m", 0.8, rule=jd.rules.median()),
+    _optimizer("ef21_sgd2m-weighted", 0.8, weighted=True, has_weights=True),
 ]
 TRANSFORMATIONS += OPTIMIZERS
 
@@ -798,6 +802,8 @@ NOT_IN_A_TABLE = {
     "DelayInnerState": "a state",
     "DelayUpdatesState": "a state",
     "Dialogue": "a type",
+    "DionState": "a state",
+    "Ef21Sgd2mState": "a state",
     "Ef21State": "a state",
     "ErrorFeedbackState": "a state",
     "ExactDiffusionState": "a state",
