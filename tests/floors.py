@@ -14,6 +14,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "_collectives": "the only file that names a collective or an axis type",
+        "_masks": "which elements of a leaf are kept, found by its name",
     },
     {"workers": "what differs between them, how much each counts, when they meet"},
     {

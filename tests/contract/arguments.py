@@ -254,6 +254,7 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
     ("largest_learning_rate", "delay"): [*COUNT, 201],
     ("stationary_covariance", "delay"): COUNT,
     ("stationary_covariance", "learning_rate"): [*REAL, 0],
+    ("masked", "mask"): [3, "x", True, SEVERAL, {"a": [0.5]}, {"a": None}],
     ("measure_diversity", "decay"): [*REAL, 1.0],
     ("recommended_num_workers", "metrics"): [3, "x", (1.0, 1.0, 1), SEVERAL],
     ("coordinate_shift", "scale"): [*REAL],
