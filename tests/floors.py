@@ -21,6 +21,7 @@ FLOORS: list[dict[str, str]] = [
         "coding": "what workers compute in common, so that stragglers can be skipped",
         "compression": "what one worker sends instead of one leaf",
         "rules": "how W contributions become one",
+        "sparsity": "how many weights of each layer are kept, and which",
     },
     {
         "aggregation": "W gradients become one: routes, reports, sharded optimizers",
@@ -52,6 +53,7 @@ FAMILIES = (
     "optimizers",
     "rules",
     "sgmcmc",
+    "sparsity",
     "testing",
     "timing",
 )  # of public names

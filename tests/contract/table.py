@@ -630,6 +630,9 @@ TRANSFORMATIONS += [
         "recover", jd.recover(AXIS, jd.coding.repetition(8, 4)), has_weights=True
     ),
     TransformationRow(
+        "keep_sparse", jd.keep_sparse(_EVERY_THIRD), "equivariant", communicates=False
+    ),
+    TransformationRow(
         "add_langevin_noise",
         jd.sgmcmc.add_langevin_noise(0.1, 0.01, 0.9),
         "equivariant",
@@ -793,6 +796,12 @@ PROTOCOLS = [
 
 NOT_IN_A_TABLE = {
     "AddLangevinNoiseState": "a state",
+    "KeepSparseState": "a state",
+    "erdos_renyi_densities": "a function; tests/sparsity",
+    "magnitude_mask": "a function; tests/sparsity/test_magnitude_mask.py",
+    "random_mask": "a function; tests/sparsity/test_random_mask.py",
+    "smart_densities": "a function; tests/sparsity/test_smart_densities.py",
+    "uniform_densities": "a function; tests/sparsity",
     "ControlVariateState": "a state",
     "largest_learning_rate": "a function; tests/sgmcmc/test_largest_learning_rate.py",
     "AdascaleState": "a state",
