@@ -41,6 +41,7 @@ ROWS = [
     ),
     jd.compression.random_k(0.01),
     jd.compression.random_k(0.01, shared=False),
+    jd.compression.masked(jnp.arange(SIZE) % 100 == 0).select("", jnp.zeros(SIZE)),
     jd.compression.atomo(0.01),
     jd.compression.atomo(0.01, basis="dct"),
     jd.compression.atomo(0.01, basis="svd"),

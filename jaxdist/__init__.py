@@ -11,6 +11,7 @@ from jaxdist import gossip as gossip
 from jaxdist import optimizers as optimizers
 from jaxdist import rules as rules
 from jaxdist import sgmcmc as sgmcmc
+from jaxdist import sparsity as sparsity
 from jaxdist import testing as testing
 from jaxdist import timing as timing
 from jaxdist._collectives import AxisName as AxisName
@@ -112,6 +113,8 @@ from jaxdist.safety._replica_fingerprint import (
 from jaxdist.safety._replicas_equal import replicas_equal as replicas_equal
 from jaxdist.safety._skip_nonfinite import SkipNonfiniteState as SkipNonfiniteState
 from jaxdist.safety._skip_nonfinite import skip_nonfinite as skip_nonfinite
+from jaxdist.sparsity._keep_sparse import KeepSparseState as KeepSparseState
+from jaxdist.sparsity._keep_sparse import keep_sparse as keep_sparse
 from jaxdist.staleness._delay_updates import DelayInnerState as DelayInnerState
 from jaxdist.staleness._delay_updates import DelayUpdatesState as DelayUpdatesState
 from jaxdist.staleness._delay_updates import delay_updates as delay_updates

@@ -14,12 +14,14 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "_collectives": "the only file that names a collective or an axis type",
+        "_masks": "which elements of a leaf are kept, found by its name",
     },
     {"workers": "what differs between them, how much each counts, when they meet"},
     {
         "coding": "what workers compute in common, so that stragglers can be skipped",
         "compression": "what one worker sends instead of one leaf",
         "rules": "how W contributions become one",
+        "sparsity": "how many weights of each layer are kept, and which",
     },
     {
         "aggregation": "W gradients become one: routes, reports, sharded optimizers",
@@ -51,6 +53,7 @@ FAMILIES = (
     "optimizers",
     "rules",
     "sgmcmc",
+    "sparsity",
     "testing",
     "timing",
 )  # of public names

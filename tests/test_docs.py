@@ -43,6 +43,7 @@ PAGES = {
     "jaxdist.optimizers": ["optimizers.md"],
     "jaxdist.rules": ["rules.md"],
     "jaxdist.sgmcmc": ["sampling.md"],
+    "jaxdist.sparsity": ["sparsity.md"],
     "jaxdist.testing": ["rules.md", "sampling.md", "testing.md"],
     "jaxdist.timing": ["time.md"],
 }

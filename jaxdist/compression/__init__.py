@@ -22,6 +22,7 @@ from jaxdist.compression._error_feedback import ErrorFeedbackState as ErrorFeedb
 from jaxdist.compression._error_feedback import error_feedback as error_feedback
 from jaxdist.compression._gspar import gspar as gspar
 from jaxdist.compression._identity import identity as identity
+from jaxdist.compression._masked import masked as masked
 from jaxdist.compression._measured import MeasuredState as MeasuredState
 from jaxdist.compression._measured import measured as measured
 from jaxdist.compression._momentum_correction import (

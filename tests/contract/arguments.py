@@ -14,7 +14,7 @@ import jaxdist as jd
 
 MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.coding, jd.timing)
 MODULES += (jd.gossip, jd.testing, jd.fragments, jd.optimizers)
-MODULES += (jd.diagnostics, jd.sgmcmc)
+MODULES += (jd.diagnostics, jd.sgmcmc, jd.sparsity)
 SEVERAL = np.ones(2, np.float32)
 
 COUNT = ["x", 1.5, -1, True, [1], SEVERAL]
@@ -79,6 +79,7 @@ BAD: dict[str, list[Any]] = {
     "decay": [*REAL, 1.5],
     "delay": ["x", -1, 1.5, [0.5], [0.5, -0.5, 1.0], [], [[1.0]], ["a"]],
     "density": [*REAL, 0, 1.5],
+    "densities": [3, "x", SEVERAL, {"a": None}, {"a": -0.1}, {"a": True}],
     "deviation": [*REAL, 0],
     "dimensions": [*COUNT, 3, 1.0],
     "direction": CHOICE,
@@ -114,6 +115,7 @@ BAD: dict[str, list[Any]] = {
     "knowledge": CHOICE,
     "keep": [*REAL, 1.0],
     "labels": ["x", SEVERAL],
+    "last": [*REAL, 0, 1.5],
     "law": FUNCTION,
     "lazy": FLAG,
     "leaf": ["x", {"a": SEVERAL}],
@@ -141,6 +143,7 @@ BAD: dict[str, list[Any]] = {
     "mesh": MESH,
     "metrics": FLAG,
     "micro_batches": [*COUNT, 0],
+    "residual": FLAG,
     "unroll": FLAG,
     "middle": CHOICE,
     "min_ndim": COUNT,
@@ -255,6 +258,8 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
     ("largest_learning_rate", "delay"): [*COUNT, 201],
     ("stationary_covariance", "delay"): COUNT,
     ("stationary_covariance", "learning_rate"): [*REAL, 0],
+    ("keep_sparse", "mask"): [3, "x", True, SEVERAL, {"a": [0.5]}, {"a": None}],
+    ("masked", "mask"): [3, "x", True, SEVERAL, {"a": [0.5]}, {"a": None}],
     ("measure_diversity", "decay"): [*REAL, 1.0],
     ("recommended_num_workers", "metrics"): [3, "x", (1.0, 1.0, 1), SEVERAL],
     ("coordinate_shift", "scale"): [*REAL],
@@ -291,6 +296,7 @@ NOT_CHECKED = {
 }
 
 GOOD: dict[str, Any] = {
+    "densities": 0.5,
     "adjacency": [[0, 1], [1, 0]],
     "attack": jd.attacks.sign_flip(),
     "axis_name": "data",
@@ -371,6 +377,9 @@ GOOD: dict[str, Any] = {
     "workers": 2,
 }
 GOOD_SPECIAL: dict[tuple[str, str], Any] = {
+    ("erdos_renyi_densities", "params"): [np.ones((2, 3)), np.ones((3, 2))],
+    ("smart_densities", "params"): [np.ones((2, 3)), np.ones((3, 2))],
+    ("uniform_densities", "params"): [np.ones((2, 3)), np.ones((3, 2))],
     ("recommended_num_workers", "metrics"): jd.DiversityMetrics(
         jnp.ones(()), jnp.ones(()), jnp.ones((), jnp.int32)
     ),

@@ -1,5 +1,7 @@
 """One row per public factory; every row buys all the properties of this folder."""
 
+import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,6 +26,23 @@ class CompressorRow(NamedTuple):
     nbytes: int
     shared_randomness: bool = False  # workers may draw together, though not linear
     shape: tuple[int, ...] = (61,)  # of most leaves that the kit tries
+
+
+def masked_leaf(shape, density):
+    """Return the compressor of a leaf with a random mask."""
+    places = np.random.default_rng(0).permutation(math.prod(shape)).reshape(shape)
+    policy = jd.compression.masked(places < round(density * places.size))
+    return policy.select("", jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+def _masked(density):
+    """Return what masks a leaf of any shape; the public one has one for each leaf."""
+    of_shape = functools.cache(functools.partial(masked_leaf, density=density))
+    return of_shape((100,))._replace(
+        encode=lambda leaf, *args: of_shape(leaf.shape).encode(leaf, *args),
+        decode=lambda sent, like, *args: of_shape(like.shape).decode(sent, like, *args),
+        accumulate=lambda total, *args: of_shape(total.shape).accumulate(total, *args),
+    )
 
 
 COMPRESSORS = [
@@ -54,6 +73,7 @@ COMPRESSORS = [
     CompressorRow(jd.compression.random_k(0.1), 10 * 4),
     CompressorRow(jd.compression.random_k(0.3), 30 * 4),
     CompressorRow(jd.compression.random_k(0.3, shared=False), 30 * 4),
+    CompressorRow(_masked(0.3), 30 * 4),
     CompressorRow(jd.compression.dct_top_k(0.1, transform_size=16), 12 * (4 + 1)),
     CompressorRow(jd.compression.dct_top_k(0.1, 40), 4 * 4 * (4 + 1)),
     CompressorRow(
@@ -343,6 +363,9 @@ def _with_reference_updates(tx):
 
 
 _ONES = jax.tree.map(jnp.ones_like, harness.params_like(harness.gradients(1)))
+_EVERY_THIRD = jax.tree.map(
+    lambda leaf: np.arange(leaf.size).reshape(leaf.shape) % 3 == 0, _ONES
+)
 _SIGN = jd.compression.error_feedback(jd.compression.scaled_sign())
 _TOP = jd.compression.error_feedback(jd.compression.top_k(0.1))
 
@@ -364,6 +387,8 @@ TRANSFORMATIONS = [
     _aggregate("cast", jd.rules.mean(), jd.compression.cast(jnp.bfloat16)),
     _aggregate("top_k", jd.rules.mean(), _TOP),
     _aggregate("random_k", jd.rules.mean(), jd.compression.random_k(0.2)),
+    _aggregate("masked-mean", jd.rules.mean(), jd.compression.masked(_EVERY_THIRD)),
+    _aggregate("masked-median", jd.rules.median(), jd.compression.masked(_EVERY_THIRD)),
     _aggregate(
         "two_way",
         jd.rules.mean(),
@@ -605,6 +630,9 @@ TRANSFORMATIONS += [
         "recover", jd.recover(AXIS, jd.coding.repetition(8, 4)), has_weights=True
     ),
     TransformationRow(
+        "keep_sparse", jd.keep_sparse(_EVERY_THIRD), "equivariant", communicates=False
+    ),
+    TransformationRow(
         "add_langevin_noise",
         jd.sgmcmc.add_langevin_noise(0.1, 0.01, 0.9),
         "equivariant",
@@ -772,6 +800,12 @@ PROTOCOLS = [
 
 NOT_IN_A_TABLE = {
     "AddLangevinNoiseState": "a state",
+    "KeepSparseState": "a state",
+    "erdos_renyi_densities": "a function; tests/sparsity",
+    "magnitude_mask": "a function; tests/sparsity/test_magnitude_mask.py",
+    "random_mask": "a function; tests/sparsity/test_random_mask.py",
+    "smart_densities": "a function; tests/sparsity/test_smart_densities.py",
+    "uniform_densities": "a function; tests/sparsity",
     "ControlVariateState": "a state",
     "largest_learning_rate": "a function; tests/sgmcmc/test_largest_learning_rate.py",
     "AdascaleState": "a state",

@@ -31,6 +31,7 @@ ROWS = {
     "jaxdist.gossip": TOPOLOGIES,
     "jaxdist.optimizers": [row.name for row in table.OPTIMIZERS],
     "jaxdist.sgmcmc": TRANSFORMATIONS,
+    "jaxdist.sparsity": [],
     "jaxdist.timing": LAWS + PROTOCOLS,
 }
 
