@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import core
 
 from jaxdist import _tree
 
@@ -30,7 +31,7 @@ def _read_mask(name: str, mask: Any) -> np.ndarray | None:
     if mask is None:
         return None
     is_array = isinstance(mask, np.ndarray | np.generic | jax.Array)
-    if not is_array or isinstance(mask, jax.core.Tracer) or mask.dtype != np.bool_:
+    if not is_array or isinstance(mask, core.Tracer) or mask.dtype != np.bool_:
         raise TypeError(
             f"`mask` leaf {name!r} must be an array of bools, known while the program "
             f"is compiled, or None, got {mask!r}."

@@ -46,9 +46,10 @@ def random_mask(params: Any, densities: Any, key: int | jax.Array = 0) -> Any:
 
     def draw(path, leaf):
         name = _tree.path_name(path)
-        if counts[name] is None:
+        count = counts[name]
+        if count is None:
             return None
         places = jax.random.permutation(_random.named_key(common, name), leaf.size)
-        return jnp.reshape(places < counts[name], leaf.shape)
+        return jnp.reshape(places < count, leaf.shape)
 
     return jax.tree.map_with_path(draw, params)

@@ -87,6 +87,7 @@ BAD: dict[str, list[Any]] = {
     "downlink": COMPRESSOR,
     "dtype": DTYPE,
     "dtypes": [3, ["foo"], [int]],
+    "elementwise": [3, "x", [3], SEVERAL],
     "eps": [*REAL, -1],
     "factors": ["x", [-1.0], [[1.0]], 1.0, []],
     "false_alarm": [*REAL, 0.9],
@@ -196,6 +197,7 @@ BAD: dict[str, list[Any]] = {
     "quantizer": COMPRESSOR,
     "radius": [*REAL, -1],
     "rank": [*COUNT, 0],
+    "rank_fraction": [*REAL, 0, 1.5],
     "rates": POSITIVE,
     "reach": [*REAL, 0],
     "refresh_compressor": COMPRESSOR,
@@ -281,8 +283,6 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
 
 OPTIMIZERS = ("demo", "distributed_lion", "loco", "one_bit_adam", "zero_one_adam")
 OPTIMIZERS += ("dion", "ef21_sgd2m")
-SPECIAL |= {("dion", "elementwise"): [3, "x", [3], SEVERAL]}
-SPECIAL |= {("dion", "rank_fraction"): [*REAL, 0, 1.5]}
 SPECIAL |= {(name, "learning_rate"): [*REAL, -1] for name in OPTIMIZERS}
 
 # Trees of arrays, and what JAX checks: the shapes decide, not the type.
