@@ -126,7 +126,8 @@ def check_patterns(compressor: Any, params: Any) -> None:
 
     paths = jax.tree.leaves_with_path(params, is_leaf=is_hole)
     names = [_tree.path_name(path) for path, _ in paths]
-    for pattern in compressor.patterns:
+    # optax.tree_map_params asks for the structure of a state without any leaf.
+    for pattern in compressor.patterns if names else ():
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             shown = ", ".join(map(repr, names[:_SHOWN]))
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 import jaxdist as jd
@@ -96,3 +97,15 @@ def test_no_imaginary_part_is_dropped(compressor):
         tx.update({"z": leaf}, tx.init({"z": leaf}))
     whole = jd.compress(jd.compression.identity())
     assert whole.update(leaf, whole.init(leaf))[0].dtype == jnp.complex64
+
+
+def test_a_tree_without_leaves_has_nothing_to_match():
+    policy = jd.compression.by_leaf(
+        jd.compression.top_k(0.1), {"w*": jd.compression.identity()}
+    )
+    tx = jd.aggregate("data", compressor=policy)
+    state = tx.init({"w": jnp.ones(3)})
+    mapped = optax.tree_map_params(tx, lambda leaf: leaf, state)
+    assert jax.tree.structure(mapped) == jax.tree.structure(state)
+    with pytest.raises(ValueError, match="matches no leaf"):
+        tx.init({"b": jnp.ones(3)})

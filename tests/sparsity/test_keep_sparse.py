@@ -32,6 +32,7 @@ def test_momentum_and_weight_decay_move_no_masked_weight():
     assert (np.asarray(seen["bias"]) != 0).all()
 
 
+@pytest.mark.usefixtures("standard_promotion")  # Adam
 def test_sparse_training_over_a_network_is_dense_training_of_what_is_kept():
     """A sum of what a mask keeps is what the mask keeps of the sum."""
 
