@@ -48,7 +48,7 @@ def per_shard(
       >>> tx = jaxdist.aggregate("dcn", compressor=memory)
       >>> state = jax.eval_shape(jaxdist.per_shard(tx, params).init, params)
       >>> print([leaf.shape for leaf in jax.tree.leaves(state.uplink)])
-      [(1, 4, 8, 1), (1, 16, 8)]
+      [(1, 16, 8), (1, 4, 8, 1)]
     """
     _checks.optimizer("tx", tx)
     shards = _shards.shards_of(params)

@@ -53,7 +53,7 @@ def smart_densities(
       >>> params = [jnp.ones((64, 64)), jnp.ones((64, 64)), jnp.ones((64, 10))]
       >>> found = jaxdist.sparsity.smart_densities(params, 0.1)
       >>> print(*(f"{density:.3f}" for density in found))
-      0.113 0.056 0.300
+      0.112 0.056 0.300
 
     References:
       Su et al., `Sanity-Checking Pruning Methods: Random Tickets can Win the Jackpot
