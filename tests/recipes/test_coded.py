@@ -32,7 +32,7 @@ def test_a_message_of_a_linear_code_is_a_combination_of_gradients():
     def loss(params, block):
         return jnp.mean((block @ params) ** 2)
 
-    message = _coded.loss_of_message(_gradient.Loss(loss, False, False, 1))
+    message = _coded.loss_of_message(_gradient.checked_loss(loss, False))
     params = jnp.array([1.0, -2.0, 0.5])
     blocks = batch.reshape(5, 2, 3)
     grads = np.stack([jax.grad(loss)(params, block) for block in blocks])
