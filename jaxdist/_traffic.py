@@ -9,6 +9,8 @@ import contextvars
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from jaxdist import _context
+
 
 class Shipment(NamedTuple):
     """What one worker sends in one step for one leaf, or for the step as a whole."""
@@ -60,25 +62,15 @@ _contents: contextvars.ContextVar[tuple[Content, ...]]
 _contents = contextvars.ContextVar("contents", default=())
 _share = contextvars.ContextVar("share", default=1.0)
 _way = contextvars.ContextVar("way", default=1.0)
-_silent: contextvars.ContextVar[str | None]
+_silent: contextvars.ContextVar[tuple[str, str] | None]
 _silent = contextvars.ContextVar("silent", default=None)
-
-
-@contextlib.contextmanager
-def _assigned(variable, value) -> Iterator[None]:
-    """Let a context variable have a value inside."""
-    token = variable.set(value)
-    try:
-        yield
-    finally:
-        variable.reset(token)
 
 
 @contextlib.contextmanager
 def recording(step: int = 0) -> Iterator[Log]:
     """Collect what every step traced inside sends, as if it were this one."""
     log: Log = {}
-    with _assigned(_log, log), _assigned(_step, step):
+    with _context.assigned(_log, log), _context.assigned(_step, step):
         yield log
 
 
@@ -105,18 +97,18 @@ def sender(source: object, name: str) -> Iterator[None]:
     log = _log.get()
     if log is not None:
         log[source] = {}
-    with _assigned(_sender, _Sender(source, name)):
+    with _context.assigned(_sender, _Sender(source, name)):
         yield
 
 
 def contents(items: Sequence[Content]) -> contextlib.AbstractContextManager[None]:
     """Say what the messages sent inside hold; bytes are shared out in proportion."""
-    return _assigned(_contents, tuple(items))
+    return _context.assigned(_contents, tuple(items))
 
 
 def every(period: int) -> contextlib.AbstractContextManager[None]:
     """Count what is sent inside as sent once in so many steps."""
-    return _assigned(_share, _share.get() / period)
+    return _context.assigned(_share, _share.get() / period)
 
 
 @contextlib.contextmanager
@@ -129,8 +121,8 @@ def one_way(share: float) -> Iterator[None]:
       share: Of the steps that take this way, in [0, 1]; 0 leaves it out.
     """
     log = _log.get() if share else None
-    with _assigned(_log, log), _assigned(_share, _share.get() * share):
-        with _assigned(_way, _way.get() * share):
+    with _context.assigned(_log, log), _context.assigned(_share, _share.get() * share):
+        with _context.assigned(_way, _way.get() * share):
             yield
 
 
@@ -146,12 +138,12 @@ def silence(
       name: Whose inner transformation it is, as errors call it.
       instead: What to do where it would communicate.
     """
-    return _assigned(_silent, (name, instead))
+    return _context.assigned(_silent, (name, instead))
 
 
 def once() -> contextlib.AbstractContextManager[None]:
     """Leave out what is sent once, before the first step, of a report of steps."""
-    return _assigned(_log, None)
+    return _context.assigned(_log, None)
 
 
 def note(route: str, nbytes: float, axis_name: str | tuple[str, ...]) -> None:

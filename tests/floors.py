@@ -4,6 +4,7 @@
 """
 
 FLOORS: list[dict[str, str]] = [
+    {"_context": "values that hold while something is traced"},
     {
         "_checks": "argument checks",
         "_random": "keys",

@@ -15,7 +15,7 @@ from jaxdist.aggregation import (
 )
 from jaxdist.compression import _compressor, _joint, _per_leaf, _stages
 from jaxdist.rules import _mean, _rule
-from jaxdist.workers import _shards
+from jaxdist.workers import _levels, _shards
 
 
 def aggregate(
@@ -206,7 +206,7 @@ def transformation_of(
     """Return the transformation that takes the steps of an aggregation."""
 
     def init(params):
-        if _shards.is_skipped(str(bound.axis_name)):
+        if _levels.is_skipped():
             return ()
         shards = _shards.declared_for(params)
         if shards is not None:
@@ -224,7 +224,7 @@ def transformation_of(
         **extra_args,
     ):
         _checks.flag("overlap", overlap)
-        if _shards.is_skipped(str(bound.axis_name)):
+        if _levels.is_skipped():
             return updates, state
         if bound.optimizer is not None and weight is not None:
             extra_args["weight"] = weight  # for another level inside of it

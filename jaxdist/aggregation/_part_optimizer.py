@@ -13,7 +13,7 @@ import optax
 
 from jaxdist import _collectives, _traffic, _tree
 from jaxdist.aggregation import _coordinatewise
-from jaxdist.workers import _shards, _worker_state
+from jaxdist.workers import _levels, _shards, _worker_state
 
 
 class PartsState(NamedTuple):
@@ -42,9 +42,9 @@ class PartOptimizer:
 
     def _check_inner(self, params, parts):
         """Raise for what cannot step on parts of leaves."""
-        with _shards.note_aggregations(are_skipped=True) as skipped:
+        with _levels.note_aggregations(are_skipped=True) as levels:
             _coordinatewise.check_coordinatewise(self.inner, params, parts)
-        if skipped and self.max_norm is not None:
+        if levels.has_met and self.max_norm is not None:
             raise ValueError(
                 "`max_norm` must be None where `inner` aggregates: it would clip what "
                 f"each pod has before they meet, got {self.max_norm}."
@@ -74,10 +74,10 @@ class PartOptimizer:
         before = _worker_state.detach_axis(state).inner_state
         own = own_parts(params, axis_name)
         inside = _shards.enter(_collectives.names_of(axis_name), has_parts=True)
-        with inside, _shards.note_aggregations() as met:
+        with inside, _levels.note_aggregations() as levels:
             updates, after = self.inner.update(parts, before, own, **extra)
         state = _worker_state.attach_axis(PartsState(after), axis_name)
-        return updates, state, bool(met)
+        return updates, state, levels.has_met
 
 
 def own_parts(tree: Any, axis_name: _collectives.AxisName) -> Any:

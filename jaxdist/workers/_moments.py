@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 
-from jaxdist import _collectives
+from jaxdist import _collectives, _context
 
 
 class Moments(NamedTuple):
@@ -37,11 +37,8 @@ _asked = contextvars.ContextVar("asked", default=None)
 def asked_for() -> Iterator[list[Moments]]:
     """Collect the moments that the aggregations traced inside note."""
     noted: list[Moments] = []
-    token = _asked.set(noted)
-    try:
+    with _context.assigned(_asked, noted):
         yield noted
-    finally:
-        _asked.reset(token)
 
 
 @contextlib.contextmanager

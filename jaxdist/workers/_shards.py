@@ -8,14 +8,15 @@ it while the program is traced.
 import contextlib
 import contextvars
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdist import _collectives, _tree
+from jaxdist import _collectives, _context, _tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,19 +36,23 @@ class Shards:
         """How many devices a worker has."""
         return math.prod(size for _, size in self.sizes)
 
+    @functools.cached_property
+    def specs(self) -> dict[tuple[str, tuple[int, ...]], PartitionSpec]:
+        """The spec of each leaf by name and shape."""
+        return {(name, shape): spec for name, shape, spec in self.leaves}
+
     def specs_like(self, tree: Any) -> list[PartitionSpec]:
         """Return the spec of each leaf of a tree, found by name and shape."""
-        found = {(name, shape): spec for name, shape, spec in self.leaves}
         specs = []
         for name, leaf in _tree.named_leaves(tree):
-            if (name, tuple(leaf.shape)) not in found:
+            if (name, tuple(leaf.shape)) not in self.specs:
                 raise ValueError(
                     f"`updates` must have the leaves of the parameters, which are "
                     f"sharded inside of each worker, got {name!r} of shape "
                     f"{tuple(leaf.shape)}: what joins or reshapes leaves, such as "
                     "optax.flatten, cannot enclose an aggregation there."
                 )
-            specs.append(found[name, tuple(leaf.shape)])
+            specs.append(self.specs[name, tuple(leaf.shape)])
         return specs
 
     def shapes_of_shards(self, tree: Any) -> Any:
@@ -60,19 +65,6 @@ class Shards:
             ]
         )
 
-    def mark(self, tree: Any) -> Any:
-        """Return the shapes and dtypes of a tree, with the shardings of its leaves."""
-        mesh = AbstractMesh(*zip(*[(n, name) for name, n in self.sizes], strict=True))
-        leaves, treedef = jax.tree.flatten(tree)
-        return treedef.unflatten(
-            [
-                jax.ShapeDtypeStruct(
-                    leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec)
-                )
-                for leaf, spec in zip(leaves, self.specs_like(tree), strict=True)
-            ]
-        )
-
     def spec_by_suffix(
         self, path: jax.tree_util.KeyPath, leaf: jax.Array
     ) -> PartitionSpec:
@@ -80,14 +72,13 @@ class Shards:
 
         Each worker's own has an axis more, the first.
         """
-        found = {(name, shape): spec for name, shape, spec in self.leaves}
         shape = tuple(leaf.shape)
         for start in range(len(path) + 1):  # the longest name first
             name = _tree.path_name(path[start:])
-            if (name, shape) in found:
-                return found[name, shape]
-            if (name, shape[1:]) in found:
-                spec = found[name, shape[1:]]
+            if (name, shape) in self.specs:
+                return self.specs[name, shape]
+            if (name, shape[1:]) in self.specs:
+                spec = self.specs[name, shape[1:]]
                 return PartitionSpec(None, *spec) if spec else spec
         return PartitionSpec()
 
@@ -117,16 +108,36 @@ def shards_of(
     Returns:
       None where no leaf is sharded.
     """
+    leaves, treedef = jax.tree.flatten(params)
+    where = tuple(
+        (tuple(getattr(leaf, "shape", ())), getattr(leaf, "sharding", None))
+        for leaf in leaves
+    )
+    workers = _collectives.names_of(axis_name)
+    return _shards_of_placed(treedef, where, workers, num_leading)
+
+
+# A step on a mesh asks for the same again and again.
+@functools.lru_cache(maxsize=64)
+def _shards_of_placed(
+    treedef: Any,
+    where: tuple[tuple[tuple[int, ...], Any], ...],
+    workers: tuple[str, ...],
+    num_leading: int,
+) -> Shards | None:
+    """Return how leaves of these shapes and shardings are sharded."""
+    names = [
+        name for name, _ in _tree.named_leaves(treedef.unflatten(range(len(where))))
+    ]
     leaves, sizes = [], {}
-    for name, leaf in _tree.named_leaves(params):
+    for name, (shape, sharding) in zip(names, where, strict=True):
         spec = PartitionSpec()
-        sharding = getattr(leaf, "sharding", None)
         if isinstance(sharding, NamedSharding):
             mesh = dict(sharding.mesh.shape)
-            spec = _spec_inside(sharding.spec, mesh, _collectives.names_of(axis_name))
+            spec = _spec_inside(sharding.spec, mesh, workers)
             sizes |= {axis: mesh[axis] for axis in axes_of_spec(spec)}
-        shape = tuple(getattr(leaf, "shape", ()))[num_leading:]
-        leaves.append((name, shape, PartitionSpec(*spec[num_leading:])))
+        inside = PartitionSpec(*spec[num_leading:])
+        leaves.append((name, shape[num_leading:], inside))
     if not sizes:
         return None
     return Shards(tuple(leaves), tuple(sorted(sizes.items())))
@@ -151,9 +162,7 @@ def _spec_inside(
 
 def names_of_entry(entry: Any) -> tuple[str, ...]:
     """Return the axes of one entry of a spec."""
-    if entry is None:
-        return ()
-    return entry if isinstance(entry, tuple) else (entry,)
+    return () if entry is None else _collectives.names_of(entry)
 
 
 def axes_of_spec(spec: PartitionSpec) -> tuple[str, ...]:
@@ -168,25 +177,9 @@ _inside = contextvars.ContextVar("inside", default=())
 _has_parts = contextvars.ContextVar("has_parts", default=False)
 
 
-class Met(NamedTuple):
-    """Who aggregates inside of something, noted while it is traced."""
-
-    names: list[str]
-    is_skipped: bool  # whether it leaves updates as they are
-
-
-_met: contextvars.ContextVar[Met | None]
-_met = contextvars.ContextVar("met", default=None)
-
-
-@contextlib.contextmanager
-def declare(shards: Shards | None) -> Iterator[None]:
+def declare(shards: Shards | None) -> contextlib.AbstractContextManager[None]:
     """Say how the leaves of what is traced inside are sharded; None changes nothing."""
-    token = _declared.set(shards if shards is not None else _declared.get())
-    try:
-        yield
-    finally:
-        _declared.reset(token)
+    return _context.assigned(_declared, shards or _declared.get())
 
 
 @contextlib.contextmanager
@@ -198,36 +191,9 @@ def enter(axes: tuple[str, ...], has_parts: bool = False) -> Iterator[None]:
       has_parts: Whether they are parts of flat leaves, which have lost their shape.
     """
     nested = tuple(dict.fromkeys((*_inside.get(), *axes)))
-    tokens = _declared.set(None), _inside.set(nested), _has_parts.set(has_parts)
-    try:
-        yield
-    finally:
-        _declared.reset(tokens[0])
-        _inside.reset(tokens[1])
-        _has_parts.reset(tokens[2])
-
-
-@contextlib.contextmanager
-def note_aggregations(are_skipped: bool = False) -> Iterator[list[str]]:
-    """Return who aggregates in what is traced inside, or would if it were not skipped.
-
-    What is no part of it, because an aggregation steps with it, is noted there.
-    """
-    met = Met([], are_skipped)
-    token = _met.set(met)
-    try:
-        yield met.names
-    finally:
-        _met.reset(token)
-
-
-def is_skipped(name: str) -> bool:
-    """Note an aggregation; return whether it is to leave updates as they are."""
-    met = _met.get()
-    if met is None:
-        return False
-    met.names.append(name)
-    return met.is_skipped
+    with _context.assigned(_declared, None), _context.assigned(_inside, nested):
+        with _context.assigned(_has_parts, has_parts):
+            yield
 
 
 def has_parts() -> bool:

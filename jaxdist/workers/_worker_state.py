@@ -30,6 +30,11 @@ def is_per_worker(node: Any) -> bool:
     return isinstance(node, PerWorkerState)
 
 
+def holds_marks(tree: Any) -> bool:
+    """Whether any node of a tree marks state that differs between workers."""
+    return any(map(is_per_worker, jax.tree.leaves(tree, is_leaf=is_per_worker)))
+
+
 def fill_marked(state: Any, own: Any, common: Any) -> Any:
     """Return the state's tree with ``own`` below the marks and ``common`` elsewhere."""
 
