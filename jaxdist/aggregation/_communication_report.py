@@ -131,11 +131,7 @@ def communication_report(
         except _checks.LayoutError as error:
             if shards is None:
                 raise
-            raise ValueError(
-                f"`params` must not be sharded over axes that `tx` aggregates over, "
-                f"got shardings over {shards.axes}. Where workers hold whole leaves, "
-                "give their shapes alone."
-            ) from error
+            raise ValueError(_both_axes(shards.axes)) from error
         except NameError as error:
             name = _unbound_axis(error)
             if name is None or name in axes:
@@ -166,11 +162,16 @@ def _check_axes(rows, shards):
     for row in rows:
         both = set(row.axis.split(",")) & set(shards.axes)
         if row.dense and both:
-            raise ValueError(
-                f"`params` must not be sharded over axes that `tx` aggregates over, "
-                f"got shardings over {sorted(both)}, over which leaf {row.leaf!r} is "
-                "aggregated. Where workers hold whole leaves, give their shapes alone."
-            )
+            raise ValueError(_both_axes(sorted(both)))
+
+
+def _both_axes(axes):
+    """Say what is wrong with leaves that are sharded over axes of workers."""
+    return (
+        "`params` must not be sharded over axes that `tx` aggregates over, got "
+        f"shardings over {axes}. Where workers hold whole leaves, give their shapes "
+        "alone."
+    )
 
 
 def _bind_axes(step, axes):

@@ -67,17 +67,31 @@ def resize_residuals(state: Any, old: int, new: int, params: Any) -> Any:
     """
     old = _checks.integer("old", old, 1)
     new = _checks.integer("new", new, 1)
-    shards = _shards.shards_of(params)
+    return resize_state(state, old, new, params, _shards.shards_of(params))
+
+
+def resize_state(
+    state: Any, old: int, new: int, params: Any, shards: _shards.Shards | None
+) -> Any:
+    """Resize as :func:`resize_residuals` does, of leaves that are sharded so.
+
+    Args:
+      state: Of a whole optimizer.
+      old: W of the state.
+      new: W wanted.
+      params: The parameters, or their shapes and dtypes.
+      shards: How they are sharded inside of each worker, or None.
+    """
 
     def resize_aggregate(node, params):
         shapes = {name: leaf.shape for name, leaf in _tree.named_leaves(params)}
         return _resize_aggregate(node, old, new, shapes)
 
     def resize(node):
-        if isinstance(node, _aggregation.AggregateState) and shards is not None:
-            return _on_shards.map_shards(resize_aggregate, shards, node, params)
         if isinstance(node, _aggregation.AggregateState):
-            return resize_aggregate(node, params)
+            if shards is None:
+                return resize_aggregate(node, params)
+            return _on_shards.map_shards(resize_aggregate, shards, node, params)
         if _worker_state.is_per_worker(node):
             return _average_workers(node, old, new)
         return node
@@ -189,8 +203,7 @@ def _resize_optimizer(state, old, new, shapes):
 
 def _check_levels(state):
     """Raise where parts are aggregated once more, over another axis."""
-    inside = jax.tree.leaves(state.inner_state, is_leaf=_worker_state.is_per_worker)
-    if any(map(_worker_state.is_per_worker, inside)):
+    if _worker_state.holds_marks(state.inner_state):
         raise ValueError(
             "`state` must not be of shard_optimizer with an `inner` that aggregates: "
             "what pods remember of their parts cannot be cut for other workers, got a "

@@ -163,13 +163,8 @@ def check_wrappers(state: Any) -> None:
         return isinstance(node, wrappers) or _worker_state.is_per_worker(node)
 
     for node in jax.tree.leaves(state, is_leaf=is_wrapper_or_own):
-        if isinstance(node, wrappers) and _holds_per_worker(node):
+        if isinstance(node, wrappers) and _worker_state.holds_marks(node):
             name, reason = _INSTEAD[type(node)]
             raise _checks.LayoutError(
                 f"{name} cannot enclose what differs between workers: {reason}"
             )
-
-
-def _holds_per_worker(node: Any) -> bool:
-    leaves = jax.tree.leaves(node, is_leaf=_worker_state.is_per_worker)
-    return any(map(_worker_state.is_per_worker, leaves))

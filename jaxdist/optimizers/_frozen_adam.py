@@ -97,11 +97,6 @@ def frozen_adam(
     return FrozenAdam(moments, adam.eps, max_ratio)
 
 
-def checked_warm_up(warm_up: Any) -> int:
-    """Return the number of steps, or raise."""
-    return _checks.integer("warm_up", warm_up, 1)
-
-
 def optimizer_of(
     name: str, kind: Any, adam: FrozenAdam, descent: _descent.Descent
 ) -> optax.GradientTransformationExtraArgs:

@@ -101,8 +101,8 @@ def resize_training(
     if per_worker_params:
         params, model_state = jax.tree.map(_mean_of_rows, (params, model_state))
     old = _number_of_workers(state.opt_state, new)
-    opt_state = _resize_residuals.resize_residuals(
-        state.opt_state, old, new, params if shards is None else shards.mark(params)
+    opt_state = _resize_residuals.resize_state(
+        state.opt_state, old, new, params, shards
     )
     if streaming is not None:
         streaming.check_number(opt_state, params)
