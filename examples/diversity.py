@@ -5,11 +5,10 @@ python examples/diversity.py --workers 64 --local-batch 4
 """
 
 import argparse
-import math
 
 import datasets
-import jax
 import jax.numpy as jnp
+import mlp
 import numpy as np
 import optax
 import rich.console
@@ -17,33 +16,13 @@ import rich.table
 
 import jaxdist as jd
 
-AXIS, HIDDEN, EVALUATIONS = "data", 64, 8
-
-
-def init_params(seed, inputs):
-    """Return the weights of two dense layers."""
-    first, second = jax.random.split(jax.random.key(seed))
-    return {
-        "in": jax.random.normal(first, (inputs, HIDDEN)) * math.sqrt(2 / inputs),
-        "out": jax.random.normal(second, (HIDDEN, 10)) / math.sqrt(HIDDEN),
-    }
-
-
-def logits_of(params, images):
-    """Return logits [n, 10]."""
-    return jax.nn.relu(images @ params["in"]) @ params["out"]
-
-
-def loss(params, batch):
-    """Return the mean cross-entropy of a batch."""
-    logits = logits_of(params, batch[0])
-    return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
+AXIS, EVALUATIONS = "data", 8
 
 
 def note(table, count, state, options, tests) -> None:
     """Add a row: what the gradients of the last steps say."""
     seen = jd.diversity_metrics(state.opt_state)
-    labels = jnp.argmax(logits_of(state.params, tests[0]), axis=1)
+    labels = jnp.argmax(mlp.logits_of(state.params, tests[0]), axis=1)
     table.add_row(
         f"{count}",
         f"{float(state.opt_state.progress):.0f}",
@@ -73,8 +52,8 @@ def main(arguments=None):
     )
     schedule = optax.cosine_decay_schedule(options.learning_rate, options.steps)
     tx = jd.adascale(AXIS, schedule, jd.aggregate(AXIS))
-    init, step = jd.simulate(loss, tx, options.workers, AXIS)
-    state = init(init_params(options.seed, images.shape[1]))
+    init, step = jd.simulate(mlp.loss, tx, options.workers, AXIS)
+    state = init(mlp.init(options.seed, images.shape[1], gain=2.0))
     rng = np.random.default_rng(options.seed)
     table = rich.table.Table()
     for heading in ("step", "of one worker", "gain", "batch size", "workers", "test"):

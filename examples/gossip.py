@@ -13,6 +13,7 @@ import datasets
 import jax
 import jax.numpy as jnp
 import matplotlib
+import mlp
 import networkx
 import numpy as np
 import optax
@@ -26,7 +27,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import matplotlib.ticker as ticker
 
-AXIS, HIDDEN, BATCH, LIARS, NEIGHBORS, EVALUATIONS = "node", 64, 16, 2, 6, 25
+AXIS, BATCH, LIARS, NEIGHBORS, EVALUATIONS = "node", 16, 2, 6, 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,30 +104,10 @@ def optimizer(method: Method, rate: float):
     return optax.chain(momentum, mixing)
 
 
-def init_params(seed: int, inputs: int):
-    """Return the weights of two dense layers."""
-    first, second = jax.random.split(jax.random.key(seed))
-    return {
-        "in": jax.random.normal(first, (inputs, HIDDEN)) / math.sqrt(inputs),
-        "out": jax.random.normal(second, (HIDDEN, 10)) / math.sqrt(HIDDEN),
-    }
-
-
-def logits_of(params, images):
-    """Return logits [n, 10]."""
-    return jax.nn.relu(images @ params["in"]) @ params["out"]
-
-
-def loss(params, batch):
-    """Return the mean cross-entropy of a batch."""
-    logits = logits_of(params, batch[0])
-    return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
-
-
 @jax.jit
 def accuracies(params, images, labels):
     """Return the accuracy of each node [W]."""
-    logits = jax.vmap(logits_of, (0, None))(params, images)
+    logits = jax.vmap(mlp.logits_of, (0, None))(params, images)
     return jnp.mean(jnp.argmax(logits, axis=-1) == labels[None], axis=1)
 
 
@@ -149,10 +130,12 @@ def train(name: str, method: Method, dataset, options) -> Run:
         x.reshape(len(x), -1) for x in (dataset.train_images, dataset.test_images)
     )
     tx = optimizer(method, options.learning_rate)
-    params = init_params(options.seed, images.shape[1])
+    params = mlp.init(options.seed, images.shape[1])
     report = jd.communication_report(tx, params, options.nodes)
     is_gossip = method.topology is not None
-    init, step = jd.simulate(loss, tx, options.nodes, AXIS, per_worker_params=is_gossip)
+    init, step = jd.simulate(
+        mlp.loss, tx, options.nodes, AXIS, per_worker_params=is_gossip
+    )
     state, run = init(params), Run()
     held, rng = shares(dataset, options), np.random.default_rng(options.seed)
     times = set(np.geomspace(1, options.steps, EVALUATIONS).astype(int))
