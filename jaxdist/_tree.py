@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -24,9 +25,24 @@ def flatten_named(tree: Any) -> tuple[list[str], list[Any], Any]:
     return names, [leaf for _, leaf in with_path], treedef
 
 
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Return what sorts ``"layer_2"`` before ``"layer_10"``."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:
     """Return the leaves with their names."""
     return [(path_name(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
+
+
+def nodes_of(tree: Any, kind: type) -> list[Any]:
+    """Return the nodes of a type, such as a state within the state of an optimizer."""
+
+    def is_kind(node):
+        return isinstance(node, kind)
+
+    return [node for node in jax.tree.leaves(tree, is_leaf=is_kind) if is_kind(node)]
 
 
 def arrange_like(made: Any, tree: Any) -> Any:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxdist import _tree
@@ -103,3 +104,18 @@ def test_what_adds_up_is_wide(dtype):
     assert _tree.widened(leaf).dtype == _tree.wide_zeros(leaf).dtype == wide
     np.testing.assert_array_equal(_tree.widened(leaf), np.ones((2, 3)))
     np.testing.assert_array_equal(_tree.wide_zeros(leaf), np.zeros((2, 3)))
+
+
+def test_nodes_of_a_kind():
+    state = (optax.EmptyState(), {"a": optax.TraceState(1), "b": [optax.TraceState(2)]})
+    assert _tree.nodes_of(state, optax.TraceState) == [
+        optax.TraceState(1),
+        optax.TraceState(2),
+    ]
+    assert _tree.nodes_of(state, optax.MaskedNode) == []
+
+
+def test_names_are_sorted_as_people_do():
+    names = ["layer_10/b", "head", "layer_2/b", "layer_10/a", "2", "10"]
+    wanted = ["2", "10", "head", "layer_2/b", "layer_10/a", "layer_10/b"]
+    assert sorted(names, key=_tree.natural_key) == wanted

@@ -6,11 +6,12 @@ goes on. Each message begins when the one before it has arrived: side by side th
 share the link, and XLA would join them to one again.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+
+from jaxdist import _tree
 
 
 def bucket_numbers(
@@ -23,7 +24,7 @@ def bucket_numbers(
       nbytes: That each leaf sends.
       num_buckets: How many buckets there are at most.
     """
-    order = sorted(range(len(names)), key=lambda i: _natural_key(names[i]))
+    order = sorted(range(len(names)), key=lambda i: _tree.natural_key(names[i]))
     numbers, sent, total = [0] * len(names), 0.0, sum(nbytes)
     for i in reversed(order):
         # A leaf goes where its middle lies.
@@ -31,13 +32,6 @@ def bucket_numbers(
         numbers[i] = min(int(middle * num_buckets), num_buckets - 1)
         sent += nbytes[i]
     return numbers
-
-
-def _natural_key(name: str) -> list[tuple[str, int]]:
-    """Return what sorts ``"layer_2"`` before ``"layer_10"``."""
-    return [
-        (text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)
-    ]
 
 
 def wait_for(arrays: Any, arrived: Any) -> Any:

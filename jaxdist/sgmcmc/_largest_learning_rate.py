@@ -16,17 +16,9 @@ def largest_learning_rate(
     .. math:: \theta_{t+1} = \theta_t + m (\theta_t - \theta_{t-1})
        - \eta a\,\theta_{t-\tau}
 
-    The largest :math:`\eta a` for which that does not grow is, for ``curvature=1``,
-
-    ===========  ======  ======  ======  ======  ======
-    momentum     0 late       1       2       5      10
-    ===========  ======  ======  ======  ======  ======
-    0                 2       1   0.618  0.2846  0.1495
-    0.5               3     0.5  0.2808  0.1286  0.0696
-    0.9             3.8     0.1  0.0512  0.0215  0.0114
-    ===========  ======  ======  ======  ======  ======
-
-    Momentum, which helps gradients that are fresh, hurts those that are late.
+    This returns the largest :math:`\eta` for which that does not grow; in the docs of
+    :func:`jaxdist.delay_updates` is a table for a = 1. Momentum, which helps gradients
+    that are fresh, hurts those that are late.
 
     Args:
       curvature: a, the largest eigenvalue of the Hessian of what the gradients are of,

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from jaxdist import _checks, _tree
+from jaxdist import _tree
 from jaxdist.sparsity import _layers
 
 
@@ -17,17 +17,15 @@ def erdos_renyi_densities(params: Any, density: float, *, min_ndim: int = 2) -> 
     :math:`\varepsilon` is found again for the others.
 
     Args:
-      params: Tree of arrays, or of their shapes and dtypes.
+      params: As in :func:`uniform_densities`.
       density: :math:`p`, kept share of the weights that are pruned, in (0, 1], no unit.
-      min_ndim: Leaves with fewer axes, such as biases, are kept whole.
+      min_ndim: As in :func:`uniform_densities`.
 
     Returns:
-      Tree of floats, the kept elements of each leaf over all of it; rounded down to
-      elements, of which at least one is kept. None for leaves that are kept whole.
+      As :func:`uniform_densities` returns it.
 
     Raises:
-      ValueError: If ``density`` is outside (0, 1], ``min_ndim`` is negative, or
-        ``params`` has no leaf to prune.
+      ValueError: As :func:`uniform_densities` raises.
 
     Communication:
       None.
@@ -43,8 +41,7 @@ def erdos_renyi_densities(params: Any, density: float, *, min_ndim: int = 2) -> 
       <https://arxiv.org/abs/1911.11134>`_, 2020: the kernel variant, ERK, in which
       the axes of a convolution count too.
     """
-    density = _checks.real("density", density, 0.0, 1.0, above=True, static=True)
-    min_ndim = _checks.integer("min_ndim", min_ndim, 0)
+    density = _layers.checked_density(density)
     sizes = _layers.sizes_of_layers(params, min_ndim)
     axes = {name: sum(leaf.shape) for name, leaf in _tree.named_leaves(params)}
     ratios = {name: axes[name] / size for name, size in sizes.items()}

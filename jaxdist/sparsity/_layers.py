@@ -16,8 +16,14 @@ from jaxdist import _checks, _tree
 _TINY = 1e-6  # elements: what rounding of float64 may have taken
 
 
-def sizes_of_layers(params: Any, min_ndim: int) -> dict[str, int]:
+def checked_density(density: Any) -> float:
+    """Return the kept share of the weights that are pruned, or raise."""
+    return _checks.real("density", density, 0.0, 1.0, above=True, static=True)
+
+
+def sizes_of_layers(params: Any, min_ndim: Any) -> dict[str, int]:
     """Return the names of the leaves that are pruned, and their numbers of elements."""
+    min_ndim = _checks.integer("min_ndim", min_ndim, 0)
     _tree.check_arrays("params", params)
     sizes = {
         name: math.prod(leaf.shape)

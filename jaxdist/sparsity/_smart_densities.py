@@ -1,10 +1,9 @@
 """Smart densities: layers keep less, the deeper they are."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from jaxdist import _checks
+from jaxdist import _checks, _tree
 from jaxdist.sparsity import _layers
 
 
@@ -26,7 +25,7 @@ def smart_densities(
     layer has no room for goes to the next ones.
 
     Args:
-      params: Tree of arrays, or of their shapes and dtypes.
+      params: As in :func:`uniform_densities`.
       density: :math:`p`, kept share of the weights that are pruned, in (0, 1], no unit.
       last: Kept share of the last layer, in (0, 1], no unit.
       residual: Whether the network has residual connections. Without them, as in VGG,
@@ -34,11 +33,10 @@ def smart_densities(
       order: Names of the leaves that are pruned, such as ``"Conv_0/kernel"``, from the
         input to the output. None sorts names as people do, ``conv2`` before
         ``conv10``, which is the order of the layers only if their names say it.
-      min_ndim: Leaves with fewer axes, such as biases, are kept whole.
+      min_ndim: As in :func:`uniform_densities`.
 
     Returns:
-      Tree of floats, the kept elements of each leaf over all of it; rounded down to
-      elements, of which at least one is kept. None for leaves that are kept whole.
+      As :func:`uniform_densities` returns it.
 
     Raises:
       TypeError: If ``order`` is no sequence of names, or ``residual`` no bool.
@@ -60,10 +58,9 @@ def smart_densities(
       <https://arxiv.org/abs/2009.11094>`_, 2020, Section 4. Here every layer keeps at
       least one weight.
     """
-    density = _checks.real("density", density, 0.0, 1.0, above=True, static=True)
+    density = _layers.checked_density(density)
     last = _checks.real("last", last, 0.0, 1.0, above=True, static=True)
     _checks.flag("residual", residual)
-    min_ndim = _checks.integer("min_ndim", min_ndim, 0)
     _check_order(order)
     sizes = _layers.sizes_of_layers(params, min_ndim)
     names = _ordered_names(sizes, order)
@@ -92,16 +89,10 @@ def _ordered_names(sizes, order):
     """Return the names of the layers from the input to the output."""
     if order is not None and sorted(order) != sorted(sizes):
         raise ValueError(f"`order` must hold {sorted(sizes)}, got {list(order)}.")
-    names = sorted(sizes, key=_natural_key) if order is None else list(order)
+    names = sorted(sizes, key=_tree.natural_key) if order is None else list(order)
     if len(names) < 2:
         raise ValueError(f"`params` must have two leaves to prune, got {names}.")
     return names
-
-
-def _natural_key(name):
-    """Return what sorts ``conv2`` before ``conv10``."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _falling_shares(sizes, goal, residual):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from jaxdist import _checks
 from jaxdist.sparsity import _layers
 
 
@@ -30,7 +29,6 @@ def uniform_densities(params: Any, density: float, *, min_ndim: int = 2) -> Any:
       >>> jaxdist.sparsity.uniform_densities(params, 0.25)
       {'bias': None, 'kernel': 0.25}
     """
-    density = _checks.real("density", density, 0.0, 1.0, above=True, static=True)
-    min_ndim = _checks.integer("min_ndim", min_ndim, 0)
+    density = _layers.checked_density(density)
     sizes = _layers.sizes_of_layers(params, min_ndim)
     return _layers.density_tree(params, sizes, dict.fromkeys(sizes, density))
