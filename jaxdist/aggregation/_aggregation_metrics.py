@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxdist import _tree
 from jaxdist.aggregation import _merge
 from jaxdist.rules import _influence, _rule
 
@@ -66,18 +67,13 @@ def aggregation_metrics(state: Any) -> AggregationMetrics:
       >>> print(metrics.selected)
       [False  True False False False]
     """
-    nodes = jax.tree.leaves(state, is_leaf=_is_metrics)
-    found = [node for node in nodes if _is_metrics(node)]
+    found = _tree.nodes_of(state, AggregationMetrics)
     if len(found) != 1:
         raise ValueError(
             "`state` must hold the metrics of one aggregate(..., metrics=True), got "
             f"{len(found)}."
         )
     return found[0]
-
-
-def _is_metrics(node: Any) -> bool:
-    return isinstance(node, AggregationMetrics)
 
 
 def zero_metrics(num_workers: int) -> AggregationMetrics:

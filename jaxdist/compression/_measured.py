@@ -131,12 +131,7 @@ def compression_metrics(state: Any) -> CompressionMetrics:
       >>> print(metrics.nbytes, round(float(metrics.residual_ratio), 3))
       5.0 0.447
     """
-
-    def is_measured(node):
-        return isinstance(node, MeasuredState)
-
-    nodes = jax.tree.leaves(state, is_leaf=is_measured)
-    nodes = [node for node in nodes if is_measured(node)]
+    nodes = _tree.nodes_of(state, MeasuredState)
     if not nodes:
         raise ValueError(
             "`state` holds nothing to read: wrap the compressor, as in "

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks
+from jaxdist import _checks, _tree
 from jaxdist.diagnostics import _running_moments
 
 
@@ -108,18 +108,13 @@ def diversity_metrics(state: Any) -> DiversityMetrics:
       Johnson et al., `AdaScale SGD <https://arxiv.org/abs/2007.05105>`_, 2020, for the
       gain. The three are one statistic.
     """
-    nodes = jax.tree.leaves(state, is_leaf=_is_running)
-    found = [node for node in nodes if _is_running(node)]
+    found = _tree.nodes_of(state, _running_moments.RunningMoments)
     if len(found) != 1:
         raise ValueError(
             "`state` must hold one state of measure_diversity or adascale, got "
             f"{len(found)}."
         )
     return metrics_of(found[0])
-
-
-def _is_running(node: Any) -> bool:
-    return isinstance(node, _running_moments.RunningMoments)
 
 
 def metrics_of(running: _running_moments.RunningMoments) -> DiversityMetrics:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxdist import _collectives
+from jaxdist import _collectives, _tree
 
 
 class PerWorkerState(NamedTuple):
@@ -32,7 +32,7 @@ def is_per_worker(node: Any) -> bool:
 
 def holds_marks(tree: Any) -> bool:
     """Whether any node of a tree marks state that differs between workers."""
-    return any(map(is_per_worker, jax.tree.leaves(tree, is_leaf=is_per_worker)))
+    return bool(_tree.nodes_of(tree, PerWorkerState))
 
 
 def fill_marked(state: Any, own: Any, common: Any) -> Any:

@@ -79,6 +79,24 @@ def train(tx, params, mesh, num_steps=3, **options):
     return state, metrics
 
 
+def simulate_shards(tx, mesh, num_steps=3):
+    """Return the state, and metrics, where each shard is a leaf of its own."""
+    num_pods, number = mesh.shape["dcn"], mesh.shape["fsdp"]
+    init, step = jd.simulate(joined_loss, tx, num_pods, "dcn")
+    state = init(split(make_params(mesh), number))
+    for index in range(num_steps):
+        state, metrics = step(state, batch_of(index))
+    return state, metrics
+
+
+def assert_params_close(state, wanted, number):
+    """Compare parameters with those of a simulation in so many shards."""
+    found = split(state.params, number)
+    harness.assert_trees_close(
+        found, jax.tree.map(np.asarray, wanted.params), atol=1e-5
+    )
+
+
 AGGREGATIONS = {
     "dense": lambda: jd.aggregate("dcn"),
     "signs": lambda: jd.aggregate("dcn", compressor=SIGN, downlink=SIGN),
@@ -101,15 +119,8 @@ def test_a_shard_is_compressed_as_a_leaf_would_be(name):
     params = make_params(mesh)
     tx = optax.chain(AGGREGATIONS[name](), optax.adam(1e-2))
     state, metrics = train(tx, params, mesh)
-    init, step = jd.simulate(joined_loss, tx, 4, "dcn")
-    wanted = init(split(params, 2))
-    for index in range(3):
-        wanted, seen = step(wanted, batch_of(index))
-    atol = 0.02 if name == "leaf" else 1e-5  # there a leaf is judged as a whole
-    found = split(state.params, 2)
-    harness.assert_trees_close(
-        found, jax.tree.map(np.asarray, wanted.params), atol=atol
-    )
+    wanted, seen = simulate_shards(tx, mesh)
+    assert_params_close(state, wanted, 2)
     harness.assert_trees_close(metrics, seen, atol=1e-4)
 
 
@@ -200,10 +211,7 @@ def test_local_rounds_of_pods(fragments):
     init, step = jd.simulate(joined_loss, optax.adam(1e-2), 2, "dcn", **options)
     if fragments is None:
         wanted, seen = step(init(split(make_params(mesh), 4)), batches)
-        found = split(state.params, 4)
-        harness.assert_trees_close(
-            found, jax.tree.map(np.asarray, wanted.params), atol=1e-5
-        )
+        assert_params_close(state, wanted, 4)
         harness.assert_trees_close(metrics, seen, atol=1e-5)
     assert np.isfinite(metrics["loss"])
     for name in CUT:
@@ -389,10 +397,7 @@ def test_diversity_is_that_of_whole_gradients(name):
     tx = jd.measure_diversity("dcn", AGGREGATIONS[name]())
     tx = optax.chain(tx, optax.adam(1e-2))
     state, _ = train(tx, make_params(mesh), mesh)
-    init, step = jd.simulate(joined_loss, tx, 4, "dcn")
-    wanted = init(split(make_params(mesh), 2))
-    for index in range(3):
-        wanted, _ = step(wanted, batch_of(index))
+    wanted, _ = simulate_shards(tx, mesh)
     found, seen = (jd.diversity_metrics(x.opt_state) for x in (state, wanted))
     np.testing.assert_allclose(found.gain, seen.gain, rtol=1e-4)
     np.testing.assert_allclose(found.spread, seen.spread, rtol=1e-4)
@@ -410,14 +415,8 @@ EFFICIENT = {
 def test_optimizers_that_send_little(name):
     mesh, tx = make_pods(), EFFICIENT[name]()
     state, metrics = train(tx, make_params(mesh), mesh)
-    init, step = jd.simulate(joined_loss, tx, 2, "dcn")
-    wanted = init(split(make_params(mesh), 4))
-    for index in range(3):
-        wanted, _ = step(wanted, batch_of(index))
-    found = split(state.params, 4)
-    harness.assert_trees_close(
-        found, jax.tree.map(np.asarray, wanted.params), atol=1e-5
-    )
+    wanted, _ = simulate_shards(tx, mesh)
+    assert_params_close(state, wanted, 4)
 
 
 RESIZED = {
@@ -439,17 +438,11 @@ def test_other_pods_go_on_from_a_state(name):
     init, step = jd.data_parallel(loss, tx, fewer, "dcn")
     assert_placed_alike(state, init(make_params(fewer)))
     state, _ = step(state, batch_of(9))
-    init, step = jd.simulate(joined_loss, tx, 4, "dcn")
-    wanted = init(split(make_params(mesh), 2))
-    for index in range(3):
-        wanted, _ = step(wanted, batch_of(index))
+    wanted, _ = simulate_shards(tx, mesh)
     wanted = jd.resize_training(wanted, tx, 2, "dcn")
     _, step = jd.simulate(joined_loss, tx, 2, "dcn")
     wanted, _ = step(wanted, batch_of(9))
-    found = split(state.params, 2)
-    harness.assert_trees_close(
-        found, jax.tree.map(np.asarray, wanted.params), atol=1e-5
-    )
+    assert_params_close(state, wanted, 2)
     with pytest.raises(
         ValueError, match="`workers` must be a mesh with 2 devices along"
     ):
