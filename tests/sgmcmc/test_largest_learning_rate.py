@@ -22,7 +22,7 @@ def test_table_of_the_docs(momentum):
         for delay in (0, 1, 2, 5, 10)
     ]
     np.testing.assert_allclose(found, TABLE[momentum], atol=6e-5)
-    documented = jd.sgmcmc.largest_learning_rate.__doc__
+    documented = jd.delay_updates.__doc__
     for number in TABLE[momentum]:
         assert f"{number}" in documented
 
