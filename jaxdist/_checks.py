@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -39,6 +39,22 @@ def _static_hint(name: str) -> str:
         " It shapes the program, so it cannot be traced; under"
         f" optax.inject_hyperparams name it in `static_args={name!r}`."
     )
+
+
+def schedule(
+    name: str, value: Any, *, above: bool = False
+) -> Callable[[jax.Array], jax.Array]:
+    """Return a number of at least 0, or a schedule, as float32 of what it depends on.
+
+    Args:
+      name: Of the argument.
+      value: What came.
+      above: Leave out 0 itself.
+    """
+    if callable(value):
+        return lambda count: jnp.asarray(value(count), jnp.float32)
+    value = real(name, value, 0.0, above=above)
+    return lambda count: jnp.asarray(value, jnp.float32)
 
 
 def real(

@@ -80,3 +80,14 @@ def test_byzantine_count():
         _checks.byzantine_count("krum", 3, 8, 2)
     with pytest.raises(ValueError, match="needs more workers than the 2"):
         _checks.byzantine_count("krum", 0, 2, -1)
+
+
+def test_schedules_are_functions_of_the_count():
+    count = jnp.asarray(3, jnp.int32)
+    for value, wanted in ((0.5, 0.5), (lambda n: 2 * n, 6.0)):
+        found = _checks.schedule("rate", value)(count)
+        assert found == wanted and found.dtype == jnp.float32
+    with pytest.raises(ValueError, match="`rate` must .*got -1"):
+        _checks.schedule("rate", -1)
+    with pytest.raises(ValueError, match="`rate` must .*got 0"):
+        _checks.schedule("rate", 0, above=True)

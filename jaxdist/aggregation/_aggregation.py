@@ -22,7 +22,7 @@ from jaxdist.aggregation import (
 )
 from jaxdist.compression import _joint, _per_leaf, _stages
 from jaxdist.rules import _rule
-from jaxdist.workers import _number, _shards, _weight, _worker_state
+from jaxdist.workers import _number, _own_updates, _shards, _weight, _worker_state
 
 
 class About(NamedTuple):
@@ -149,7 +149,7 @@ def take_step(
     _note_moments.check_moments(len(bound.stages))
 
     def stage_step(compressor, downlink, updates, state, reference, weight):
-        check_updates(updates, bound.axis_name)
+        _own_updates.check_own_updates(updates, bound.axis_name)
         arrival = about.extra.get("arrival")
         _meeting.check_meeting(arrival, bound.axis_name, bound.rule, state.estimates)
         reference = _joint.join_leaves(compressor, reference).tree
@@ -376,18 +376,3 @@ def _init_estimates(plan_leaves, compressors, params, axis_name):
         return _receiver_memory.no_estimates(treedef)
     plans = plan_leaves(names, leaves)
     return _receiver_memory.init_estimates(plans, treedef, axis_name)
-
-
-def check_updates(updates: Any, axis_name: _collectives.AxisName) -> None:
-    """Raise for leaves that are no gradients, or that were aggregated before."""
-    _tree.check_floats("updates", updates)
-    names, leaves, _ = _tree.flatten_named(updates)
-    for name, leaf in zip(names, leaves, strict=True):
-        # JAX forgets the type of what has no elements, which also cannot differ.
-        if leaf.size and not _collectives.is_varying(leaf, axis_name):
-            raise _checks.LayoutError(
-                f"`updates` are already equal on all workers of {axis_name!r} (leaf "
-                f"{name!r}): under shard_map, jax.grad of replicated parameters sums "
-                "over the workers before anything could be compressed or checked. "
-                f"Differentiate with jaxdist.value_and_grad(loss, {axis_name!r})."
-            )

@@ -1,6 +1,6 @@
 """Recover: the gradient of all batches, though some workers fail."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import optax
 
 from jaxdist import _checks, _collectives, _traffic, _tree
 from jaxdist.coding import _code
-from jaxdist.workers import _arrival, _weight
+from jaxdist.workers import _arrival, _own_updates, _weight
 
 
 class RecoverState(NamedTuple):
@@ -87,7 +87,8 @@ def recover(
     def update(updates, state, params=None, *, arrived=None, weight=None, **extra_args):
         del params
         _checks.own_state(state, RecoverState, "recover")
-        _check_updates(updates, axis_name)
+        _tree.check_arrays("updates", updates)
+        _own_updates.check_own_updates(updates, axis_name)
         _check_workers(code, axis_name, extra_args.get("arrival"))
         is_here = _has_arrived(updates, arrived, weight, axis_name)
         with _traffic.sender(init, f"recover({axis_name!r})"):
@@ -169,16 +170,3 @@ def _check_workers(code, axis_name, arrival):
             "workers meet in one update. jaxdist.timing.until_decodable simulates a "
             "server that waits for one copy of each batch."
         )
-
-
-def _check_updates(updates: Any, axis_name: _collectives.AxisName) -> None:
-    """Raise for leaves that are no gradients, or are the same everywhere."""
-    _tree.check_arrays("updates", updates)
-    _tree.check_floats("updates", updates)
-    for name, leaf in _tree.named_leaves(updates):
-        if leaf.size and not _collectives.is_varying(leaf, axis_name):
-            raise _checks.LayoutError(
-                f"`updates` are already equal on all workers of {axis_name!r} (leaf "
-                f"{name!r}). Differentiate with jaxdist.value_and_grad(loss, "
-                f"{axis_name!r})."
-            )

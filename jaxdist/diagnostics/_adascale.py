@@ -1,6 +1,5 @@
 """AdaScale: a schedule tuned for one worker, kept by any number of them."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -82,7 +81,7 @@ def adascale(
     if decay is not None:
         decay = _checks.real("decay", decay, 0.0, 1.0, below=True)
     power = _checks.real("power", power, 0.0)
-    rate_of = _schedule_of(learning_rate)
+    rate_of = _checks.schedule("learning_rate", learning_rate)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
@@ -108,14 +107,6 @@ def adascale(
         return updates, AdascaleState(state.progress + gain, moments, inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _schedule_of(learning_rate: Any) -> Callable[[jax.Array], jax.Array]:
-    """Return the rate as a function of the progress."""
-    if callable(learning_rate):
-        return lambda progress: jnp.asarray(learning_rate(progress), jnp.float32)
-    rate = _checks.real("learning_rate", learning_rate, 0.0)
-    return lambda progress: jnp.asarray(rate, jnp.float32)
 
 
 def _scaled(leaf, scale):

@@ -121,10 +121,7 @@ def demo(
         return DemoState(zero, _share_momentum.init_wide(inner, params))
 
     def direct(step, state):
-        gradient = jax.tree.map(_tree.widened, step.updates)
-        arrived = _share_momentum.make_common(
-            axis_name, inner, gradient, state.sent, step.params, step.extra
-        )
+        arrived = step.send_gradient(axis_name, inner, state.sent)
         direction = jax.tree.map(jnp.sign, arrived.values)
         return direction, DemoState(_tree.next_count(state.count), arrived.inner_state)
 

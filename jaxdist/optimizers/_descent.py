@@ -97,6 +97,18 @@ class Step(NamedTuple):
     extra: dict[str, Any]  # further arguments of tx.update
     is_there: jax.Array | bool  # whether any worker counts; equal on all workers
 
+    def send_gradient(
+        self,
+        axis_name: _collectives.AxisName,
+        inner: optax.GradientTransformationExtraArgs,
+        inner_state: Any,
+    ) -> _share_momentum.Arrived:
+        """Let the gradient travel in float32 or wider, and return what all get."""
+        gradient = jax.tree.map(_tree.widened, self.updates)
+        return _share_momentum.make_common(
+            axis_name, inner, gradient, inner_state, self.params, self.extra
+        )
+
 
 def whole_optimizer(
     axis_name: _collectives.AxisName,

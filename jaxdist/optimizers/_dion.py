@@ -131,10 +131,7 @@ def dion(
         return DionState(jnp.zeros((), jnp.int32), *zeros, sent)
 
     def direct(step, state):
-        gradient = jax.tree.map(_tree.widened, step.updates)
-        arrived = _share_momentum.make_common(
-            axis_name, inner, gradient, state.sent, step.params, step.extra
-        )
+        arrived = step.send_gradient(axis_name, inner, state.sent)
         count = _tree.next_count(state.count)
         others = matrices.others(arrived.values)
         before = _adam.AdamMoments(state.momentum, state.variance)

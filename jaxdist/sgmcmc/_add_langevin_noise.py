@@ -1,7 +1,6 @@
 """Langevin noise: the one link of a chain that makes a sampler of optax's SGD."""
 
 import math
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -100,8 +99,8 @@ def add_langevin_noise(
       <https://arxiv.org/abs/1402.4102>`_, 2014, Equation 15, whose velocity is
       :math:`-\eta` times the trace of ``optax.sgd``, and friction 1 - m.
     """
-    rate_of = _schedule_of("learning_rate", learning_rate, above=True)
-    temperature_of = _schedule_of("temperature", temperature, above=False)
+    rate_of = _checks.schedule("learning_rate", learning_rate, above=True)
+    temperature_of = _checks.schedule("temperature", temperature)
     momentum = _checks.real("momentum", momentum, 0.0, 1.0, below=True)
     distribution = _checks.one_of("distribution", distribution, DISTRIBUTIONS)
     _random.check_key(key)
@@ -144,16 +143,6 @@ def _draw(distribution: str, key: jax.Array, shape: Any, dtype: Any) -> jax.Arra
     words = jax.random.bits(key, (-(-size // 4),), jnp.uint32)
     coins = jax.lax.population_count(jax.lax.bitcast_convert_type(words, jnp.uint8))
     return (coins.reshape(-1)[:size].reshape(shape).astype(dtype) - 4) / math.sqrt(2)
-
-
-def _schedule_of(
-    name: str, value: Any, above: bool
-) -> Callable[[jax.Array], jax.Array]:
-    """Return a number as a function of the count, float32 of shape ()."""
-    if callable(value):
-        return lambda count: jnp.asarray(value(count), jnp.float32)
-    value = _checks.real(name, value, 0.0, above=above)
-    return lambda count: jnp.asarray(value, jnp.float32)
 
 
 def _check_real(argument: str, tree: Any) -> None:
