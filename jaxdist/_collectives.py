@@ -120,6 +120,12 @@ def _are_mesh_axes(names: tuple[str, ...]) -> bool:
     return set(names) <= set(jax.sharding.get_abstract_mesh().manual_axes)
 
 
+def is_simulated(axis_name: AxisName) -> bool:
+    """Whether vmap maps all of these axes: what workers hold is one array there."""
+    manual = jax.sharding.get_abstract_mesh().manual_axes
+    return set(names_of(axis_name)).isdisjoint(manual)
+
+
 def unmapped_axes() -> tuple[str, ...]:
     """Return the axes of the mesh that nobody maps: XLA shards arrays over them."""
     mesh = jax.sharding.get_abstract_mesh()
@@ -256,6 +262,15 @@ def _permute_rows(leaf, sources, axis_name, phase):
     return jnp.where(source == own, jnp.zeros_like(heard), heard)
 
 
+def columns_of_all(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
+    """Return the columns ``[..., W * s]`` of all workers where they are simulated.
+
+    Nothing travels there: this only reads one array in another order.
+    """
+    columns = jnp.moveaxis(_gather(leaf, axis_name), 0, -2)
+    return columns.reshape(*leaf.shape[:-1], -1)
+
+
 def psum(tree: Any, axis_name: AxisName) -> Any:
     """Return the sum over the workers, the same on all of them and typed so.
 
@@ -263,9 +278,7 @@ def psum(tree: Any, axis_name: AxisName) -> Any:
     """
     _check_mapping(axis_name)
     tree = jax.tree.map(jnp.asarray, tree)
-    nbytes = sum(map(psum_nbytes, jax.tree.leaves(tree)))
-    sent = _traffic.all_reduce_bytes(nbytes, axis_size(axis_name))
-    _traffic.note("psum", sent, axis_name)
+    note_psum(tree, axis_name)
     wide = jax.tree.map(lambda leaf: leaf.astype(psum_dtype(leaf.dtype)), tree)
     if _are_mesh_axes(names_of(axis_name)):
         total = lax.psum(to_varying(wide, axis_name), axis_name)
@@ -283,6 +296,13 @@ def pmax(leaf: jax.Array, axis_name: AxisName) -> jax.Array:
     sent = _traffic.all_reduce_bytes(nbytes, axis_size(axis_name))
     _traffic.note("psum", sent, axis_name)
     return lax.pmax(to_varying(leaf, axis_name), axis_name)
+
+
+def note_psum(tree: Any, axis_name: AxisName) -> None:
+    """Note the traffic of :func:`psum`, also where its sum is found without it."""
+    nbytes = sum(map(psum_nbytes, jax.tree.leaves(tree)))
+    sent = _traffic.all_reduce_bytes(nbytes, axis_size(axis_name))
+    _traffic.note("psum", sent, axis_name)
 
 
 def psum_nbytes(leaf: Any) -> int:

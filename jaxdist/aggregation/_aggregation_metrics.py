@@ -94,7 +94,7 @@ def measure_rule(
     workers = extent.workers
     if not parts:
         return zero_metrics(workers.number)
-    influence, used, squared = _merge.sum_of_parts(
+    influence, used, squared = extent.total(
         {
             message: _influence.measure_part(
                 part, applied.results[message], applied.mixture, rule, workers.weight
@@ -102,12 +102,11 @@ def measure_rule(
             for message, part in parts.items()
         },
         "metrics",
-        extent,
     )
     if workers.weight is not None:
         squared = jnp.where(workers.weight > 0, squared, jnp.nan)
     near = _influence.nearest_rows(squared, _number_trusted(rule, workers))
-    error, spread, size = _merge.sum_of_parts(
+    error, spread, size = extent.total(
         {
             message: _influence.measure_nearest(
                 part.rows, applied.results[message], near
@@ -115,7 +114,6 @@ def measure_rule(
             for message, part in parts.items()
         },
         "kappa",
-        extent,
     )
     return AggregationMetrics(
         applied.num_nonfinite,

@@ -5,9 +5,10 @@ are of the whole: what workers see of their own parts is summed, so that all of 
 decide alike.
 """
 
+import dataclasses
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,12 +21,53 @@ from jaxdist.rules import _rule
 Parts = Mapping[_transport.Message, _rule.Contributions]  # all that travelled together
 
 
-class Extent(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Extent(_rule.Whole):
     """Over what a gradient is spread, and which random numbers its rule draws."""
 
     workers: _workers.Workers
     model: _collectives.AxisName | None  # over which leaves themselves are sharded
     key: Any  # the same on all workers; None where nothing is drawn
+
+    def total(self, values: Mapping[Any, Any], what: str) -> Any:
+        """Add up what is known of each message, where only my part of it is."""
+        totals = []
+        for message, value in values.items():
+            if message.route.has_parts:
+                value = _labelled_psum(value, self.workers.axis_name, what)
+            totals.append(sum_of_shards(value, what, self))
+        return functools.reduce(operator.add, totals)
+
+    def measure(
+        self,
+        function: Callable[[_rule.Contributions], jax.Array],
+        parts: "Parts",
+        what: str,
+    ) -> jax.Array:
+        """Add up what a function finds in the columns of each message."""
+        totals = []
+        for message, part in parts.items():
+            if message.route.has_parts:
+                value = self._measured_by_all(function, part, what)
+            else:
+                value = function(part)
+            totals.append(sum_of_shards(value, what, self))
+        return functools.reduce(operator.add, totals)
+
+    def _measured_by_all(self, function, part, what):
+        axis_name = self.workers.axis_name
+        if not _collectives.is_simulated(axis_name):
+            return _labelled_psum(function(part), axis_name, what)
+        # All parts are one array here. Measured one by one, the distances of W workers
+        # would be W³ numbers before they are added.
+        rows, anchor = part
+        rows = _collectives.columns_of_all(rows, axis_name)
+        if anchor is not None:
+            anchor = _collectives.columns_of_all(anchor, axis_name)
+        value = function(_rule.Contributions(rows, anchor))
+        with _traffic.contents([_content_of(value, what)]):
+            _collectives.note_psum(value, axis_name)
+        return value
 
 
 class Merged(NamedTuple):
@@ -84,21 +126,8 @@ def _apply_to_parts(rule, parts, memory, extent):
     """Apply the rule to all messages, which are one gradient."""
     if not parts:
         return _rule.Applied({}, None, memory, jnp.zeros((), jnp.int32))
-    total = functools.partial(sum_of_parts, extent=extent)
     weight = extent.workers.weight
-    return _rule.apply_rule(rule, parts, total, extent.key, memory, weight)
-
-
-def sum_of_parts(
-    values: Mapping[_transport.Message, Any], what: str, extent: Extent
-) -> Any:
-    """Add up what is known of each message, where only my part or shard of it is."""
-    totals = []
-    for message, value in values.items():
-        if message.route.has_parts:
-            value = _labelled_psum(value, extent.workers.axis_name, what)
-        totals.append(sum_of_shards(value, what, extent))
-    return functools.reduce(operator.add, totals)
+    return _rule.apply_rule(rule, parts, extent, extent.key, memory, weight)
 
 
 def sum_of_shards(value: jax.Array, what: str, extent: Extent) -> jax.Array:
@@ -113,9 +142,12 @@ def sum_of_shards(value: jax.Array, what: str, extent: Extent) -> jax.Array:
 
 
 def _labelled_psum(value, axis_name, what):
-    content = _traffic.Content(f"({what})", _tree.leaf_nbytes(value), value.shape)
-    with _traffic.contents([content]):
+    with _traffic.contents([_content_of(value, what)]):
         return _collectives.psum(value, axis_name)
+
+
+def _content_of(value, what):
+    return _traffic.Content(f"({what})", _tree.leaf_nbytes(value), value.shape)
 
 
 def _part_of_message(rule, decoded, anchors, indices, workers):

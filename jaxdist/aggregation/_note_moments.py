@@ -65,7 +65,7 @@ def _moments_of_rows(parts: _merge.Parts, extent: _merge.Extent):
         return jnp.sum(shares * jnp.sum(rows**2, axis=1)), jnp.sum(mean**2)
 
     measured = {message: jnp.stack(measure(x.rows)) for message, x in parts.items()}
-    return tuple(_merge.sum_of_parts(measured, "diversity", extent))
+    return tuple(extent.total(measured, "diversity"))
 
 
 def _mean_of_own_squares(
@@ -107,7 +107,7 @@ def _own_square(item: _transport.Outgoing, worker_index: jax.Array) -> jax.Array
 def _square_of_merged(outgoing, leaves, extent):
     """Return the squared norm of the mean, of which I may hold only my part."""
     squares = _by_message(outgoing, map(_square, leaves))
-    return _merge.sum_of_parts(squares, "diversity", extent)
+    return extent.total(squares, "diversity")
 
 
 def _by_message(outgoing, values) -> Mapping[_transport.Message, jax.Array]:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+FEW = 64  # rows that are taken one by one; a program of more takes minutes to compile
 _CACHED = 2**15  # elements of all rows, on a CPU
 _LAUNCHED = 2**24  # elements of all rows, elsewhere
 _FEWEST = 1024  # columns
@@ -80,13 +81,7 @@ def map_columns_and_all(
             # would fuse it with the empty results and might compute it for every
             # column, three times the time of the rule.
             start = jnp.minimum(i * width, num_columns - width)
-            # Slices of single rows fuse with the next operation; a slice of all rows is
-            # copied.
-            some = [
-                _some_columns(rows[k : k + 1], start, width)
-                for k in range(rows.shape[0])
-            ]
-            result, here = function(jnp.concatenate(some))
+            result, here = function(_fused_columns(rows, start, width))
             results = jax.lax.dynamic_update_slice_in_dim(results, result, start, 0)
             return results, holds & here
 
@@ -107,6 +102,14 @@ def _by_platform(apply, rows):
         cpu=functools.partial(apply, few),
         default=functools.partial(apply, many),
     )
+
+
+def _fused_columns(rows, start, width):
+    """Slice row by row, which fuses with what follows; a slice of all is copied."""
+    if rows.shape[0] > FEW:
+        return _some_columns(rows, start, width)
+    single = (rows[k : k + 1] for k in range(rows.shape[0]))
+    return jnp.concatenate([_some_columns(row, start, width) for row in single])
 
 
 def _some_columns(rows, start, width):

@@ -21,6 +21,7 @@ W. For clipping that is a third to a ninth of the time, and fewer numbers on the
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -31,6 +32,7 @@ from jaxdist.geometry import _columns, _sight
 
 _RECENTRE = 0.01  # squared distance per squared norm, below which digits would cancel
 _UNDIVIDED = 16  # rows, of which all products are taken at once
+_SHARE = 4  # of all rows, that is not divided further: little is saved by more parts
 _ADDED = 2.0**-6  # of the largest number; a few distances of such rows can be added
 _ROUNDS = 4  # a huge row hides a large one; each round uncovers the next of them
 
@@ -331,19 +333,21 @@ def _inner_products(rows):
     def at_once(rows):
         return exact_product(rows, rows.T)
 
-    return jax.lax.platform_dependent(rows, cpu=_products_by_halves, default=at_once)
+    undivided = max(_UNDIVIDED, -(-rows.shape[0] // _SHARE))
+    by_halves = functools.partial(_products_by_halves, undivided=undivided)
+    return jax.lax.platform_dependent(rows, cpu=by_halves, default=at_once)
 
 
-def _products_by_halves(rows):
+def _products_by_halves(rows, undivided):
     """Do the same by halves: half of all products come twice, which slows a CPU."""
-    if rows.shape[0] <= _UNDIVIDED:
+    if rows.shape[0] <= undivided:
         return exact_product(rows, rows.T)
     one, other = jnp.split(rows, [rows.shape[0] // 2])
     across = exact_product(one, other.T)
     return jnp.block(
         [
-            [_products_by_halves(one), across],
-            [across.T, _products_by_halves(other)],
+            [_products_by_halves(one, undivided), across],
+            [across.T, _products_by_halves(other, undivided)],
         ]
     )
 

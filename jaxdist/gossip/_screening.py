@@ -121,7 +121,7 @@ def screen(
     if weight is not None:
         rows = {axes: jnp.where(weight[:, None] > 0, x, 0) for axes, x in rows.items()}
     parts = {axes: rule.contributions(x, None, weight) for axes, x in rows.items()}
-    applied = _rule.apply_rule(rule, parts, _sum_of_parts, key, memory, weight)
+    applied = _rule.apply_rule(rule, parts, _Shards(), key, memory, weight)
     for axes, moved in applied.results.items():
         pieces = _tree.split_flat(moved, (own[i].size for i in groups[axes]))
         for i, piece in zip(groups[axes], pieces, strict=True):
@@ -153,19 +153,23 @@ def _presence(rule, rows, is_there):
             axes: jnp.sum(~jnp.isfinite(x), axis=1).astype(x.dtype)
             for axes, x in rows.items()
         }
-        finite = _sum_of_parts(bad, "not finite") == 0
+        finite = _Shards().total(bad, "not finite") == 0
         is_there = finite if is_there is None else finite & is_there
     return None if is_there is None else is_there.astype(jnp.float32)
 
 
-def _sum_of_parts(values: Mapping[Any, jax.Array], what: str) -> jax.Array:
-    """Add up what is known of parts that different model axes shard."""
-    totals = []
-    for axes, value in values.items():
-        if axes:
-            nbytes = _tree.leaf_nbytes(value)
-            content = _traffic.Content(f"({what} over the model)", nbytes, value.shape)
-            with _traffic.contents([content]):
-                value = _collectives.psum(value, axes)
-        totals.append(value)
-    return functools.reduce(operator.add, totals)
+class _Shards(_rule.Whole):
+    """Parts are what different model axes shard."""
+
+    def total(self, values: Mapping[Any, jax.Array], what: str) -> jax.Array:
+        """Add up what is known of each of them."""
+        totals = []
+        for axes, value in values.items():
+            if axes:
+                nbytes = _tree.leaf_nbytes(value)
+                name = f"({what} over the model)"
+                content = _traffic.Content(name, nbytes, value.shape)
+                with _traffic.contents([content]):
+                    value = _collectives.psum(value, axes)
+            totals.append(value)
+        return functools.reduce(operator.add, totals)

@@ -65,15 +65,21 @@ def bulyan(num_byzantine: int) -> _rule.AggregationRule:
         limit="f <= (W-3)/4",
         knows_absent=True,
     )
+
+    def reduce(rows):
+        return _mean_around_the_median(rows, 2 * f)
+
+    def reduce_weighted(rows, weight):
+        values = _present.sort_present(rows, weight, few=0)
+        return _mean_around_the_median_of_present(values, 2 * f)
+
     return _rule.AggregationRule(
         f"bulyan({f})",
-        lambda rows: _mean_around_the_median(rows, 2 * f),
+        _present.any_number(reduce, reduce_weighted),
         mix,
         contract,
         needs_aligned=True,
-        reduce_weighted=lambda rows, weight: _mean_around_the_median_of_present(
-            _present.sort_present(rows, weight), 2 * f
-        ),
+        reduce_weighted=reduce_weighted,
     )
 
 
@@ -105,13 +111,12 @@ def _mean_around_the_median_of_present(
     number = values.num_rows
     kept = number - num_dropped
     lower, upper = values.row_at((number - 1) // 2), values.row_at(number // 2)
-    start = jnp.zeros_like(lower, dtype=jnp.int32)
-    reach = jnp.full_like(lower, jnp.inf)
-    for first in range(num_dropped + 1):
-        low, high = values.ordered[first], values.row_at(first + kept - 1)
-        below, above = (lower - low) + (upper - low), (high - lower) + (high - upper)
-        farthest = jnp.maximum(below, above)
-        start = jnp.where(farthest < reach, first, start)
-        reach = jnp.minimum(farthest, reach)
+    low = values.ordered[: num_dropped + 1]
+    high = values.rows_from(kept - 1, num_dropped + 1)
+    below = (lower[None] - low) + (upper[None] - low)
+    above = (high - lower[None]) + (high - upper[None])
+    farthest = jnp.maximum(below, above)
+    farthest = jnp.where(jnp.isnan(farthest), jnp.inf, farthest)
+    start = jnp.argmin(farthest, axis=0).astype(jnp.int32)
     total = values.total_between(start, start + kept)
     return total / jnp.maximum(kept, 1).astype(total.dtype)

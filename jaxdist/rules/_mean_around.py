@@ -39,7 +39,7 @@ def mean_around(
         return jnp.where(num_bad <= num_byzantine, nearest, 0)
 
     def reduce_weighted(rows, weight):
-        values = _present.sort_present(rows, weight)
+        values = _present.sort_present(rows, weight, few=0)
         nearest = _present.mean_of_nearest_present(
             values, num_byzantine, centre_of_present
         )
@@ -50,7 +50,7 @@ def mean_around(
     )
     return _rule.AggregationRule(
         name,
-        reduce,
+        _present.any_number(reduce, reduce_weighted),
         contract=contract,
         needs_aligned=True,
         reduce_weighted=reduce_weighted,

@@ -70,7 +70,7 @@ def median(middle: Literal["mean", "lower"] = "mean") -> _rule.AggregationRule:
 
     return _rule.AggregationRule(
         "median('lower')" if is_lower else "median()",
-        reduce,
+        _present.any_number(reduce, reduce_weighted),
         contract=contract,
         needs_aligned=True,
         reduce_weighted=reduce_weighted,

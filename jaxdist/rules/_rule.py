@@ -248,9 +248,8 @@ class AggregationRule:
             rows = jnp.where(weight[:, None] > 0, rows, 0)
         key = _random.as_key(0 if key is None else key)
         whole = {"whole": self.contributions(rows, given, weight)}
-        applied = apply_rule(
-            self, whole, _only_value, key, self.init(num_workers), weight
-        )
+        memory = self.init(num_workers)
+        applied = apply_rule(self, whole, Whole(), key, memory, weight)
         merged = applied.results["whole"]
         parts = _tree.split_flat(merged, (math.prod(leaf.shape[1:]) for leaf in leaves))
         return treedef.unflatten(
@@ -393,13 +392,34 @@ class Applied(NamedTuple):
     num_nonfinite: jax.Array  # int32, shape (): workers that are there, not finite
 
 
-SumOfParts = Callable[[Mapping[Any, jax.Array], str], jax.Array]
+class Whole:
+    """How what is known of parts is known of a gradient; here it is in one part."""
+
+    def total(self, values: Mapping[Any, jax.Array], what: str) -> jax.Array:
+        """Add up what is known of each part, wherever parts are.
+
+        Args:
+          values: Of each part.
+          what: They are, for a report.
+        """
+        del what
+        (value,) = values.values()
+        return value
+
+    def measure(
+        self,
+        function: Callable[[Contributions], jax.Array],
+        parts: Mapping[Any, Contributions],
+        what: str,
+    ) -> jax.Array:
+        """Add up what a function finds in the columns of each part."""
+        return self.total({k: function(part) for k, part in parts.items()}, what)
 
 
 def apply_rule(
     rule: AggregationRule,
     parts: Mapping[Any, Contributions],
-    sum_of_parts: SumOfParts,
+    whole: Whole,
     key: Any,
     memory: Any,
     weight: jax.Array | None = None,
@@ -409,8 +429,7 @@ def apply_rule(
     Args:
       rule: The rule.
       parts: Of the gradient.
-      sum_of_parts: Adds up what is known of each part, wherever parts are; takes also
-        what it is.
+      whole: Adds up what is known of each part.
       key: The same wherever parts are; None where the rule does not draw.
       memory: Of the rule.
       weight: ``[W]``, 0 for workers that are absent, whose rows are finite; or None.
@@ -421,7 +440,7 @@ def apply_rule(
         rule.check_weight()
     mixture, finite = None, present
     if rule.mix is not None:
-        sight = _measure_parts(parts, sum_of_parts, weight, rule.sees)
+        sight = _measure_parts(parts, whole, weight, rule.sees)
         finite = sight.finite[:num_workers]
         all_finite = jnp.all(sight.finite | ~sight.present)
         mixed = rule.mix(sight, key if rule.draws else None, memory)
@@ -433,13 +452,13 @@ def apply_rule(
     elif rule.contract.num_byzantine is not None:
         reduced = {k: _reduced_rows(rule, p.rows, weight) for k, p in parts.items()}
         bad = {k: (~good).astype(row.dtype) for k, (row, good) in reduced.items()}
-        finite = sum_of_parts(bad, "not finite") == 0
+        finite = whole.total(bad, "not finite") == 0
         results = {k: row for k, (row, _) in reduced.items()}
     else:
         results = {k: rule.apply(p, None, weight=weight) for k, p in parts.items()}
     if rule.linear:
         bad = {k: _count_nonfinite(part.rows) for k, part in parts.items()}
-        finite = sum_of_parts(bad, "not finite") == 0
+        finite = whole.total(bad, "not finite") == 0
     num_nonfinite = jnp.sum(present & ~finite, dtype=jnp.int32)
     num_absent = None if weight is None else jnp.sum(~present, dtype=jnp.int32)
     trusted = rule.trusts(num_nonfinite, num_workers, num_absent)
@@ -452,16 +471,17 @@ def _count_nonfinite(rows: jax.Array) -> jax.Array:
     return jnp.sum(~jnp.isfinite(rows), axis=1).astype(rows.dtype)
 
 
-def _measure_parts(parts, sum_of_parts, weight, sees, mixture=None):
+def _measure_parts(parts, whole, weight, sees, mixture=None):
     """Return what is seen of all parts, or of mixtures of their rows."""
-    seen = {}
-    for k, (rows, anchor) in parts.items():
-        present = _present_rows(weight, rows, anchor, mixture)
-        seen[k] = sees.of(rows, anchor, mixture, present).as_array()
-    sight = sees.from_array(sum_of_parts(seen, sees.what))
+
+    def see(part):
+        present = _present_rows(weight, part.rows, part.anchor, mixture)
+        return sees.of(part.rows, part.anchor, mixture, present).as_array()
+
+    sight = sees.from_array(whole.measure(see, parts, sees.what))
 
     def measure(sees, mixture):
-        return _measure_parts(parts, sum_of_parts, weight, sees, mixture)
+        return _measure_parts(parts, whole, weight, sees, mixture)
 
     again = measure if mixture is None else _geometry.after(measure, mixture)
     return dataclasses.replace(sight, measure=again).with_weight(weight)
@@ -474,13 +494,6 @@ def _present_rows(weight, rows, anchor, mixture):
     num_rows = rows.shape[0] + (anchor is not None)
     num_rows = num_rows if mixture is None else mixture.shape[0]
     return jnp.ones(num_rows, bool).at[: weight.size].set(weight > 0)
-
-
-def _only_value(values: Mapping[Any, jax.Array], what: str) -> jax.Array:
-    """Return what is known of a gradient that is in one part."""
-    del what
-    (value,) = values.values()
-    return value
 
 
 def _reduce_columns(
@@ -545,8 +558,9 @@ def _reduced_rows(
     reduction = _reduction(rule, weight)
 
     def reduce(columns):
-        good = functools.reduce(operator.and_, [jnp.isfinite(row) for row in columns])
-        return reduction(columns), jnp.all(good)
+        few = columns.shape[0] <= _columns.FEW
+        good = map(jnp.isfinite, columns if few else [columns])
+        return reduction(columns), jnp.all(functools.reduce(operator.and_, good))
 
     reduced, all_finite = _columns.map_columns_and_all(reduce, rows)
 
@@ -581,12 +595,18 @@ def _at_once(shares, contributions):
 def _one_by_one(shares, contributions):
     """Add up: a share of zero silences a NaN, as it does not in a product."""
     rows, anchor = contributions
-    rows = [*rows] if anchor is None else [*rows, anchor]
-    terms = (
-        share * jnp.where(jnp.isfinite(row), row, 0)
-        for share, row in zip(shares, rows, strict=True)
-    )
-    return functools.reduce(operator.add, terms)
+
+    def term(i, row):
+        return shares[i] * jnp.where(jnp.isfinite(row), row, 0)
+
+    if rows.shape[0] <= _columns.FEW:
+        total = functools.reduce(operator.add, map(term, range(rows.shape[0]), rows))
+    else:
+        start = term(0, rows[0])
+        total = jax.lax.fori_loop(
+            1, rows.shape[0], lambda i, total: total + term(i, rows[i]), start
+        )
+    return total if anchor is None else total + term(-1, anchor)
 
 
 def _mixed_and_reduced(mixture, rows, rule, weight):

@@ -75,7 +75,7 @@ def trimmed_mean(
     )
     return _rule.AggregationRule(
         name,
-        reduce,
+        _present.any_number(reduce, reduce_weighted),
         contract=contract,
         needs_aligned=True,
         reduce_weighted=reduce_weighted,

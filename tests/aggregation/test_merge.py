@@ -64,3 +64,18 @@ def test_leaves_of_different_routes_are_one_gradient():
     harness.assert_trees_close(merged, expected)
     chosen = np.flatnonzero(jd.aggregation_metrics(state).selected)
     np.testing.assert_array_equal(merged["a"], UPDATES[chosen[0]])
+
+
+def test_distances_of_simulated_workers_take_the_memory_of_one():
+    """In parts that vmap maps, W workers would have W² distances each."""
+    num_workers, size = 96, 192
+    tx = jd.aggregate(harness.AXIS, jd.rules.krum(9), route="scatter")
+
+    def worker(gradient):
+        return tx.update(gradient, tx.init(gradient))[0]
+
+    rows = jax.random.normal(jax.random.key(0), (num_workers, size))
+    program = jax.jit(jax.vmap(worker, axis_name=harness.AXIS)).lower(rows).compile()
+    nbytes = program.memory_analysis().temp_size_in_bytes
+    assert nbytes < 12 * 4 * num_workers**2 < 4 * num_workers**3
+    np.testing.assert_array_equal(program(rows)[0], jd.rules.krum(9)(rows))

@@ -3,8 +3,8 @@
 Whole rows are compared at once. This is a hundred times faster than sorting along a
 leading axis, and fuses into one pass over the data. Up to 64 rows are sorted in one
 loop over columns that stay in cache. The network of more rows would take a minute to
-compile, and one loop of 1500 comparisons no longer fits the registers: there whole
-stages are compared at once.
+compile, and one loop of 1500 comparisons no longer fits the registers: there one stage
+is compiled, whose pairs are found at run time (:func:`sort_many`).
 
 A comparison chooses, and takes no minimum. XLA's minimum hands on NaN, which costs
 several instructions and may keep a long network from being vectorized. Values that are
@@ -20,8 +20,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-
-_FUSED = 64  # rows whose network is one loop; it grows with W log² W
+import numpy as np
 
 
 def network_comparators(num_rows: int) -> list[tuple[int, int]]:
@@ -55,8 +54,6 @@ def sort_rows(rows: list[jax.Array]) -> list[jax.Array]:
     Its derivative asks where each value came from: that of every comparison would take
     minutes to compile.
     """
-    if len(rows) > _FUSED:
-        return list(_sort_by_stages(jnp.stack(rows))[: len(rows)])
     rows = list(rows)
     for low, high in network_comparators(len(rows)):
         rows[low], rows[high] = _in_order(rows[low], rows[high])
@@ -66,14 +63,64 @@ def sort_rows(rows: list[jax.Array]) -> list[jax.Array]:
 @sort_rows.defjvp
 def _sort_tangents(primals, tangents):
     """Return the sorted rows, and their tangents in the same order."""
-    rows, moved = (jnp.stack(x[0], axis=-1) for x in (primals, tangents))
+    rows, moved = (jnp.stack(x[0]) for x in (primals, tangents))
+    ordered, moved = _in_one_order(rows, moved)
+    return list(ordered), list(moved)
+
+
+@jax.custom_jvp
+def sort_many(rows: jax.Array) -> jax.Array:
+    """Do the same with any number of rows ``[W, n]``: a bitonic sort.
+
+    One stage is compiled, however many rows there are. Which rows it compares, and
+    which of each pair becomes the smaller, is read from a table.
+    """
+    if rows.shape[0] < 2:
+        return rows
+    num_rows = 2 ** (rows.shape[0] - 1).bit_length()
+    missing = num_rows - rows.shape[0]
+    padded = jnp.pad(rows, ((0, missing), (0, 0)), constant_values=jnp.inf)
+    stages = jnp.asarray(_bitonic_stages(num_rows))
+    places = jnp.arange(num_rows, dtype=stages.dtype)
+
+    def compare(stage, rows):
+        run, distance = stages[stage]
+        others = jnp.take(rows, places ^ distance, axis=0, mode="clip")
+        is_first, rises = (places & distance) == 0, (places & run) == 0
+        takes_smaller = (is_first == rises)[:, None]
+        # Of two that are equal each becomes the other.
+        stays = jnp.where(takes_smaller, rows < others, others < rows)
+        return jnp.where(stays, rows, others)
+
+    return jax.lax.fori_loop(0, len(stages), compare, padded)[: rows.shape[0]]
+
+
+@sort_many.defjvp
+def _sort_many_tangents(primals, tangents):
+    """Return the sorted rows, and their tangents in the same order."""
+    return _in_one_order(*primals, *tangents)
+
+
+def _in_one_order(rows, moved):
+    """Return rows ``[W, n]`` sorted, and others of that shape in the same order."""
+    rows, moved = (jnp.moveaxis(x, 0, -1) for x in (rows, moved))
     order = jnp.argsort(rows, axis=-1, stable=True)
 
     def in_order(values):
-        sorted_values = jnp.take_along_axis(values, order, axis=-1)
-        return list(jnp.moveaxis(sorted_values, -1, 0))
+        ordered = jnp.take_along_axis(values, order, axis=-1)
+        return jnp.moveaxis(ordered, -1, 0)
 
     return in_order(rows), in_order(moved)
+
+
+def _bitonic_stages(num_rows: int) -> np.ndarray:
+    """Return ``[stages, 2]``: the runs to sort, and the distance of what is compared.
+
+    Runs rise and fall in turn, so that two of them are one that rises and then falls.
+    """
+    levels = range(1, num_rows.bit_length())
+    pairs = [(2**run, 2**at) for run in levels for at in reversed(range(run))]
+    return np.asarray(pairs, np.int32)
 
 
 def _in_order(left, right):
@@ -83,39 +130,6 @@ def _in_order(left, right):
     """
     is_ordered = left < right
     return jnp.where(is_ordered, left, right), jnp.where(is_ordered, right, left)
-
-
-def _sort_by_stages(rows: jax.Array) -> jax.Array:
-    """Sort ``[W, n]``, with infinity behind where W is no power of two.
-
-    Each stage compares all its pairs at once, as the halves of a reshaped array.
-    """
-    num_rows = 2 ** (rows.shape[0] - 1).bit_length()
-    rows = jnp.pad(
-        rows, ((0, num_rows - rows.shape[0]), (0, 0)), constant_values=jnp.inf
-    )
-    merged = 1
-    while merged < num_rows:
-        distance = merged
-        while distance:
-            # Fused with others, a stage would be computed again for each of its
-            # readers.
-            rows = jax.lax.optimization_barrier(_compared_rows(rows, merged, distance))
-            distance //= 2
-        merged *= 2
-    return rows
-
-
-def _compared_rows(rows: jax.Array, merged: int, distance: int) -> jax.Array:
-    """Compare rows at this distance within runs of ``2 * merged`` rows."""
-    runs = rows.reshape(-1, 2 * merged, rows.shape[1])
-    edge = distance % merged
-    inner = runs[:, edge : 2 * merged - edge]
-    pairs = inner.reshape(runs.shape[0], -1, 2, distance, rows.shape[1])
-    low, high = pairs[:, :, 0], pairs[:, :, 1]
-    ordered = jnp.stack(_in_order(low, high), axis=2).reshape(inner.shape)
-    parts = [runs[:, :edge], ordered, runs[:, 2 * merged - edge :]]
-    return jnp.concatenate(parts, axis=1).reshape(rows.shape)
 
 
 def sort_finite(rows: jax.Array, most: int) -> tuple[list[jax.Array], jax.Array]:
@@ -153,14 +167,9 @@ def middles_of_finite(rows: jax.Array) -> Middles:
     """
     balanced, num_bad = _balanced_pairs(rows)
     half = len(balanced) // 2
-    if len(balanced) > _FUSED:
-        lower, upper = sort_rows(balanced)[half - 1 : half + 1]
-    else:
-        below, above = _compare_pair(
-            sort_rows(balanced[:half]), sort_rows(balanced[half:])
-        )
-        lower = functools.reduce(lambda a, b: _in_order(a, b)[1], below)
-        upper = functools.reduce(lambda a, b: _in_order(a, b)[0], above)
+    below, above = _compare_pair(sort_rows(balanced[:half]), sort_rows(balanced[half:]))
+    lower = functools.reduce(lambda a, b: _in_order(a, b)[1], below)
+    upper = functools.reduce(lambda a, b: _in_order(a, b)[0], above)
     is_single = (rows.shape[0] - num_bad) % 2 == 1
     return Middles(lower, jnp.where(is_single, lower, upper), num_bad)
 
@@ -194,7 +203,7 @@ def cut_finite(rows: jax.Array, num_cut: int) -> Cut:
     of the ``num_cut`` first of the other; the smaller partners are the smallest of all
     values. This takes a quarter less of the network than sorting all rows.
     """
-    if 4 * num_cut > len(rows) or len(rows) > _FUSED:
+    if 4 * num_cut > len(rows):
         return cut_sorted(*sort_finite(rows, num_cut), num_cut)
     cleaned, half = _or_infinity(rows), len(rows) // 2
     left, right = sort_rows(cleaned[:half]), sort_rows(cleaned[half:])

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdist import rules
+from jaxdist.geometry import _columns
 from jaxdist.rules.numerics import _present
 
 ROWS = np.random.default_rng(0).standard_normal((9, 40)).astype(np.float32)
@@ -49,3 +51,37 @@ def test_means_of_the_nearest(f):
     far = np.abs(THERE - np.median(THERE, axis=0))
     nearest = np.take_along_axis(THERE, np.argsort(far, axis=0)[: 7 - f], axis=0)
     np.testing.assert_allclose(found, nearest.mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+RULES = [
+    rules.median(),
+    rules.median("lower"),
+    rules.trimmed_mean(2),
+    rules.meamed(2),
+    rules.phocas(2),
+    rules.bulyan(1),
+    rules.krum(2),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_many_rows_are_reduced_as_few_are(rule, monkeypatch):
+    rows = ROWS.copy()
+    rows[3, 5:] = np.nan
+    few = jax.jit(rule.__call__)(jnp.asarray(rows))
+    monkeypatch.setattr(_columns, "FEW", 4)
+    many = jax.jit(rule.__call__)(jnp.asarray(rows))
+    np.testing.assert_allclose(many, few, rtol=1e-6, atol=1e-6)
+    assert np.any(np.asarray(few) != 0)
+
+
+def test_derivatives_of_a_total_are_those_of_its_rows():
+    low, high = jnp.asarray(2), jnp.arange(40, dtype=jnp.int32) % 9
+
+    def total(ordered):
+        found = _present.Present(ordered, jnp.asarray(9), jnp.zeros(40, jnp.int32))
+        return jnp.sum(found.total_between(low, high))
+
+    places = np.arange(9)[:, None]
+    expected = (places >= 2) & (places < np.asarray(high))
+    np.testing.assert_array_equal(jax.grad(total)(ROWS), expected.astype(np.float32))
