@@ -12,6 +12,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+_WRITTEN_OUT = 64  # rows; a program of more takes long to compile
+_A_FEW = 8  # rows that one turn of a loop adds
+
 
 def path_name(path: jax.tree_util.KeyPath) -> str:
     """Return ``"layer/kernel"`` for a key path."""
@@ -195,8 +198,21 @@ def kept_count(density: float, size: int) -> int:
 
 
 def sum_rows(rows: jax.Array) -> jax.Array:
-    """Add up ``[W, ...]``, row by row: reducing over a leading axis is slow on CPU."""
-    return functools.reduce(operator.add, (rows[i] for i in range(rows.shape[0])))
+    """Add up ``[W, ...]``, row by row: reducing over a leading axis is slow on CPU.
+
+    Of many rows a few are written out, and a loop takes the next few.
+    """
+    num_rows = rows.shape[0]
+    if num_rows <= _WRITTEN_OUT:
+        return functools.reduce(operator.add, (rows[i] for i in range(num_rows)))
+
+    def add_few(i, total):
+        few = jax.lax.dynamic_slice_in_dim(rows, i * _A_FEW, _A_FEW)
+        return total + sum_rows(few)
+
+    num_turns, num_left = divmod(num_rows, _A_FEW)
+    total = jax.lax.fori_loop(1, num_turns, add_few, sum_rows(rows[:_A_FEW]))
+    return total + sum_rows(rows[-num_left:]) if num_left else total
 
 
 def is_key(leaf: jax.Array) -> bool:

@@ -119,3 +119,11 @@ def test_names_are_sorted_as_people_do():
     names = ["layer_10/b", "head", "layer_2/b", "layer_10/a", "2", "10"]
     wanted = ["2", "10", "head", "layer_2/b", "layer_10/a", "layer_10/b"]
     assert sorted(names, key=_tree.natural_key) == wanted
+
+
+@pytest.mark.parametrize("num_rows", [64, 65, 72, 200])
+def test_rows_are_added_however_many_there_are(num_rows):
+    rows = np.random.default_rng(0).standard_normal((num_rows, 5)).astype(np.float32)
+    total, pull = jax.vjp(_tree.sum_rows, jnp.asarray(rows))
+    np.testing.assert_allclose(total, rows.sum(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(pull(jnp.ones(5))[0], np.ones((num_rows, 5)))
