@@ -12,7 +12,7 @@ DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
-	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers benchmark-representatives \
+	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers benchmark-representatives benchmark-shuffling \
 	benchmark-sampling benchmark-rounds benchmark-rules
 
 demo: .venv/examples
@@ -124,6 +124,10 @@ benchmark-diversity: .venv/dev
 # Which few stand for all, compared with apricot and kmedoids: docs/representatives.md.
 benchmark-representatives: .venv/dev $(REPRESENTATIVES)/installed
 	$(REPRESENTATIVES)/bin/python benchmarks/papers/representatives.py
+
+# Coded shuffling: all permutations of six workers, and the picture of docs/shuffling.md.
+benchmark-shuffling: .venv/dev
+	$(BIN)/python benchmarks/papers/shuffling.py out/shuffling.png
 
 # Samplers against their exact laws, alone and over a network: docs/sampling.md.
 benchmark-sampling: .venv/dev
