@@ -123,7 +123,9 @@ benchmark-diversity: .venv/dev
 
 # Which few stand for all, compared with apricot and kmedoids: docs/representatives.md.
 benchmark-representatives: .venv/dev $(REPRESENTATIVES)/installed
-	$(REPRESENTATIVES)/bin/python benchmarks/papers/representatives.py
+	$(REPRESENTATIVES)/bin/python benchmarks/papers/representatives.py \
+		out/representatives.png
+	$(BIN)/python benchmarks/papers/polling.py out/polling.png
 
 # Coded shuffling: all permutations of six workers, and the picture of docs/shuffling.md.
 benchmark-shuffling: .venv/dev
