@@ -74,7 +74,8 @@ class CodedStorage:
                 f"`points` must be an array of {self.num_points} points, got "
                 f"{array.dtype} {array.shape}."
             )
-        rows = array.reshape(self.num_points, -1).view(np.uint8)
+        width = math.prod(array.shape[1:])
+        rows = array.reshape(self.num_points, width).view(np.uint8)
         size = -(-rows.shape[1] // self.num_parts)
         padding = size * self.num_parts - rows.shape[1]
         padded = np.pad(rows, ((0, 0), (0, padding)))
@@ -110,11 +111,11 @@ class CodedStorage:
         """
         worker = _checks.integer("worker", worker, 0, self.num_workers - 1)
         like = np.asarray(like)
-        shape = (-1, *like.shape[1:])
         nbytes = like.dtype.itemsize * math.prod(like.shape[1:])
         own = memory[self.owners == worker]
-        rows = own.reshape(len(own), -1)[:, :nbytes]
-        return np.ascontiguousarray(rows).view(like.dtype).reshape(shape)
+        rows = own.reshape(len(own), math.prod(own.shape[1:]))[:, :nbytes]
+        points = np.ascontiguousarray(rows).view(like.dtype)
+        return points.reshape(len(own), *like.shape[1:])
 
 
 def coded_storage(

@@ -83,9 +83,9 @@ class ShufflePlan:
         """
         worker = _checks.integer("worker", worker, 0, self.before.num_workers - 1)
         packets, memory = np.asarray(packets), np.asarray(memory)
-        self._check_bytes("packets", packets, (len(self.packets), memory.shape[-1]))
-        parts = self.before.labels.shape[:2]
-        self._check_bytes("memory", memory, (*parts, memory.shape[-1]))
+        size = memory.shape[-1] if memory.ndim else 0
+        self._check_bytes("memory", memory, (*self.before.labels.shape[:2], size))
+        self._check_bytes("packets", packets, (len(self.packets), size))
         flat = memory.reshape(-1, memory.shape[-1])
         seen = flat.copy()
         for found in self._findings[worker]:

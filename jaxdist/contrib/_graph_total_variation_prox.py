@@ -5,15 +5,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdist import _checks
+from jaxdist import _checks, _tree
 
 
 class GraphTotalVariationProx(NamedTuple):
     """Result of :func:`graph_total_variation_prox`."""
 
     values: jax.Array  # shape and dtype of the values that were given
-    dual: jax.Array  # [E, ...], to start the next call with
-    gap: jax.Array  # [...], at most so much above the minimum, at least 0
+    dual: jax.Array  # float32 or wider [E, ...], to start the next call with
+    gap: jax.Array  # the same [...], at most so far above the minimum, at least 0
 
 
 def graph_total_variation_prox(
@@ -67,7 +67,8 @@ def graph_total_variation_prox(
       <https://arxiv.org/abs/1204.3982>`_, 2012. Exact solvers by maximal flows exist;
       this one runs on any device.
     """
-    values, edges, weights = _checked_graph(values, edges, weights)
+    given = _checks.array("values", values)
+    values, edges, weights = _checked_graph(given, edges, weights)
     num_steps = _checks.integer("num_steps", num_steps, 1)
     shape = (len(edges), *values.shape[1:])
     start = jnp.zeros_like(values, shape=shape) if dual is None else dual
@@ -92,12 +93,12 @@ def graph_total_variation_prox(
         return found, found + (momentum - 1) / grown * (found - dual), grown
 
     start = jnp.clip(start, -limits, limits)
-    carry = start, start, jnp.ones_like(values[:1])
+    carry = start, start, jnp.ones_like(start, shape=(1, *values.shape[1:]))
     dual, _, _ = jax.lax.fori_loop(0, num_steps, step, carry)
     x = primal(dual)
     apart = x[one] - x[other]
     gap = jnp.sum(limits * jnp.abs(apart) - dual * apart, axis=0)
-    return GraphTotalVariationProx(x, dual, gap)
+    return GraphTotalVariationProx(x.astype(given.dtype), dual, gap)
 
 
 def _sums_of_degrees(edges, weights, num_nodes):
@@ -114,7 +115,6 @@ def _as_column(numbers, values):
 
 def _checked_graph(values, edges, weights):
     """Return the arrays of a graph, or raise."""
-    values = _checks.array("values", values)
     if not jnp.issubdtype(values.dtype, jnp.floating) or values.ndim < 1:
         raise ValueError(
             "`values` must be floating numbers [n, ...], got "
@@ -132,4 +132,5 @@ def _checked_graph(values, edges, weights):
             f"`weights` must be one number for each of {len(edges)} edges, got "
             f"{weights.dtype} {weights.shape}."
         )
-    return values, edges, weights.astype(values.dtype)
+    dtype = _tree.accumulator_dtype(values.dtype)
+    return values.astype(dtype), edges, weights.astype(dtype)

@@ -13,7 +13,7 @@ from jaxdist.geometry import _geometry
 
 _MIXTURES = 5  # of the two proximal operators, in each step
 _DUAL_STEPS = 30  # of total variations; each starts from the last
-_EDGES = 64  # edges are counted up to a multiple of these, so that programs are shared
+_EDGES = 64  # edges are filled up to a multiple of these, so that programs are shared
 
 
 class StructuredRepresentatives(NamedTuple):
@@ -146,7 +146,8 @@ def _graphs_of(array, finite, num_near):
     squares, places = squares[finite][:, finite], np.flatnonzero(finite)
     place = min(num_near, len(places)) - 1
     if place < 0:
-        return _NO_GRAPH, _NO_GRAPH
+        nobody = _padded_graph(squares > 0, squares, places)
+        return nobody, nobody
     ordered = np.sort(squares, axis=0)
     is_far, is_near = squares >= ordered[-1 - place], squares <= ordered[place]
     largest, middle = squares.max(), np.median(squares)
@@ -169,7 +170,7 @@ def _padded_graph(tied, weights, places):
     """Return a graph with edges of no weight up to a multiple of some."""
     one, other = np.nonzero(np.triu(tied, 1))
     edges = np.stack([places[one], places[other]], axis=1).astype(np.int32)
-    missing = -len(one) % _EDGES
+    missing = _EDGES * max(1, -(-len(one) // _EDGES)) - len(one)
     strengths = np.pad(weights[one, other], (0, missing)).astype(np.float32)
     return _Graph(np.pad(edges, ((0, missing), (0, 0))), strengths)
 

@@ -45,6 +45,7 @@ def test_labels_are_all_sets_without_the_owner():
         np.array([[np.nan, -0.0, np.inf]] * 4),
         np.arange(4 * 15, dtype=np.float32).reshape(4, 3, 5).transpose(0, 2, 1),
         np.array([[True, False]] * 4),
+        np.zeros((4, 0)),
         np.array(jnp.arange(12, dtype=jnp.bfloat16).reshape(4, 3)),
         np.array([(1, 2.5)] * 4, dtype=[("a", "i1"), ("b", "f4")]),
     ],

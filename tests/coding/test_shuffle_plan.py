@@ -122,6 +122,8 @@ def test_arguments():
         plan.decode(0, packets[:0], memory)
     with pytest.raises(ValueError, match=r"`memory` must be uint8 \(3, 2, 4\)"):
         plan.decode(0, packets, memory[:1])
+    with pytest.raises(ValueError, match="`memory` must be uint8 .* got int64"):
+        plan.decode(0, packets, 3)
     with pytest.raises(ValueError, match=r"`worker` must be in \[0, 2\], got -1"):
         plan.decode(-1, packets, memory)
     by_hand = dataclasses.replace(plan, packets=((0,),))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdist import contrib
+from tests import harness
 
 prox = jax.jit(contrib.graph_total_variation_prox, static_argnames="num_steps")
 
@@ -74,6 +75,35 @@ def test_strong_ties_give_means_of_components():
     found = prox(jnp.arange(6.0) ** 2, edges, np.full(3, 1e3, np.float32))
     expected = [5 / 3] * 3 + [12.5] * 2 + [25]
     np.testing.assert_allclose(found.values, expected, atol=1e-4)
+
+
+def test_narrow_values_are_moved_in_float32():
+    edges, weights = random_graph(5)
+    values = np.random.default_rng(5).normal(size=30).astype(jnp.bfloat16)
+    narrow, wide = (
+        prox(jnp.asarray(values, dtype), edges, weights)
+        for dtype in (jnp.bfloat16, jnp.float32)
+    )
+    assert narrow.values.dtype == jnp.bfloat16 and narrow.dual.dtype == jnp.float32
+    np.testing.assert_array_equal(narrow.values, wide.values.astype(jnp.bfloat16))
+
+
+EDGES, _ = random_graph(6, 8, 12)
+
+
+def move_own(values, weights):
+    """Return what one worker makes of values and weights of its own."""
+    return contrib.graph_total_variation_prox(values, EDGES, weights, 20)
+
+
+@pytest.mark.parametrize("backend", harness.BACKENDS)
+def test_each_worker_by_itself(backend):
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(8, 8)).astype(np.float32)
+    weights = rng.uniform(size=(8, 12)).astype(np.float32)
+    found = harness.run(move_own, backend, values, weights)
+    alone = prox(values[3], EDGES, weights[3], num_steps=20)
+    np.testing.assert_allclose(found.values[3], alone.values, atol=1e-6)
 
 
 def test_without_edges_nothing_moves():

@@ -80,14 +80,16 @@ def test_points_that_are_not_finite_are_never_chosen():
     plain = contrib.structured_representatives(POINTS[::-1], 4, num_steps=30)
     np.testing.assert_array_equal(found.indices, plain.indices + 2)
     assert not np.asarray(found.coefficients)[:2].any()
-    few = contrib.structured_representatives(points[:3], 3, num_steps=1)
+    points[3:] = np.nan
+    few = contrib.structured_representatives(points, 3, num_steps=30)
     np.testing.assert_array_equal(few.indices, [2, 2, 2])
-    nobody = contrib.structured_representatives(np.full((2, 3), np.nan), 1, num_steps=1)
+    points[2] = np.nan
+    nobody = contrib.structured_representatives(points, 3, num_steps=30)
     assert not np.asarray(nobody.coefficients).any()
 
 
 def test_equal_points():
-    found = contrib.structured_representatives(np.ones((5, 2)), 2, num_steps=2)
+    found = contrib.structured_representatives(np.ones((20, 5)), 2, num_steps=30)
     assert np.isfinite(found.objectives).all() and not found.coefficients.any()
 
 
