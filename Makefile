@@ -5,13 +5,14 @@ BIN := .venv/bin
 PEERS ?= .venv-peers
 BYZFL ?= .venv-byzfl
 DRJAX ?= .venv-drjax
+REPRESENTATIVES ?= .venv-representatives
 # The folder with the files of Fashion-MNIST, where it is not the one of Debian's package.
 DATA ?=
 DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
-	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers \
+	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers benchmark-representatives benchmark-shuffling \
 	benchmark-sampling benchmark-rounds benchmark-rules
 
 demo: .venv/examples
@@ -120,6 +121,16 @@ benchmark-clock: .venv/dev
 benchmark-diversity: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/papers/adascale.py out/diversity.png
 
+# Which few stand for all, compared with apricot and kmedoids: docs/representatives.md.
+benchmark-representatives: .venv/dev $(REPRESENTATIVES)/installed
+	$(REPRESENTATIVES)/bin/python benchmarks/papers/representatives.py \
+		out/representatives.png
+	$(BIN)/python benchmarks/papers/polling.py out/polling.png
+
+# Coded shuffling: all permutations of six workers, and the picture of docs/shuffling.md.
+benchmark-shuffling: .venv/dev
+	$(BIN)/python benchmarks/papers/shuffling.py out/shuffling.png
+
 # Samplers against their exact laws, alone and over a network: docs/sampling.md.
 benchmark-sampling: .venv/dev
 	$(BIN)/python benchmarks/papers/sampling.py
@@ -133,7 +144,7 @@ benchmark-network: .venv/dev peers
 peers: $(PEERS)/installed
 
 clean:
-	rm -rf .venv .venv-peers .venv-byzfl .venv-drjax out docs/_build
+	rm -rf .venv .venv-peers .venv-byzfl .venv-drjax .venv-representatives out docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -155,6 +166,11 @@ $(BYZFL)/installed: benchmarks/requirements-byzfl.txt
 $(DRJAX)/installed: benchmarks/requirements-drjax.txt
 	$(PYTHON) -m venv $(DRJAX)
 	$(DRJAX)/bin/python -m pip install --quiet --requirement $< --editable .
+	touch $@
+
+$(REPRESENTATIVES)/installed: benchmarks/requirements-representatives.txt
+	$(PYTHON) -m venv $(REPRESENTATIVES)
+	$(REPRESENTATIVES)/bin/python -m pip install --quiet --requirement $< --editable .
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt

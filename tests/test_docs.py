@@ -32,11 +32,12 @@ tables = load_tables()
 PAGES = {
     "jaxdist": sorted(path.name for path in (ROOT / "docs").glob("[!_]*.md")),
     "jaxdist.attacks": ["attacks.md"],
-    "jaxdist.coding": ["coding.md"],
+    "jaxdist.coding": ["coding.md", "shuffling.md"],
     "jaxdist.compression": [
         *("compression.md", "low_rank.md", "memory.md", "quantizers.md"),
         "sparsifiers.md",
     ],
+    "jaxdist.contrib": ["representatives.md"],
     "jaxdist.diagnostics": ["diversity.md"],
     "jaxdist.fragments": ["rounds.md"],
     "jaxdist.gossip": ["gossip.md"],
@@ -180,11 +181,13 @@ def without_numbers(text):
         ("docs/frameworks.md", "pmap: True"),
         ("docs/diversity.md", "up to"),
         ("docs/gossip.md", "spectral gap"),
+        ("docs/representatives.md", "off by"),
         ("docs/pods.md", "'dcn': 530"),
         ("docs/optimizers.md", "28"),
         ("docs/quickstart.md", "total"),
         ("docs/rounds.md", "(32,) (1000, 3)"),
         ("docs/sampling.md", "one message of"),
+        ("docs/shuffling.md", "True"),
         ("docs/time.md", "(8, 3) [1. 1. 1.]"),
     ],
 )
