@@ -5,14 +5,15 @@ BIN := .venv/bin
 PEERS ?= .venv-peers
 BYZFL ?= .venv-byzfl
 DRJAX ?= .venv-drjax
+BLACKJAX ?= .venv-blackjax
 # The folder with the files of Fashion-MNIST, where it is not the one of Debian's package.
 DATA ?=
 DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
-	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers \
-	benchmark-sampling benchmark-rounds benchmark-rules
+	peers benchmark benchmark-blackjax benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers \
+	benchmark-sampling benchmark-sparsity benchmark-rounds benchmark-rules
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -124,6 +125,14 @@ benchmark-diversity: .venv/dev
 benchmark-sampling: .venv/dev
 	$(BIN)/python benchmarks/papers/sampling.py
 
+# Samplers compared with blackjax, in an environment that has both.
+benchmark-blackjax: $(BLACKJAX)/installed
+	$(BLACKJAX)/bin/python -m benchmarks.peers.sampling
+
+# Networks of few weights, by random and by trained masks: docs/sparsity.md.
+benchmark-sparsity: .venv/dev
+	PYTHONPATH=examples $(BIN)/python benchmarks/papers/sparse.py out/sparsity.png
+
 # As root, with iproute2, on a quiet machine for half an hour: docs/network.md.
 benchmark-network: .venv/dev peers
 	$(BIN)/python -m benchmarks.network.compare docs/_static/network.json --fresh \
@@ -133,7 +142,7 @@ benchmark-network: .venv/dev peers
 peers: $(PEERS)/installed
 
 clean:
-	rm -rf .venv .venv-peers .venv-byzfl .venv-drjax out docs/_build
+	rm -rf .venv .venv-peers .venv-byzfl .venv-drjax .venv-blackjax out docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -155,6 +164,11 @@ $(BYZFL)/installed: benchmarks/requirements-byzfl.txt
 $(DRJAX)/installed: benchmarks/requirements-drjax.txt
 	$(PYTHON) -m venv $(DRJAX)
 	$(DRJAX)/bin/python -m pip install --quiet --requirement $< --editable .
+	touch $@
+
+$(BLACKJAX)/installed: benchmarks/requirements-blackjax.txt
+	$(PYTHON) -m venv $(BLACKJAX)
+	$(BLACKJAX)/bin/python -m pip install --quiet --requirement $< --editable .
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt
