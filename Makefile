@@ -6,6 +6,7 @@ PEERS ?= .venv-peers
 BYZFL ?= .venv-byzfl
 DRJAX ?= .venv-drjax
 BLACKJAX ?= .venv-blackjax
+REPRESENTATIVES ?= .venv-representatives
 # The folder with the files of Fashion-MNIST, where it is not the one of Debian's package.
 DATA ?=
 DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
@@ -13,7 +14,7 @@ JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
 	peers benchmark benchmark-blackjax benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers \
-	benchmark-sampling benchmark-sparsity benchmark-rounds benchmark-rules
+	benchmark-representatives benchmark-sampling benchmark-sparsity benchmark-rounds benchmark-rules
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -121,6 +122,10 @@ benchmark-clock: .venv/dev
 benchmark-diversity: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/papers/adascale.py out/diversity.png
 
+# Which few stand for all, compared with apricot and kmedoids: docs/representatives.md.
+benchmark-representatives: .venv/dev $(REPRESENTATIVES)/installed
+	$(REPRESENTATIVES)/bin/python benchmarks/papers/representatives.py
+
 # Samplers against their exact laws, alone and over a network: docs/sampling.md.
 benchmark-sampling: .venv/dev
 	$(BIN)/python benchmarks/papers/sampling.py
@@ -142,7 +147,7 @@ benchmark-network: .venv/dev peers
 peers: $(PEERS)/installed
 
 clean:
-	rm -rf .venv .venv-peers .venv-byzfl .venv-drjax .venv-blackjax out docs/_build
+	rm -rf .venv .venv-peers .venv-byzfl .venv-drjax .venv-blackjax .venv-representatives out docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -169,6 +174,11 @@ $(DRJAX)/installed: benchmarks/requirements-drjax.txt
 $(BLACKJAX)/installed: benchmarks/requirements-blackjax.txt
 	$(PYTHON) -m venv $(BLACKJAX)
 	$(BLACKJAX)/bin/python -m pip install --quiet --requirement $< --editable .
+	touch $@
+
+$(REPRESENTATIVES)/installed: benchmarks/requirements-representatives.txt
+	$(PYTHON) -m venv $(REPRESENTATIVES)
+	$(REPRESENTATIVES)/bin/python -m pip install --quiet --requirement $< --editable .
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt

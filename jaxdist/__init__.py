@@ -5,6 +5,7 @@ from importlib import metadata as _metadata
 from jaxdist import attacks as attacks
 from jaxdist import coding as coding
 from jaxdist import compression as compression
+from jaxdist import contrib as contrib
 from jaxdist import diagnostics as diagnostics
 from jaxdist import fragments as fragments
 from jaxdist import gossip as gossip

@@ -27,6 +27,7 @@ FLOORS: list[dict[str, str]] = [
     {
         "aggregation": "W gradients become one: routes, reports, sharded optimizers",
         "attacks": "what corrupt workers send",
+        "contrib": "what is useful near a network, but not about it",
         "diagnostics": "what gradients tell about the number of workers",
         "fragments": "which parameters are exchanged together",
         "gossip": "who hears whom, and what neighbours make of each other",
@@ -48,6 +49,7 @@ FAMILIES = (
     "attacks",
     "coding",
     "compression",
+    "contrib",
     "diagnostics",
     "fragments",
     "gossip",

@@ -37,6 +37,7 @@ PAGES = {
         *("compression.md", "low_rank.md", "memory.md", "quantizers.md"),
         "sparsifiers.md",
     ],
+    "jaxdist.contrib": ["representatives.md"],
     "jaxdist.diagnostics": ["diversity.md"],
     "jaxdist.fragments": ["rounds.md"],
     "jaxdist.gossip": ["gossip.md"],

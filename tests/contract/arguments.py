@@ -14,7 +14,7 @@ import jaxdist as jd
 
 MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.coding, jd.timing)
 MODULES += (jd.gossip, jd.testing, jd.fragments, jd.optimizers)
-MODULES += (jd.diagnostics, jd.sgmcmc, jd.sparsity)
+MODULES += (jd.diagnostics, jd.sgmcmc, jd.sparsity, jd.contrib)
 SEVERAL = np.ones(2, np.float32)
 
 COUNT = ["x", 1.5, -1, True, [1], SEVERAL]
@@ -83,6 +83,7 @@ BAD: dict[str, list[Any]] = {
     "deviation": [*REAL, 0],
     "dimensions": [*COUNT, 3, 1.0],
     "direction": CHOICE,
+    "distances": [3, "x", SEVERAL, np.zeros((2, 3)), np.zeros((0, 0)), np.eye(2) > 0],
     "distribution": CHOICE,
     "downlink": COMPRESSOR,
     "dtype": DTYPE,
@@ -159,6 +160,7 @@ BAD: dict[str, list[Any]] = {
     "neighbours": CHOICE,
     "new": [*COUNT, 0],
     "norm": CHOICE,
+    "num": [*COUNT, 0, 9],
     "num_batches": [*COUNT, 0, 9],
     "num_blocks": [*COUNT, 0],
     "num_byzantine": COUNT,
@@ -312,6 +314,7 @@ GOOD: dict[str, Any] = {
     "delay": 1,
     "density": 0.1,
     "deviation": 1.0,
+    "distances": np.eye(8),
     "dtype": jnp.bfloat16,
     "factors": [1.0] * 8,
     "fast": jd.timing.constant(),
@@ -336,6 +339,7 @@ GOOD: dict[str, Any] = {
     "mesh": jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)),
     "mixing_matrix": [[0.5, 0.5], [0.5, 0.5]],
     "new": 2,
+    "num": 1,
     "num_batches": 4,
     "num_blocks": 8,
     "num_byzantine": 1,

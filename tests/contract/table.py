@@ -806,6 +806,8 @@ NOT_IN_A_TABLE = {
     "random_mask": "a function; tests/sparsity/test_random_mask.py",
     "smart_densities": "a function; tests/sparsity/test_smart_densities.py",
     "uniform_densities": "a function; tests/sparsity",
+    "Representatives": "a result",
+    "representatives": "a function; tests/contrib/test_representatives.py",
     "ControlVariateState": "a state",
     "largest_learning_rate": "a function; tests/sgmcmc/test_largest_learning_rate.py",
     "AdascaleState": "a state",

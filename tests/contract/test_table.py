@@ -26,6 +26,7 @@ ROWS = {
     "jaxdist.rules": RULES,
     "jaxdist.attacks": ATTACKS,
     "jaxdist.coding": CODES,
+    "jaxdist.contrib": [],
     "jaxdist.diagnostics": [],
     "jaxdist.fragments": [],
     "jaxdist.gossip": TOPOLOGIES,
