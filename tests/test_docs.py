@@ -181,6 +181,7 @@ def without_numbers(text):
         ("docs/frameworks.md", "pmap: True"),
         ("docs/diversity.md", "up to"),
         ("docs/gossip.md", "spectral gap"),
+        ("docs/representatives.md", "off by"),
         ("docs/pods.md", "'dcn': 530"),
         ("docs/optimizers.md", "28"),
         ("docs/quickstart.md", "total"),
