@@ -38,6 +38,7 @@ PAGES = {
         "sparsifiers.md",
     ],
     "jaxdist.contrib": ["representatives.md"],
+    "jaxdist.contrib.symmetry": ["symmetry.md"],
     "jaxdist.diagnostics": ["diversity.md"],
     "jaxdist.fragments": ["rounds.md"],
     "jaxdist.gossip": ["gossip.md"],

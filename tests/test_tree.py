@@ -119,3 +119,10 @@ def test_names_are_sorted_as_people_do():
     names = ["layer_10/b", "head", "layer_2/b", "layer_10/a", "2", "10"]
     wanted = ["2", "10", "head", "layer_2/b", "layer_10/a", "layer_10/b"]
     assert sorted(names, key=_tree.natural_key) == wanted
+
+
+def test_names_in_an_order():
+    assert _tree.ordered_names(["b10", "b2"], None) == ["b2", "b10"]
+    assert _tree.ordered_names({"b": 0, "a": 1}, ("b", "a")) == ["b", "a"]
+    with pytest.raises(ValueError, match=r"`order` must hold \['a', 'b'\], got"):
+        _tree.ordered_names(["b", "a"], ["b"])

@@ -15,6 +15,7 @@ import jaxdist as jd
 MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.coding, jd.timing)
 MODULES += (jd.gossip, jd.testing, jd.fragments, jd.optimizers)
 MODULES += (jd.diagnostics, jd.sgmcmc, jd.sparsity, jd.contrib)
+MODULES += (jd.contrib.symmetry,)
 SEVERAL = np.ones(2, np.float32)
 
 COUNT = ["x", 1.5, -1, True, [1], SEVERAL]
@@ -38,6 +39,7 @@ MATRIX = [3, "x", SEVERAL, [[1.0, 2.0]], [[-1.0]], [[float("nan")]], [[[[1.0]]]]
 ATTACK = [3, "x", jd.attacks.sign_flip, SEVERAL]
 
 BAD: dict[str, list[Any]] = {
+    "action": [3, "x", jd.contrib.symmetry.rotation, SEVERAL],
     "adjacency": [*MATRIX, [[0, 1], [0, 0]], np.zeros((3, 3))],
     "argnums": ["x", 1.5, SEVERAL],
     "attack": ATTACK,
@@ -58,6 +60,7 @@ BAD: dict[str, list[Any]] = {
     "bucket_size": [*COUNT, 0],
     "buckets": [*COUNT, 0],
     "budget": CHOICE,
+    "cap": [*REAL, 0],
     "center": CHOICE,
     "choice": [-1, 1.5, "x", True, [0, -1], {"a": "x"}, {}, SEVERAL],
     "choices": ["x", 3, [0], [1.5], [], [7], SEVERAL],
@@ -97,6 +100,7 @@ BAD: dict[str, list[Any]] = {
     "finite": FLAG,
     "fraction": [*REAL, 0.6],
     "fragments": FRAGMENTS,
+    "from_plane": FUNCTION,
     "fun": FUNCTION,
     "gradients": ["x", 3, SEVERAL, np.full((1, 2), np.nan)],
     "has_aux": FLAG,
@@ -106,6 +110,7 @@ BAD: dict[str, list[Any]] = {
     "initial": [*COUNT, 0],
     "inner": OPTIMIZER,
     "inner_state": CHOICE,
+    "inputs": FUNCTION,
     "interval": [*REAL, 0],
     "iterated": FLAG,
     "iterations": [*COUNT, 0],
@@ -222,6 +227,7 @@ BAD: dict[str, list[Any]] = {
     "shift": [*REAL, -1],
     "shifts": POSITIVE,
     "size": [*COUNT, 0],
+    "slope": [*REAL, 0],
     "slow": FUNCTION,
     "sparsifier": COMPRESSOR,
     "square_of_sum": [*REAL, -1.0],
@@ -229,6 +235,7 @@ BAD: dict[str, list[Any]] = {
     "squares": [*REAL, -1.0],
     "step": COUNT,
     "step_size": [*REAL, 0, 1.5],
+    "steps": [*COUNT, 0],
     "stored_strength": [*REAL, 1.5],
     "strength": [*REAL, -1],
     "temperature": [*REAL, -1],
@@ -236,6 +243,7 @@ BAD: dict[str, list[Any]] = {
     "tight": FLAG,
     "times": ["x", [1.0], [[-1.0]], [[]], 3],
     "tolerance": [*REAL, 0],
+    "to_plane": FUNCTION,
     "topology": TOPOLOGY,
     "total": [*REAL, 1.0],
     "transform_size": [*COUNT, 0],
@@ -255,6 +263,9 @@ BAD: dict[str, list[Any]] = {
 
 # What an argument of the same name means elsewhere.
 SPECIAL: dict[tuple[str, str], list[Any]] = {
+    ("layer_pairs", "order"): [3, "x", [3], SEVERAL],
+    ("teleport", "batch"): [],
+    ("teleport", "tolerance"): [*REAL, -1],
     ("adascale", "decay"): [*REAL, 1.0],
     ("adascale", "learning_rate"): [*REAL, -1],
     ("adascale", "power"): [*REAL, -1],
@@ -381,6 +392,10 @@ GOOD: dict[str, Any] = {
     "workers": 2,
 }
 GOOD_SPECIAL: dict[tuple[str, str], Any] = {
+    ("rotation", "from_plane"): lambda point: point,
+    ("rotation", "to_plane"): lambda point: point,
+    ("teleport", "action"): jd.contrib.symmetry.rotation(jnp.copy, jnp.copy),
+    ("teleport", "params"): np.ones(2, np.float32),
     ("erdos_renyi_densities", "params"): [np.ones((2, 3)), np.ones((3, 2))],
     ("smart_densities", "params"): [np.ones((2, 3)), np.ones((3, 2))],
     ("uniform_densities", "params"): [np.ones((2, 3)), np.ones((3, 2))],
@@ -404,6 +419,7 @@ MEANS_SOMETHING = {
     ("zero_one_adam", "max_ratio"): "no limit",
     ("qsgd", "block_size"): "one block",
     ("terngrad", "block_size"): "one block",
+    ("teleport", "batch"): "a loss of the parameters alone",
     ("threshold", "block_size"): "one block",
 }
 # What must be given as well for an argument to mean something.
