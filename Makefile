@@ -14,7 +14,8 @@ JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
 	peers benchmark benchmark-blackjax benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers \
-	benchmark-representatives benchmark-sampling benchmark-sparsity benchmark-rounds benchmark-rules
+	benchmark-representatives benchmark-codes benchmark-sampling benchmark-sparsity benchmark-symmetry benchmark-rounds \
+	benchmark-rules
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -133,6 +134,14 @@ benchmark-sampling: .venv/dev
 # Samplers compared with blackjax, in an environment that has both.
 benchmark-blackjax: $(BLACKJAX)/installed
 	$(BLACKJAX)/bin/python -m benchmarks.peers.sampling
+
+# Jumps along level sets of the loss: docs/symmetry.md.
+benchmark-symmetry: .venv/dev
+	PYTHONPATH=examples $(BIN)/python benchmarks/papers/teleport.py out/symmetry.png
+
+# Codes against stragglers, simulated: docs/coding.md.
+benchmark-codes: .venv/dev
+	$(BIN)/python benchmarks/papers/codes.py
 
 # Networks of few weights, by random and by trained masks: docs/sparsity.md.
 benchmark-sparsity: .venv/dev

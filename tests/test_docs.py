@@ -188,6 +188,7 @@ def without_numbers(text):
         ("docs/quickstart.md", "total"),
         ("docs/rounds.md", "(32,) (1000, 3)"),
         ("docs/sampling.md", "one message of"),
+        ("docs/symmetry.md", "squared norm"),
         ("docs/time.md", "(8, 3) [1. 1. 1.]"),
     ],
 )
