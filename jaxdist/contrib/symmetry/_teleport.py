@@ -53,7 +53,8 @@ def teleport(
 
     Args:
       loss: ``loss(params, batch)``, a scalar, twice differentiable.
-      params: Tree of floating-point arrays.
+      params: Tree of arrays, float32 or wider. In narrower ones no change of the loss
+        is seen that matters.
       action: Which moves keep the loss: :func:`layer_pairs`, :func:`rotation` or an
         :class:`Action` of your own.
       batch: What ``loss`` takes, the same on all workers.
@@ -61,14 +62,14 @@ def teleport(
       cap: :math:`c`, above 0: Frobenius norm of all amounts of the first move, radians
         for a rotation.
       tolerance: Largest change of the loss in all, at least 0, relative to the loss
-        before. Float32 keeps 1e-6, bfloat16 does not.
+        before.
 
     Returns:
       Parameters of the same structure, shapes and dtypes, and what changed.
 
     Raises:
       TypeError: If ``loss`` cannot be called, ``action`` is no action, or ``params``
-        are not floating-point.
+        are complex, integers or narrower than float32.
       ValueError: If ``steps`` is below 1, ``cap`` not above 0 or ``tolerance`` below 0;
         and as the action raises.
 
@@ -101,8 +102,7 @@ def teleport(
     steps = _checks.integer("steps", steps, 1)
     cap = _checks.real("cap", cap, 0.0, above=True)
     tolerance = _checks.real("tolerance", tolerance, 0.0)
-    _tree.check_arrays("params", params)
-    _tree.check_floats("params", params)
+    _check_params(params)
 
     def try_place(carry, _):
         there, here, best, length = carry
@@ -128,6 +128,18 @@ def teleport(
     )
     growth = _growth(squares[0], best.square)
     return params, TeleportMetrics(_growth(before, best.loss), 1 + growth)
+
+
+def _check_params(params):
+    """Raise where the loss could not be seen to stay, or has no real gradient."""
+    _tree.check_arrays("params", params)
+    for name, leaf in _tree.named_leaves(params):
+        is_real = jnp.issubdtype(leaf.dtype, jnp.floating)
+        if not is_real or jnp.finfo(leaf.dtype).bits < 32:
+            raise TypeError(
+                "`params` must be real, in float32 or wider, so that a change of the "
+                f"loss is seen; got leaf {name!r} of {leaf.dtype}."
+            )
 
 
 def _chosen(condition, first, second):

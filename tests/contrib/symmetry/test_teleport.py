@@ -169,3 +169,10 @@ def test_it_runs_on_replicas():
     found, expected = jax.jit(mapped)(start), jax.jit(run)(start)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     assert expected[1].gradient_ratio > 1.5
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.int32, jnp.complex64])
+def test_parameters_in_which_no_change_of_the_loss_is_seen(dtype):
+    params = {"w": jnp.ones(2, dtype)}
+    with pytest.raises(TypeError, match="`params` must be real, .* got leaf 'w' of"):
+        symmetry.teleport(problems.booth, params, problems.booth_rotation(), None)
