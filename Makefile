@@ -14,7 +14,7 @@ JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
 	peers benchmark benchmark-blackjax benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers \
-	benchmark-representatives benchmark-codes benchmark-sampling benchmark-sparsity benchmark-symmetry benchmark-rounds \
+	benchmark-representatives benchmark-codes benchmark-sampling benchmark-sparsity benchmark-symmetry benchmark-shuffling benchmark-rounds \
 	benchmark-rules
 
 demo: .venv/examples
@@ -125,7 +125,13 @@ benchmark-diversity: .venv/dev
 
 # Which few stand for all, compared with apricot and kmedoids: docs/representatives.md.
 benchmark-representatives: .venv/dev $(REPRESENTATIVES)/installed
-	$(REPRESENTATIVES)/bin/python benchmarks/papers/representatives.py
+	$(REPRESENTATIVES)/bin/python benchmarks/papers/representatives.py \
+		out/representatives.png
+	$(BIN)/python benchmarks/papers/polling.py out/polling.png
+
+# Coded shuffling: all permutations of six workers, and the picture of docs/shuffling.md.
+benchmark-shuffling: .venv/dev
+	$(BIN)/python benchmarks/papers/shuffling.py out/shuffling.png
 
 # Samplers against their exact laws, alone and over a network: docs/sampling.md.
 benchmark-sampling: .venv/dev

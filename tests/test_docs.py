@@ -32,7 +32,7 @@ tables = load_tables()
 PAGES = {
     "jaxdist": sorted(path.name for path in (ROOT / "docs").glob("[!_]*.md")),
     "jaxdist.attacks": ["attacks.md"],
-    "jaxdist.coding": ["coding.md"],
+    "jaxdist.coding": ["coding.md", "shuffling.md"],
     "jaxdist.compression": [
         *("compression.md", "low_rank.md", "memory.md", "quantizers.md"),
         "sparsifiers.md",
@@ -188,6 +188,7 @@ def without_numbers(text):
         ("docs/quickstart.md", "total"),
         ("docs/rounds.md", "(32,) (1000, 3)"),
         ("docs/sampling.md", "one message of"),
+        ("docs/shuffling.md", "True"),
         ("docs/symmetry.md", "squared norm"),
         ("docs/time.md", "(8, 3) [1. 1. 1.]"),
     ],
