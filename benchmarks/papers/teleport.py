@@ -13,7 +13,8 @@ import functools
 import pathlib
 import statistics
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import datasets
 import jax
@@ -36,7 +37,7 @@ RATES = {"SGD": (0.1, 0.2, 0.4), "Adam": (0.003, 0.01, 0.03)}
 class Function(NamedTuple):
     """A test function, and how the paper descends on it."""
 
-    loss: object
+    loss: Callable[..., Any]
     action: symmetry.Action
     start: tuple[float, float]
     rate: float
