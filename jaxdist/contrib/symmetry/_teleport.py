@@ -22,7 +22,7 @@ class TeleportMetrics(NamedTuple):
     gradient_ratio: jax.Array  # float32 or wider, (): of the squared norms, >= 1
 
 
-class _View(NamedTuple):
+class _PlaceView(NamedTuple):
     """What is seen from one set of parameters."""
 
     loss: jax.Array
@@ -106,28 +106,28 @@ def teleport(
 
     def try_place(carry, _):
         there, here, best, length = carry
-        there = there, _look(loss, there, action, batch)
+        there = there, _view_from(loss, there, action, batch)
         allowed = jnp.asarray(tolerance, before.dtype) * jnp.abs(before)
         keeps = jnp.abs(there[1].loss - before) <= allowed
         keeps &= jnp.isfinite(there[1].square)
         # A smaller gradient alone may be a kink of the loss on the way to larger ones.
         goes_on = keeps & (_inner_product(here[1].direction, there[1].direction) >= 0)
         length = jnp.where(goes_on, length, length / 2)
-        here = _chosen(keeps, there, here)
-        best = _chosen(here[1].square > best[1].square, here, best)
+        here = _chosen_trees(keeps, there, here)
+        best = _chosen_trees(here[1].square > best[1].square, here, best)
         amount = jax.tree.map(lambda d: length.astype(d.dtype) * d, here[1].direction)
         return (action.move(amount, here[0], batch), here, best, length), here[1].square
 
     before = loss(params, batch)
     dtype = _tree.accumulator_dtype(*(leaf.dtype for leaf in jax.tree.leaves(params)))
-    unseen = _View(before, jnp.asarray(-jnp.inf, dtype), action.start(params))
+    unseen = _PlaceView(before, jnp.asarray(-jnp.inf, dtype), action.start(params))
     place = params, unseen  # of which the first round sees the gradient
     carry = params, place, place, jnp.asarray(cap, dtype)
     (_, _, (params, best), _), squares = jax.lax.scan(
         try_place, carry, length=steps + 1
     )
-    growth = _growth(squares[0], best.square)
-    return params, TeleportMetrics(_growth(before, best.loss), 1 + growth)
+    growth = _relative_change(squares[0], best.square)
+    return params, TeleportMetrics(_relative_change(before, best.loss), 1 + growth)
 
 
 def _check_params(params):
@@ -142,11 +142,11 @@ def _check_params(params):
             )
 
 
-def _chosen(condition, first, second):
+def _chosen_trees(condition, first, second):
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), first, second)
 
 
-def _look(loss, params, action, batch) -> _View:
+def _view_from(loss, params, action, batch) -> _PlaceView:
     """Return the loss, its gradient's squared norm, and where that grows most."""
 
     def square_at(amount):
@@ -155,7 +155,7 @@ def _look(loss, params, action, batch) -> _View:
         return _inner_product(gradient, gradient)
 
     square, direction = jax.value_and_grad(square_at)(action.start(params))
-    return _View(loss(params, batch), square, _unit(direction))
+    return _PlaceView(loss(params, batch), square, _unit_tree(direction))
 
 
 def _inner_product(first, second) -> jax.Array:
@@ -166,22 +166,22 @@ def _inner_product(first, second) -> jax.Array:
     return sum((total.astype(dtype) for total in sums), jnp.zeros((), dtype))
 
 
-def _unit(tree):
+def _unit_tree(tree):
     """Return the tree with norm 1; zeros stay."""
     largest = jnp.max(
         jnp.stack([jnp.max(jnp.abs(_tree.widened(x))) for x in jax.tree.leaves(tree)])
     )
     # First by the largest element: squares of tiny ones are zero.
-    scaled = _divided(tree, jnp.where(largest > 0, largest, 1))
+    scaled = _divided_tree(tree, jnp.where(largest > 0, largest, 1))
     norm = jnp.sqrt(_inner_product(scaled, scaled))
-    return _divided(scaled, jnp.where(norm > 0, norm, 1))
+    return _divided_tree(scaled, jnp.where(norm > 0, norm, 1))
 
 
-def _divided(tree, scale):
+def _divided_tree(tree, scale):
     return jax.tree.map(lambda leaf: leaf / scale.astype(leaf.dtype), tree)
 
 
-def _growth(before, after):
+def _relative_change(before, after):
     """Return the change relative to what was before; no change is 0 of anything."""
     change = after - before
     is_none = change == 0

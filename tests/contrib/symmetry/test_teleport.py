@@ -108,7 +108,7 @@ def test_the_direction_is_that_of_the_steepest_growth():
             return float(there - back) / 2e-5
 
         view = jax.jit(
-            lambda p: _teleport._look(problems.square_loss, p, PAIRS, batch)
+            lambda p: _teleport._view_from(problems.square_loss, p, PAIRS, batch)
         )(params)
         steepest = slope(view.direction)
         others = [slope(way) for way in ways]
@@ -122,7 +122,7 @@ def test_the_direction_is_that_of_the_steepest_growth():
     np.testing.assert_allclose(others, steepest * np.array(products), rtol=1e-4)
 
 
-def plane_of(loss, action, start):
+def in_the_plane(loss, action, start):
     return symmetry.teleport(loss, jnp.asarray(start), action, None, steps=4)
 
 
@@ -134,7 +134,7 @@ def test_isometries_and_minima_are_left_alone():
         return jnp.sum(w**2)
 
     for start in ([3.0, 4.0], [0.0, 0.0]):
-        moved, seen = plane_of(square, identity, start)
+        moved, seen = in_the_plane(square, identity, start)
         np.testing.assert_allclose(jnp.sum(moved**2), np.sum(np.square(start)), 1e-6)
         assert seen.gradient_ratio == pytest.approx(1, rel=1e-5)
         assert seen.loss_change == pytest.approx(0, abs=1e-6)
@@ -151,7 +151,7 @@ def test_moves_that_change_the_loss_are_not_made(rate):
         del batch
         return jnp.sum(w**2)
 
-    moved, seen = plane_of(square, scaling, [3.0, 4.0])
+    moved, seen = in_the_plane(square, scaling, [3.0, 4.0])
     np.testing.assert_array_equal(moved, [3, 4])
     assert (seen.loss_change, seen.gradient_ratio) == (0, 1)
 
