@@ -11,7 +11,7 @@ from jaxdist import _checks
 from jaxdist.coding import _binary, _coded_storage
 
 
-class _Finding(NamedTuple):
+class _FoundPart(NamedTuple):
     """How a worker finds a part: the sum of some packets and of parts that it holds."""
 
     place: int
@@ -102,7 +102,7 @@ class ShufflePlan:
             )
 
     @functools.cached_property
-    def _findings(self) -> list[list[_Finding]]:
+    def _findings(self) -> list[list[_FoundPart]]:
         """How each worker finds what it lacks."""
         sums = [sum(1 << place for place in places) for places in self.packets]
         before, after = self.before.held, self.after.held
@@ -184,7 +184,7 @@ def _checked_owners(value, storage):
     return owners.astype(int)
 
 
-def _find_parts(sums, had, has) -> list[_Finding]:
+def _find_parts(sums, had, has) -> list[_FoundPart]:
     """Return how the parts are found that a worker has and had not, bool ``[N P]``."""
     known = sum(1 << int(place) for place in np.flatnonzero(had))
     reduced = _binary.reduce_rows([bits & ~known for bits in sums])
@@ -199,7 +199,7 @@ def _find_parts(sums, had, has) -> list[_Finding]:
         used = list(_binary.places_of(found.rows))
         total = functools.reduce(lambda a, b: a ^ b, (sums[row] for row in used))
         places = list(_binary.places_of(total & known))
-        findings.append(_Finding(place, used, places))
+        findings.append(_FoundPart(place, used, places))
     return findings
 
 

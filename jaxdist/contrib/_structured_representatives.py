@@ -24,14 +24,14 @@ class StructuredRepresentatives(NamedTuple):
     objectives: jax.Array  # float32 [num_steps], after each step; no unit
 
 
-class _Graph(NamedTuple):
+class _TiedPoints(NamedTuple):
     """Who is tied to whom, and how strongly."""
 
     edges: np.ndarray  # int32 [E, 2]
     weights: np.ndarray  # float32 [E]
 
 
-_NO_GRAPH = _Graph(np.zeros((0, 2), np.int32), np.zeros(0, np.float32))
+_NOT_TIED = _TiedPoints(np.zeros((0, 2), np.int32), np.zeros(0, np.float32))
 
 
 def structured_representatives(
@@ -162,7 +162,7 @@ def _graphs_of(array, finite, num_near):
 def _scaled_graph(graph, largest, strength):
     """Return a graph with weights of a term; without edges where there is no term."""
     if strength is None:
-        return _NO_GRAPH
+        return _NOT_TIED
     return graph._replace(weights=np.float32(graph.weights * largest / strength))
 
 
@@ -172,7 +172,7 @@ def _padded_graph(tied, weights, places):
     edges = np.stack([places[one], places[other]], axis=1).astype(np.int32)
     missing = _EDGES * max(1, -(-len(one) // _EDGES)) - len(one)
     strengths = np.pad(weights[one, other], (0, missing)).astype(np.float32)
-    return _Graph(np.pad(edges, ((0, missing), (0, 0))), strengths)
+    return _TiedPoints(np.pad(edges, ((0, missing), (0, 0))), strengths)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")
