@@ -5,6 +5,7 @@ BIN := .venv/bin
 PEERS ?= .venv-peers
 BYZFL ?= .venv-byzfl
 DRJAX ?= .venv-drjax
+BLACKJAX ?= .venv-blackjax
 REPRESENTATIVES ?= .venv-representatives
 # The folder with the files of Fashion-MNIST, where it is not the one of Debian's package.
 DATA ?=
@@ -12,8 +13,9 @@ DATA_OPTION = $(if $(DATA),--data-dir $(DATA))
 JOBS ?= auto
 
 .PHONY: demo demo-network demo-test test quick lint types unit state-paths doctest docs clean \
-	peers benchmark benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers benchmark-representatives benchmark-shuffling \
-	benchmark-sampling benchmark-rounds benchmark-rules
+	peers benchmark benchmark-blackjax benchmark-bridge benchmark-bytes benchmark-byzantine benchmark-clock benchmark-diversity benchmark-gossip benchmark-network benchmark-optimizers benchmark-peers \
+	benchmark-representatives benchmark-codes benchmark-sampling benchmark-sparsity benchmark-symmetry benchmark-shuffling benchmark-rounds \
+	benchmark-rules
 
 demo: .venv/examples
 	$(BIN)/python examples/demo.py
@@ -120,6 +122,7 @@ benchmark-clock: .venv/dev
 # AdaScale against linear and square-root scaling, in minutes: docs/diversity.md.
 benchmark-diversity: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/papers/adascale.py out/diversity.png
+	PYTHONPATH=examples $(BIN)/python -m benchmarks.papers.batch_size
 
 # Which few stand for all, compared with apricot and kmedoids: docs/representatives.md.
 benchmark-representatives: .venv/dev $(REPRESENTATIVES)/installed
@@ -135,6 +138,22 @@ benchmark-shuffling: .venv/dev
 benchmark-sampling: .venv/dev
 	$(BIN)/python benchmarks/papers/sampling.py
 
+# Samplers compared with blackjax, in an environment that has both.
+benchmark-blackjax: $(BLACKJAX)/installed
+	$(BLACKJAX)/bin/python -m benchmarks.peers.sampling
+
+# Jumps along level sets of the loss: docs/symmetry.md.
+benchmark-symmetry: .venv/dev
+	PYTHONPATH=examples $(BIN)/python benchmarks/papers/teleport.py out/symmetry.png
+
+# Codes against stragglers, simulated: docs/coding.md.
+benchmark-codes: .venv/dev
+	$(BIN)/python benchmarks/papers/codes.py
+
+# Networks of few weights, by random and by trained masks: docs/sparsity.md.
+benchmark-sparsity: .venv/dev
+	PYTHONPATH=examples $(BIN)/python benchmarks/papers/sparse.py out/sparsity.png
+
 # As root, with iproute2, on a quiet machine for half an hour: docs/network.md.
 benchmark-network: .venv/dev peers
 	$(BIN)/python -m benchmarks.network.compare docs/_static/network.json --fresh \
@@ -144,7 +163,7 @@ benchmark-network: .venv/dev peers
 peers: $(PEERS)/installed
 
 clean:
-	rm -rf .venv .venv-peers .venv-byzfl .venv-drjax .venv-representatives out docs/_build
+	rm -rf .venv .venv-peers .venv-byzfl .venv-drjax .venv-blackjax .venv-representatives out docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -166,6 +185,11 @@ $(BYZFL)/installed: benchmarks/requirements-byzfl.txt
 $(DRJAX)/installed: benchmarks/requirements-drjax.txt
 	$(PYTHON) -m venv $(DRJAX)
 	$(DRJAX)/bin/python -m pip install --quiet --requirement $< --editable .
+	touch $@
+
+$(BLACKJAX)/installed: benchmarks/requirements-blackjax.txt
+	$(PYTHON) -m venv $(BLACKJAX)
+	$(BLACKJAX)/bin/python -m pip install --quiet --requirement $< --editable .
 	touch $@
 
 $(REPRESENTATIVES)/installed: benchmarks/requirements-representatives.txt

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -127,6 +127,15 @@ def flag(name: str, value: Any) -> None:
     """Raise unless the value is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"`{name}` must be True or False, got {value!r}.")
+
+
+def names(name: str, value: Any) -> None:
+    """Raise unless the value is None, or a sequence of names."""
+    is_several = isinstance(value, Sequence) and not isinstance(value, str)
+    if value is not None and not (
+        is_several and all(isinstance(entry, str) for entry in value)
+    ):
+        raise TypeError(f"`{name}` must be a sequence of names, got {value!r}.")
 
 
 def function(name: str, value: Any, example: str) -> None:

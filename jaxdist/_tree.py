@@ -5,7 +5,7 @@ import itertools
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -32,6 +32,16 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     """Return what sorts ``"layer_2"`` before ``"layer_10"``."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def ordered_names(names: Iterable[str], order: Sequence[str] | None) -> list[str]:
+    """Return names as ``order`` has them, or as people sort; raise for other names."""
+    known = list(names)
+    if order is None:
+        return sorted(known, key=natural_key)
+    if sorted(order) != sorted(known):
+        raise ValueError(f"`order` must hold {sorted(known)}, got {list(order)}.")
+    return list(order)
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:

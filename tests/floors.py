@@ -50,6 +50,7 @@ FAMILIES = (
     "coding",
     "compression",
     "contrib",
+    "contrib.symmetry",
     "diagnostics",
     "fragments",
     "gossip",

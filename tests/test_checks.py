@@ -91,3 +91,11 @@ def test_schedules_are_functions_of_the_count():
         _checks.schedule("rate", -1)
     with pytest.raises(ValueError, match="`rate` must .*got 0"):
         _checks.schedule("rate", 0, above=True)
+
+
+def test_names():
+    for value in (None, [], ("a", "b")):
+        _checks.names("order", value)
+    for value in ("ab", 3, ["a", 3]):
+        with pytest.raises(TypeError, match="`order` must be a sequence of names, got"):
+            _checks.names("order", value)

@@ -38,6 +38,7 @@ PAGES = {
         "sparsifiers.md",
     ],
     "jaxdist.contrib": ["representatives.md"],
+    "jaxdist.contrib.symmetry": ["symmetry.md"],
     "jaxdist.diagnostics": ["diversity.md"],
     "jaxdist.fragments": ["rounds.md"],
     "jaxdist.gossip": ["gossip.md"],
@@ -188,6 +189,7 @@ def without_numbers(text):
         ("docs/rounds.md", "(32,) (1000, 3)"),
         ("docs/sampling.md", "one message of"),
         ("docs/shuffling.md", "True"),
+        ("docs/symmetry.md", "squared norm"),
         ("docs/time.md", "(8, 3) [1. 1. 1.]"),
     ],
 )

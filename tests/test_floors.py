@@ -118,6 +118,11 @@ def test_every_source_file_has_its_test_file():
         assert mirror.exists(), f"write {mirror.relative_to(ROOT)}"
 
 
+def list_of(family):
+    """Return the file that lists the public names of a family."""
+    return PACKAGE / family.replace(".", "/") / "__init__.py"
+
+
 def public_imports_of(path):
     """Return the modules and names that a list of public names imports."""
     tree = ast.parse(path.read_text())
@@ -133,7 +138,7 @@ def public_imports_of(path):
 def test_public_names_have_one_spelling():
     seen = {}
     for family in ("", *floors.FAMILIES):
-        pairs = public_imports_of(PACKAGE / family / "__init__.py")
+        pairs = public_imports_of(list_of(family))
         assert all(alias.name == alias.asname for _, alias in pairs)
         modules = [module for module, _ in pairs if module != "jaxdist"]
         assert modules == sorted(modules)
@@ -146,6 +151,6 @@ def test_public_names_have_one_spelling():
 def test_what_completion_shows_is_public():
     for family in ("", *floors.FAMILIES):
         module = importlib.import_module(".".join(filter(None, ["jaxdist", family])))
-        pairs = public_imports_of(PACKAGE / family / "__init__.py")
+        pairs = public_imports_of(list_of(family))
         shown = {name for name in dir(module) if not name.startswith("_")}
         assert shown == {alias.name for _, alias in pairs}

@@ -127,3 +127,10 @@ def test_rows_are_added_however_many_there_are(num_rows):
     total, pull = jax.vjp(_tree.sum_rows, jnp.asarray(rows))
     np.testing.assert_allclose(total, rows.sum(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(pull(jnp.ones(5))[0], np.ones((num_rows, 5)))
+
+
+def test_names_in_an_order():
+    assert _tree.ordered_names(["b10", "b2"], None) == ["b2", "b10"]
+    assert _tree.ordered_names({"b": 0, "a": 1}, ("b", "a")) == ["b", "a"]
+    with pytest.raises(ValueError, match=r"`order` must hold \['a', 'b'\], got"):
+        _tree.ordered_names(["b", "a"], ["b"])

@@ -7,7 +7,9 @@ examples, and their exact traces; the ratios are means of 4000 chains of float32
 their standard errors. The second has eight workers that sample together, with
 compressors and rules between them: what the trace of the covariance becomes, compared
 with the exact trace of the plain mean, and how far the mean of the chain is from that
-of the posterior. The text of docs/sampling.md has both.
+of the posterior. The last two are the claims of two papers: exact traces for growing
+data, and what late gradients do to an average over a chain. The text of
+docs/sampling.md has all of them.
 """
 
 import functools
@@ -246,7 +248,61 @@ def show_networks(chains=200):
         )
 
 
+def show_sizes(numbers=(100, 1000, 10000)):
+    """Print the third table: exact traces with a rate of 0.5/N."""
+    names = tuple(CASES)[:4]
+    print("| examples | posterior | " + " | ".join(names) + " |")
+    print("|---:|" + "---:|" * (len(names) + 1))
+    for number in numbers:
+        model = draw_regression(number, 2, 0)
+        traces = [np.trace(np.linalg.inv(model.precision))]
+        traces += [np.trace(CASES[name].exact_covariance(model)) for name in names]
+        row = " | ".join(f"{1e3 * trace:.3g}" for trace in traces)
+        print(f"| {number:,} | {row} |", flush=True)
+
+
+def late_average(points, delay, rate, steps, key):
+    """Return the mean of the squared parameter over one chain of SGLD."""
+    noise_key, batch_key = jax.random.split(key)
+    tx = optax.chain(
+        jd.delay_updates(delay),
+        jd.sgmcmc.add_langevin_noise(rate, key=noise_key),
+        optax.sgd(rate),
+    )
+
+    def step(carry, count):
+        value, state, total = carry
+        own = jax.random.fold_in(batch_key, count)
+        chosen = points[jax.random.randint(own, (10,), 0, len(points))]
+        gradient = value + len(points) * (value - chosen.mean())
+        updates, state = tx.update(gradient, state, value)
+        value = optax.apply_updates(value, updates)
+        return (value, state, total + value**2), None
+
+    start = jnp.sum(points) / (len(points) + 1)
+    carry = start, tx.init(start), jnp.zeros(())
+    (_, _, total), _ = jax.lax.scan(step, carry, jnp.arange(steps))
+    return total / steps
+
+
+def show_late(chains=2000, rate=5e-5, steps=2000):
+    """Print the fourth table: bias and variance of an average, by the delay."""
+    points = np.random.default_rng(123).normal(0.5, 1, 1000)
+    exact = (points.sum() / 1001) ** 2 + 1 / 1001
+    points = jnp.asarray(points, jnp.float32)
+    keys = jax.random.split(jax.random.key(2), chains)
+    print("| steps late | bias, 1e-3 | variance, 1e-5 |")
+    print("|---:|---:|---:|")
+    for delay in (0, 1, 2, 5, 10, 20):
+        run = functools.partial(late_average, points, delay, rate, steps)
+        found = np.asarray(jax.jit(jax.vmap(lambda key, run=run: run(key)))(keys))
+        bias, error = found.mean() - exact, found.std() / np.sqrt(chains)
+        spread = 1e5 * found.var(ddof=1)
+        row = f"{1e3 * bias:.1f} ± {1e3 * error:.1f} | {spread:.1f} "
+        print(f"| {delay} | {row}± {spread * np.sqrt(2 / chains):.1f} |", flush=True)
+
+
 if __name__ == "__main__":
-    show_chains()
-    print()
-    show_networks()
+    for show in (show_chains, show_networks, show_sizes, show_late):
+        show()
+        print()

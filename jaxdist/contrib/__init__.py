@@ -1,5 +1,6 @@
 """Contrib: what is useful near a network, but not about it."""
 
+from jaxdist.contrib import symmetry as symmetry
 from jaxdist.contrib._graph_total_variation_prox import (
     GraphTotalVariationProx as GraphTotalVariationProx,
 )

@@ -61,9 +61,11 @@ def smart_densities(
     density = _layers.checked_density(density)
     last = _checks.real("last", last, 0.0, 1.0, above=True, static=True)
     _checks.flag("residual", residual)
-    _check_order(order)
+    _checks.names("order", order)
     sizes = _layers.sizes_of_layers(params, min_ndim)
-    names = _ordered_names(sizes, order)
+    names = _tree.ordered_names(sizes, order)
+    if len(names) < 2:
+        raise ValueError(f"`params` must have two leaves to prune, got {names}.")
     lengths = [sizes[name] for name in names]
     goal = int(sum(lengths) * density) - int(last * lengths[-1])
     if not 0 < goal <= sum(lengths[:-1]):
@@ -74,25 +76,6 @@ def smart_densities(
     shares = [*_falling_shares(lengths, goal, residual), last]
     shares = dict(zip(names, shares, strict=True))
     return _layers.density_tree(params, sizes, shares)
-
-
-def _check_order(order):
-    """Raise unless the order may be one of names."""
-    is_several = isinstance(order, Sequence) and not isinstance(order, str)
-    if order is not None and not (
-        is_several and all(isinstance(name, str) for name in order)
-    ):
-        raise TypeError(f"`order` must be a sequence of names, got {order!r}.")
-
-
-def _ordered_names(sizes, order):
-    """Return the names of the layers from the input to the output."""
-    if order is not None and sorted(order) != sorted(sizes):
-        raise ValueError(f"`order` must hold {sorted(sizes)}, got {list(order)}.")
-    names = sorted(sizes, key=_tree.natural_key) if order is None else list(order)
-    if len(names) < 2:
-        raise ValueError(f"`params` must have two leaves to prune, got {names}.")
-    return names
 
 
 def _falling_shares(sizes, goal, residual):

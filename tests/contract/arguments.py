@@ -15,6 +15,7 @@ import jaxdist as jd
 MODULES = (jd, jd.compression, jd.rules, jd.attacks, jd.coding, jd.timing)
 MODULES += (jd.gossip, jd.testing, jd.fragments, jd.optimizers)
 MODULES += (jd.diagnostics, jd.sgmcmc, jd.sparsity, jd.contrib)
+MODULES += (jd.contrib.symmetry,)
 SEVERAL = np.ones(2, np.float32)
 
 COUNT = ["x", 1.5, -1, True, [1], SEVERAL]
@@ -38,6 +39,7 @@ MATRIX = [3, "x", SEVERAL, [[1.0, 2.0]], [[-1.0]], [[float("nan")]], [[[[1.0]]]]
 ATTACK = [3, "x", jd.attacks.sign_flip, SEVERAL]
 
 BAD: dict[str, list[Any]] = {
+    "action": [3, "x", jd.contrib.symmetry.rotation, SEVERAL],
     "adjacency": [*MATRIX, [[0, 1], [0, 0]], np.zeros((3, 3))],
     "argnums": ["x", 1.5, SEVERAL],
     "attack": ATTACK,
@@ -58,6 +60,7 @@ BAD: dict[str, list[Any]] = {
     "bucket_size": [*COUNT, 0],
     "buckets": [*COUNT, 0],
     "budget": CHOICE,
+    "cap": [*REAL, 0],
     "center": CHOICE,
     "choice": [-1, 1.5, "x", True, [0, -1], {"a": "x"}, {}, SEVERAL],
     "choices": ["x", 3, [0], [1.5], [], [7], SEVERAL],
@@ -100,6 +103,7 @@ BAD: dict[str, list[Any]] = {
     "finite": FLAG,
     "fraction": [*REAL, 0.6],
     "fragments": FRAGMENTS,
+    "from_plane": FUNCTION,
     "fun": FUNCTION,
     "gradients": ["x", 3, SEVERAL, np.full((1, 2), np.nan)],
     "has_aux": FLAG,
@@ -109,6 +113,7 @@ BAD: dict[str, list[Any]] = {
     "initial": [*COUNT, 0],
     "inner": OPTIMIZER,
     "inner_state": CHOICE,
+    "inputs": FUNCTION,
     "interval": [*REAL, 0],
     "iterated": FLAG,
     "iterations": [*COUNT, 0],
@@ -232,6 +237,7 @@ BAD: dict[str, list[Any]] = {
     "shift": [*REAL, -1],
     "shifts": POSITIVE,
     "size": [*COUNT, 0],
+    "slope": [*REAL, 0],
     "slow": FUNCTION,
     "sparsifier": COMPRESSOR,
     "sparsity": [*REAL, 0],
@@ -240,6 +246,7 @@ BAD: dict[str, list[Any]] = {
     "squares": [*REAL, -1.0],
     "step": COUNT,
     "step_size": [*REAL, 0, 1.5],
+    "steps": [*COUNT, 0],
     "storage": [3, "x", SEVERAL, jd.coding.uncoded(8, 8)],
     "stored_strength": [*REAL, 1.5],
     "strength": [*REAL, -1],
@@ -249,6 +256,7 @@ BAD: dict[str, list[Any]] = {
     "tight": FLAG,
     "times": ["x", [1.0], [[-1.0]], [[]], 3],
     "tolerance": [*REAL, 0],
+    "to_plane": FUNCTION,
     "topology": TOPOLOGY,
     "total": [*REAL, 1.0],
     "transform_size": [*COUNT, 0],
@@ -268,6 +276,9 @@ BAD: dict[str, list[Any]] = {
 
 # What an argument of the same name means elsewhere.
 SPECIAL: dict[tuple[str, str], list[Any]] = {
+    ("layer_pairs", "order"): [3, "x", [3], SEVERAL],
+    ("teleport", "batch"): [],
+    ("teleport", "tolerance"): [*REAL, -1],
     ("graph_total_variation_prox", "num_steps"): [*COUNT, 0],
     ("graph_total_variation_prox", "values"): [3, "x", np.ones(()), np.arange(3)],
     ("graph_total_variation_prox", "weights"): [3, "x", SEVERAL],
@@ -407,6 +418,10 @@ GOOD: dict[str, Any] = {
     "workers": 2,
 }
 GOOD_SPECIAL: dict[tuple[str, str], Any] = {
+    ("rotation", "from_plane"): lambda point: point,
+    ("rotation", "to_plane"): lambda point: point,
+    ("teleport", "action"): jd.contrib.symmetry.rotation(jnp.copy, jnp.copy),
+    ("teleport", "params"): np.ones(2, np.float32),
     ("erdos_renyi_densities", "params"): [np.ones((2, 3)), np.ones((3, 2))],
     ("smart_densities", "params"): [np.ones((2, 3)), np.ones((3, 2))],
     ("uniform_densities", "params"): [np.ones((2, 3)), np.ones((3, 2))],
@@ -432,6 +447,7 @@ MEANS_SOMETHING = {
     ("structured_representatives", "diversity"): "no such term",
     ("structured_representatives", "locality"): "no such term",
     ("terngrad", "block_size"): "one block",
+    ("teleport", "batch"): "a loss of the parameters alone",
     ("threshold", "block_size"): "one block",
 }
 # What must be given as well for an argument to mean something.

@@ -799,6 +799,11 @@ PROTOCOLS = [
 ]
 
 NOT_IN_A_TABLE = {
+    "Action": "a type",
+    "TeleportMetrics": "a result",
+    "layer_pairs": "a function; tests/contrib/symmetry/test_layer_pairs.py",
+    "rotation": "a function; tests/contrib/symmetry/test_rotation.py",
+    "teleport": "a function; tests/contrib/symmetry/test_teleport.py",
     "AddLangevinNoiseState": "a state",
     "KeepSparseState": "a state",
     "erdos_renyi_densities": "a function; tests/sparsity",

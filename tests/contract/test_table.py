@@ -27,6 +27,7 @@ ROWS = {
     "jaxdist.attacks": ATTACKS,
     "jaxdist.coding": CODES,
     "jaxdist.contrib": [],
+    "jaxdist.contrib.symmetry": [],
     "jaxdist.diagnostics": [],
     "jaxdist.fragments": [],
     "jaxdist.gossip": TOPOLOGIES,
