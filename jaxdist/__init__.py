@@ -87,6 +87,11 @@ from jaxdist.leader._pull_to_center import pull_to_center as pull_to_center
 from jaxdist.leader._pull_to_leader import LeaderMemoryState as LeaderMemoryState
 from jaxdist.leader._pull_to_leader import PullToLeaderState as PullToLeaderState
 from jaxdist.leader._pull_to_leader import pull_to_leader as pull_to_leader
+from jaxdist.planning._candidate import Candidate as Candidate
+from jaxdist.planning._link import Link as Link
+from jaxdist.planning._plan import Plan as Plan
+from jaxdist.planning._plan import plan as plan
+from jaxdist.planning._planned_step import PlannedStep as PlannedStep
 from jaxdist.recipes._data_parallel import data_parallel as data_parallel
 from jaxdist.recipes._local_round import local_round as local_round
 from jaxdist.recipes._local_step import TrainState as TrainState
@@ -133,7 +138,11 @@ from jaxdist.workers._worker_state import PerWorkerState as PerWorkerState
 __version__ = _metadata.version("jaxdist")
 
 _ROOMS = {"aggregation", "geometry", "layout", "leader", "recipes", "safety"}
-_ROOMS |= {"staleness", "workers"}  # folders whose names stand here, or in a family
+_ROOMS |= {
+    "planning",
+    "staleness",
+    "workers",
+}  # folders whose names stand here, or in a family
 
 
 def __dir__() -> list[str]:

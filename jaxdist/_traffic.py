@@ -27,6 +27,16 @@ class Shipment(NamedTuple):
     two_way: float = 0.0  # bytes with its compressor on the way back too; 0: unknown
 
 
+class Message(NamedTuple):
+    """One collective of a step."""
+
+    route: str  # "psum", "gather", "scatter" or "permute"
+    nbytes: float  # that one worker sends in it
+    axis: str  # over which it travels, or several with commas between
+    per_step: float = 1.0  # how often in a step
+    bucket: int = 0  # of the leaves whose gradients it waits for
+
+
 class Content(NamedTuple):
     """One of the things that a message holds."""
 
@@ -40,8 +50,14 @@ class Content(NamedTuple):
     two_way: float = 0.0  # bytes with its compressor on the way back too; 0: unknown
 
 
-Rows = dict[tuple[str, str], Shipment]  # by leaf and axis
-Log = dict[object, Rows]
+class Sent(NamedTuple):
+    """What one transformation sends in a step."""
+
+    rows: dict[tuple[str, str], Shipment]  # by leaf and axis
+    messages: list[Message]  # in the order in which they are sent
+
+
+Log = dict[object, Sent]
 
 
 class _Sender(NamedTuple):
@@ -62,6 +78,7 @@ _contents: contextvars.ContextVar[tuple[Content, ...]]
 _contents = contextvars.ContextVar("contents", default=())
 _share = contextvars.ContextVar("share", default=1.0)
 _way = contextvars.ContextVar("way", default=1.0)
+_bucket = contextvars.ContextVar("bucket", default=0)
 _silent: contextvars.ContextVar[tuple[str, str] | None]
 _silent = contextvars.ContextVar("silent", default=None)
 
@@ -96,7 +113,7 @@ def sender(source: object, name: str) -> Iterator[None]:
     """
     log = _log.get()
     if log is not None:
-        log[source] = {}
+        log[source] = Sent({}, [])
     with _context.assigned(_sender, _Sender(source, name)):
         yield
 
@@ -104,6 +121,11 @@ def sender(source: object, name: str) -> Iterator[None]:
 def contents(items: Sequence[Content]) -> contextlib.AbstractContextManager[None]:
     """Say what the messages sent inside hold; bytes are shared out in proportion."""
     return _context.assigned(_contents, tuple(items))
+
+
+def in_bucket(bucket: int) -> contextlib.AbstractContextManager[None]:
+    """Say which leaves the messages sent inside wait for."""
+    return _context.assigned(_bucket, bucket)
 
 
 def every(period: int) -> contextlib.AbstractContextManager[None]:
@@ -160,8 +182,10 @@ def note(route: str, nbytes: float, axis_name: str | tuple[str, ...]) -> None:
     items = _contents.get() or (Content(f"({route})", nbytes),)
     total = sum(item.nbytes for item in items)
     source, name = _sender.get() or _NOBODY
-    rows = log.setdefault(source, {})
+    rows, messages = log.setdefault(source, Sent({}, []))
     axis = axis_name if isinstance(axis_name, str) else ",".join(axis_name)
+    if nbytes:
+        messages.append(Message(route, nbytes, axis, _share.get(), _bucket.get()))
     for item in items:
         if not nbytes and item.compressor == "-":
             continue  # a message of one worker to itself

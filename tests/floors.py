@@ -40,6 +40,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "optimizers": "whole optimizers whose workers exchange little",
+        "planning": "how long a step takes on a network that is not there yet",
         "recipes": "whole training steps",
         "testing": "what holds compressors and rules to their contracts",
     },

@@ -9,7 +9,7 @@ OTHER = _traffic.Content("other", 2, padding=0.5)
 
 
 def shipments(log):
-    return [row for rows in log.values() for row in rows.values()]
+    return [row for sent in log.values() for row in sent.rows.values()]
 
 
 def test_notes_are_taken_while_somebody_listens():

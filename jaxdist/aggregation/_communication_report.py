@@ -18,6 +18,7 @@ class CommunicationReport(NamedTuple):
 
     shipments: tuple[_traffic.Shipment, ...]  # one for each leaf and other message
     num_devices: int = 1  # of each worker; each of them sends this much
+    messages: tuple[_traffic.Message, ...] = ()  # in the order in which they are sent
 
     @property
     def total_nbytes(self) -> float:
@@ -123,11 +124,12 @@ def communication_report(
                     jax.eval_shape(_bind_axes(one_step, axes), params, params)
                 else:
                     _trace_on_shards(one_step, axes, shards, params)
-            rows = [row for rows in log.values() for row in rows.values()]
+            rows = tuple(row for sent in log.values() for row in sent.rows.values())
+            messages = tuple(one for sent in log.values() for one in sent.messages)
             if shards is None:
-                return CommunicationReport(tuple(rows))
+                return CommunicationReport(rows, messages=messages)
             _check_axes(rows, shards)
-            return CommunicationReport(tuple(rows), shards.number)
+            return CommunicationReport(rows, shards.number, messages)
         except _checks.LayoutError as error:
             if shards is None:
                 raise

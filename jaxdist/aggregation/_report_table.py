@@ -34,7 +34,7 @@ def report_table(shipments: Sequence[_traffic.Shipment], num_devices: int) -> st
             for group in over
         ]
     parts.append(totals)
-    table = _aligned_table(parts)
+    table = aligned_table(parts)
     if num_devices > 1:
         table += f"\nof each of the {num_devices} devices of a worker"
     return table + _advice(shipments)
@@ -135,14 +135,16 @@ def shown_bytes(number: float) -> str:
     return f"{digits} {unit}"
 
 
-def _aligned_table(parts: Sequence[Sequence[tuple[str, ...]]]) -> str:
+def aligned_table(
+    parts: Sequence[Sequence[tuple[str, ...]]], numbers: int = _NUMBERS
+) -> str:
     """Align the cells, the last few to the right, with a rule between the parts."""
     columns = list(zip(*[row for part in parts for row in part], strict=True))
     widths = [max(map(len, column)) for column in columns]
 
     def line(row):
         cells = [
-            cell.rjust(width) if i >= len(widths) - _NUMBERS else cell.ljust(width)
+            cell.rjust(width) if i >= len(widths) - numbers else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         return "  ".join(cells).rstrip()

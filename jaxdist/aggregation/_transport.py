@@ -128,7 +128,7 @@ def travel(
         bucket, before = last.get(message.other_axes, (message.bucket, None))
         if message.bucket > bucket:
             arrays = _buckets.wait_for(arrays, before)
-        with _traffic.contents(contents):
+        with _traffic.contents(contents), _traffic.in_bucket(message.bucket):
             payloads = treedef.unflatten(message.route.travel(arrays, workers))
         last[message.other_axes] = message.bucket, payloads
         for i, payload in zip(chosen, payloads, strict=True):

@@ -30,7 +30,7 @@ def test_what_it_sends_counts_as_a_part(period):
 
     with _traffic.recording() as log:
         jax.eval_shape(jax.vmap(step, axis_name="data"), jnp.ones((8, 10)))
-    (row,) = (row for rows in log.values() for row in rows.values())
+    (row,) = (row for sent in log.values() for row in sent.rows.values())
     assert row.nbytes == 2 * 7 / 8 * 40 / period
 
 
