@@ -50,6 +50,7 @@ def plan(
     step_seconds: float,
     *,
     backward_share: float = 2 / 3,
+    step: int = 0,
     **extra_args: Any,
 ) -> Plan:
     r"""Predict the time of a step on a network that is not there yet.
@@ -75,6 +76,7 @@ def plan(
       topology: The link of each axis over which ``tx`` communicates.
       step_seconds: Seconds in which a step computes and does not communicate.
       backward_share: The share of a step that is its backward pass, in [0, 1].
+      step: Which step, for optimizers that change what they send with the step.
       **extra_args: Extra arguments of ``tx.update``, as in
         :func:`communication_report`.
 
@@ -121,7 +123,7 @@ def plan(
             chosen.step_seconds or step_seconds,
             backward_share,
             _communication_report.communication_report(
-                chosen.tx, params, num_workers, **extra_args
+                chosen.tx, params, num_workers, step=step, **extra_args
             ).messages,
             topology,
         )

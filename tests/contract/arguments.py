@@ -245,6 +245,8 @@ BAD: dict[str, list[Any]] = {
     "squared": FLAG,
     "squares": [*REAL, -1.0],
     "step": COUNT,
+    "step_seconds": [*REAL, 0, -1],
+    "backward_share": [*REAL, -1, 2],
     "step_size": [*REAL, 0, 1.5],
     "steps": [*COUNT, 0],
     "storage": [3, "x", SEVERAL, jd.coding.uncoded(8, 8)],
@@ -310,6 +312,8 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
     ("until_decodable", "limit"): [*COUNT, 0, 9],
     ("communication_report", "num_workers"): [*COUNT, 0, {"data": "x"}],
     ("gradient_trees", "leaf"): [3],
+    ("plan", "topology"): [3, "x", SEVERAL, {"data": 8}],
+    ("plan", "tx"): [*OPTIMIZER, {}, {"one": 3}],
 }
 
 OPTIMIZERS = ("demo", "distributed_lion", "loco", "one_bit_adam", "zero_one_adam")
@@ -406,6 +410,7 @@ GOOD: dict[str, Any] = {
     "sparsifier": jd.compression.top_k(0.1),
     "state": (),
     "storage": jd.coding.coded_storage(8, 1),
+    "step_seconds": 1.0,
     "strength": 0.1,
     "then": jd.rules.mean(),
     "threshold": 1.0,
@@ -418,6 +423,7 @@ GOOD: dict[str, Any] = {
     "workers": 2,
 }
 GOOD_SPECIAL: dict[tuple[str, str], Any] = {
+    ("plan", "topology"): {"data": jd.Link(8, 1e9)},
     ("rotation", "from_plane"): lambda point: point,
     ("rotation", "to_plane"): lambda point: point,
     ("teleport", "action"): jd.contrib.symmetry.rotation(jnp.copy, jnp.copy),
