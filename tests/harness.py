@@ -175,6 +175,35 @@ def collectives(compiled_text):
     return found
 
 
+def leaving(compiled_text, num_inside):
+    """Return the lines whose messages leave a pod of so many devices."""
+    lines = []
+    for line in compiled_text.splitlines():
+        groups = replica_groups(line)
+        if any(len({member // num_inside for member in group}) > 1 for group in groups):
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def replica_groups(line):
+    """Return which devices a collective joins, however its line says so."""
+    if listed := re.search(r"replica_groups=\{(\{[\d,{}]*\})\}", line):
+        return [
+            [int(n) for n in group.split(",")]
+            for group in re.findall(r"\{([\d,]+)\}", listed[1])
+        ]
+    counted = re.search(
+        r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line
+    )
+    if not counted:
+        return []
+    shape, dims, order = (
+        [int(n) for n in part.split(",")] if part else None for part in counted.groups()
+    )
+    members = np.arange(np.prod(dims)).reshape(dims)
+    return members.transpose(order).reshape(shape).tolist()
+
+
 def bytes_sent(compiled_text, num_workers=NUM_WORKERS):
     """Return what each worker sends, from the collectives of an HLO text."""
     rate = (num_workers - 1) / num_workers

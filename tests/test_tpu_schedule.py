@@ -81,3 +81,9 @@ def test_an_all_reduce_would_not_overlap():
     events = facts()["stream psum"]
     assert "start" not in events
     assert events.count("loop") == 4
+
+
+@pytest.mark.parametrize("num_inside", ["2", "4", "8"])
+def test_what_leaves_a_pod_is_what_the_report_says(num_inside):
+    sent, reported = facts()["pods"][num_inside]
+    assert sent == reported > 0

@@ -23,6 +23,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxdist as jd
+from tests import harness
 
 AXIS = "data"
 NUM_WORKERS = 16
@@ -178,6 +179,33 @@ def streaming_order(route, size):
     return [event for event in map(event_of, lines) if event]
 
 
+def pod_bytes(num_inside, devices):
+    """Return what a device sends to other pods, in the program and in the report."""
+    chips = np.asarray(devices).reshape(-1, num_inside)
+    mesh = Mesh(chips, ("dcn", "fsdp"))
+    sign = jd.compression.error_feedback(jd.compression.scaled_sign())
+    tx = jd.aggregate("dcn", compressor=sign, downlink=sign)
+
+    def device(gradients):
+        own = jax.tree.map(lambda leaf: leaf[0], gradients)
+        return tx.update(own, tx.init(own))[0]
+
+    spec = PartitionSpec("dcn", "fsdp")
+    shapes = {name: (len(chips), *shape) for name, shape in PARAMS.items()}
+    gradients = {k: on_mesh(mesh, spec, v, jnp.float32) for k, v in shapes.items()}
+    mapped = jax.shard_map(
+        device, mesh=mesh, in_specs=spec, out_specs=PartitionSpec("fsdp")
+    )
+    text = jax.jit(mapped).lower(gradients).compile().as_text()
+    shards = {
+        name: jax.ShapeDtypeStruct((rows // num_inside, columns), jnp.float32)
+        for name, (rows, columns) in PARAMS.items()
+    }
+    sent = harness.bytes_sent(harness.leaving(text, num_inside), len(chips))
+    report = jd.communication_report(tx, shards, len(chips))
+    return sent, report.total_nbytes
+
+
 def on_mesh(mesh, spec, shape, dtype):
     """Return an array of this shape that is spread over chips that are not there."""
     return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
@@ -199,6 +227,9 @@ def main():
     facts = {order: gossip_order(order) for order in orders}
     facts["round"] = collectives_of_a_round()
     facts["buckets"] = {number: bucket_order(number) for number in (1, 3)}
+    facts["pods"] = {
+        number: pod_bytes(number, make_mesh().devices) for number in (2, 4, 8)
+    }
     # A gathered message of a megabyte takes a minute to compile.
     for route, size in (
         ("auto", 512),

@@ -162,6 +162,23 @@ class _DelayLine(NamedTuple):
 
         return _Late(jax.tree.map(read, newest, state.history), late, is_due)
 
+    def due_updates(self, newest: Any, state: DelayUpdatesState) -> Any:
+        """Return the updates that are due, or zeros.
+
+        Where the delay is fixed they never depend on what goes in now. So what is sent
+        late can travel before the new is there.
+        """
+        if self.stream != () or self.warm_up != "zeros":
+            late = self.come_out(newest, state)
+            return _due_or_zeros(late.is_due, late.past)
+        slot = state.count % self.longest  # zeros until the first is due
+
+        def read(leaf, slots):
+            past = jax.lax.dynamic_index_in_dim(slots, slot, -1, keepdims=False)
+            return past.astype(leaf.dtype)
+
+        return jax.tree.map(read, newest, state.history)
+
     def go_in(self, newest: Any, state: DelayUpdatesState) -> DelayUpdatesState:
         """Return the state that remembers what goes in, and forgets the oldest."""
         slot = state.count % self.longest
@@ -200,8 +217,7 @@ def _delay_alone(line: _DelayLine) -> optax.GradientTransformationExtraArgs:
         del params, extra_args
         _checks.own_state(state, DelayUpdatesState, "delay_updates")
         _tree.check_arrays("updates", updates)
-        late = line.come_out(updates, state)
-        return _due_or_zeros(late.is_due, late.past), line.go_in(updates, state)
+        return line.due_updates(updates, state), line.go_in(updates, state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxdist as jd
@@ -57,17 +58,18 @@ def loss(params, batch):
     return jnp.mean(batch**2)
 
 
-def program(**options):
+def program(*before, **options):
     """Return the compiled text of a step of eight workers."""
-    tx = jd.aggregate(AXIS, **options)
+    tx = optax.chain(*before, jd.aggregate(AXIS, **options))
 
-    def worker(batch):
+    def worker(batch, state):
         gradients = jd.value_and_grad(loss, AXIS)(LAYERS, batch)[1]
-        return tx.update(gradients, tx.init(LAYERS))[0]
+        return tx.update(gradients, state)
 
     batch = jnp.ones((8, 4, 16))
+    states = jax.vmap(lambda _: tx.init(LAYERS), axis_name=AXIS)(batch)
     mapped = harness.mapped(worker, "shard_map")
-    return jax.jit(mapped).lower(batch).compile().as_text()
+    return jax.jit(mapped).lower(batch, states).compile().as_text()
 
 
 def awaited(text, kind):
@@ -141,3 +143,10 @@ def test_what_comes_in_buckets_is_no_all_reduce():
         tx = jd.aggregate(AXIS, **options, buckets=2)
         (row,) = jd.communication_report(tx, params, 8).shipments
         assert row.route == route
+
+
+@pytest.mark.parametrize("name", ["gather", "both ways"])
+def test_what_is_sent_a_step_late_waits_for_nothing(name):
+    kind = {"gather": "all-gather", "both ways": "all-to-all"}[name]
+    late = jd.per_worker(AXIS, jd.delay_updates(1))
+    assert awaited(program(late, **AGGREGATIONS[name]), kind) == [0]

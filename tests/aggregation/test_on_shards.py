@@ -1,6 +1,8 @@
 """Pods: parameters sharded inside of a worker, each device sends its own shards."""
 
-import re
+import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -108,6 +110,9 @@ AGGREGATIONS = {
     "trimmed": lambda: jd.aggregate("dcn", jd.rules.trimmed_mean(1), SIGN, "scatter"),
     "leaf": lambda: jd.aggregate("dcn", jd.rules.median(), scope="leaf"),
     "buckets": lambda: jd.aggregate("dcn", compressor=SIGN, downlink=SIGN, buckets=3),
+    "late": lambda: optax.chain(
+        jd.per_worker("dcn", jd.delay_updates(1)), jd.aggregate("dcn", compressor=SIGN)
+    ),
     "dense buckets": lambda: jd.aggregate("dcn", buckets=3),
 }
 
@@ -124,14 +129,22 @@ def test_a_shard_is_compressed_as_a_leaf_would_be(name):
     harness.assert_trees_close(metrics, seen, atol=1e-4)
 
 
-def between_pods(program, num_inside):
-    """Return the lines of a program whose messages leave a pod."""
-    lines = []
-    for line in program.splitlines():
-        groups = re.search(r"replica_groups=\{\{(\d+),(\d+)", line)
-        if groups and int(groups[1]) // num_inside != int(groups[2]) // num_inside:
-            lines.append(line)
-    return "\n".join(lines)
+SIXTEEN = """
+import json, jax
+jax.config.update("jax_num_cpu_devices", 16)
+from tests import tpu_schedule
+print(json.dumps([tpu_schedule.pod_bytes(n, jax.devices()) for n in (2, 4, 8)]))
+"""
+
+
+def test_what_leaves_pods_of_eight_devices():
+    """In a process with sixteen devices; tests/test_tpu_schedule.py has as many."""
+    result = subprocess.run(
+        [sys.executable, "-c", SIXTEEN], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    for sent, reported in json.loads(result.stdout.splitlines()[-1]):
+        assert sent == reported > 0
 
 
 def gathered_loss(params, batch):
@@ -150,7 +163,7 @@ def test_what_leaves_a_pod_is_what_the_report_says(name, axis_type):
     init, step = jd.data_parallel(function, tx, mesh, "dcn")
     state = init(params)
     batch = batch_of(0)
-    text = between_pods(step.lower(state, batch).compile().as_text(), 4)
+    text = harness.leaving(step.lower(state, batch).compile().as_text(), 4)
     report = jd.communication_report(tx, params, 2)
     assert report.num_devices == 4
     loss_nbytes = 4  # the mean of the losses of two pods
