@@ -117,6 +117,16 @@ def test_diversity(tmp_path):
     assert result.returncode == 2 and "`--workers` must be at least 2" in result.stderr
 
 
+def test_sampling(tmp_path):
+    pytest.importorskip("arviz_stats")
+    result = run("sampling.py", "--draws", 20, "--chains", 2, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "R-hat at most" in result.stdout and "% of the tests" in result.stdout
+    result = run("sampling.py", "--late", 2, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "`--learning-rate` must be below 0.015" in result.stderr
+
+
 def test_gossip(tmp_path):
     pytest.importorskip("networkx")
     result = run(
