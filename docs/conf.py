@@ -41,7 +41,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(collections|hypothesis|jax|numpy|optax)\..*"),
     (
         "py:class",
-        r"jaxdist\..*_\w+\.(Contributions|Init|JittedStep|Shipment|Step|Stream)",
+        r"jaxdist\..*_\w+\.(Contributions|Init|JittedStep|Message|Shipment|Step|Stream)",
     ),
     ("py:class", r"jaxdist\..*_\w+\.(Arrivals|AsyncInit|AsyncStep|Rounds)"),
     ("py:class", r"jaxdist\..*_\w+\.(PaceState|Race|Walked)"),
