@@ -158,23 +158,23 @@ def _check_topology(topology):
 
 def _cells(step, first):
     """Return the row of a step."""
-    worth = "-" if step is first else _shown_rate(step.break_even(first))
+    worth = _shown_rate(step.break_even(first), "never", "always")
     return (
         step.name,
         _report_table.shown_bytes(step.nbytes),
         _shown_seconds(step.seconds),
         f"{100 * step.waiting:.0f} %",
-        _shown_rate(step.min_bandwidth()),
-        worth,
+        _shown_rate(step.min_bandwidth(), "always", "never"),
+        "-" if step is first else worth,
     )
 
 
-def _shown_rate(bandwidth: float) -> str:
-    """Return a bandwidth with a unit, or a word where it is no number."""
+def _shown_rate(bandwidth: float, if_none: str, if_infinite: str) -> str:
+    """Return a bandwidth with a unit, or a word for those that no link has."""
     if bandwidth == 0:
-        return "none"
+        return if_none
     if bandwidth == float("inf"):
-        return "any"
+        return if_infinite
     return f"{_report_table.shown_bytes(bandwidth)}/s"
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 
-from jaxdist import _traffic
+from jaxdist import _checks, _traffic
 from jaxdist.planning import _candidate, _link
 
 _SLOWEST, _FASTEST = 1e-6, 1e9  # times the given bandwidth, between which is searched
@@ -57,7 +57,11 @@ class PlannedStep:
           Bytes per second over the slowest axis of those that are used, where all
           change in proportion; 0 when nothing is sent, inf when latency alone is too
           long.
+
+        Raises:
+          ValueError: If ``busy`` is out of range.
         """
+        _checks.real("busy", busy, 0, 1, above=True, below=True, static=True)
         longest = self.compute_seconds / busy
         return self._least_scale(lambda scale: self._seconds_with(scale) <= longest)
 

@@ -114,6 +114,14 @@ def test_the_quickest_comes_first_and_is_found_by_name():
         plan["int8"]
 
 
+def test_words_for_bandwidths_that_no_link_has():
+    choices = {"dense": jd.aggregate("data"), "nothing": optax.sgd(0.1)}
+    far = {"data": jd.Link(8, 1e9, latency=1.0)}
+    nothing, dense = str(jd.plan(choices, jnp.zeros(99), far, 1.0)).splitlines()[2:]
+    assert nothing.split()[-2:] == ["always", "always"]
+    assert dense.split()[-2:] == ["never", "-"]
+
+
 def test_two_levels_use_their_own_links():
     tx = jd.shard_optimizer("ici", jd.aggregate("dcn"))
     links = {"ici": jd.Link(4, 1e9), "dcn": jd.Link(2, 1e6)}

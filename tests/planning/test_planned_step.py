@@ -72,6 +72,8 @@ def test_the_least_bandwidth_is_that_of_the_share():
     assert step([message(20.0)], bandwidth=bandwidth).waiting == pytest.approx(0.5)
     assert step([]).min_bandwidth() == 0
     assert step([message(1.0)], latency=5.0).min_bandwidth() == math.inf
+    with pytest.raises(ValueError, match=r"`busy` must lie in \(0, 1\), got 1.0"):
+        planned.min_bandwidth(1.0)
 
 
 def test_break_even_is_where_both_take_as_long():
