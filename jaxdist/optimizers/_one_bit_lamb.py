@@ -285,15 +285,13 @@ class _FrozenLamb:
 
 def _common_norms(axis_name, *trees):
     """Return trees of the norms of leaves: means over workers, so that all agree."""
-    leaves, treedef = jax.tree.flatten(trees)
-    if not leaves:
-        return trees
-    wide = [_tree.widened(leaf) for leaf in leaves]
-    dtype = _tree.accumulator_dtype(*(leaf.real.dtype for leaf in wide))
-    norms = [jnp.sqrt(jnp.sum(jnp.abs(leaf) ** 2)) for leaf in wide]
-    joined = jnp.stack([norm.astype(dtype) for norm in norms])
-    with _traffic.contents([_traffic.Content("(norms)", _tree.leaf_nbytes(joined))]):
-        joined = _collectives.psum(joined, axis_name)
-    joined = joined / _collectives.axis_size(axis_name)
-    parts = [x.astype(norm.dtype) for x, norm in zip(joined, norms, strict=True)]
-    return treedef.unflatten(parts)
+
+    def norm(leaf):
+        return jnp.sqrt(jnp.sum(jnp.abs(_tree.widened(leaf)) ** 2))
+
+    norms = jax.tree.map(norm, trees)
+    nbytes = sum(map(_tree.leaf_nbytes, jax.tree.leaves(norms)))
+    with _traffic.contents([_traffic.Content("(norms)", nbytes)]):
+        total = _collectives.psum(norms, axis_name)
+    num_workers = _collectives.axis_size(axis_name)
+    return jax.tree.map(lambda leaf: leaf / num_workers, total)
