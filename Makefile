@@ -95,11 +95,13 @@ benchmark-byzantine: .venv/dev
 	$(BIN)/python -m benchmarks.byzantine.report docs/_static/byzantine.jsonl \
 		docs/_byzantine.md
 
-# Whole optimizers that send little: the table of docs/optimizers.md, in minutes. What the
-# file has is not trained again.
+# Whole optimizers that send little, and liars among their workers: the tables of
+# docs/optimizers.md, in half an hour. What the files have is not trained again.
 benchmark-optimizers: .venv/dev
 	PYTHONPATH=examples $(BIN)/python -m benchmarks.quality.optimizers \
 		docs/_static/optimizers.json docs/_optimizers.md $(DATA_OPTION)
+	PYTHONPATH=examples $(BIN)/python -m benchmarks.quality.attacked \
+		docs/_static/optimizers_attacked.json docs/_optimizers_attacked.md $(DATA_OPTION)
 
 # Nodes whose neighbours lie, with and without a rule: the table of docs/gossip.md.
 benchmark-bridge: .venv/dev

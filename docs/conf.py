@@ -28,6 +28,7 @@ exclude_patterns = [
         "_contracts.md",
         "_floors.md",
         "_optimizers.md",
+        "_optimizers_attacked.md",
         "_rules.md",
     ),
 ]

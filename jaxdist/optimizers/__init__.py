@@ -14,5 +14,7 @@ from jaxdist.optimizers._loco import LocoState as LocoState
 from jaxdist.optimizers._loco import loco as loco
 from jaxdist.optimizers._one_bit_adam import OneBitAdamState as OneBitAdamState
 from jaxdist.optimizers._one_bit_adam import one_bit_adam as one_bit_adam
+from jaxdist.optimizers._one_bit_lamb import OneBitLambState as OneBitLambState
+from jaxdist.optimizers._one_bit_lamb import one_bit_lamb as one_bit_lamb
 from jaxdist.optimizers._zero_one_adam import ZeroOneAdamState as ZeroOneAdamState
 from jaxdist.optimizers._zero_one_adam import zero_one_adam as zero_one_adam

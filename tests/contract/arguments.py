@@ -65,6 +65,7 @@ BAD: dict[str, list[Any]] = {
     "choice": [-1, 1.5, "x", True, [0, -1], {"a": "x"}, {}, SEVERAL],
     "choices": ["x", 3, [0], [1.5], [], [7], SEVERAL],
     "code": CODE,
+    "coefficient_decay": [*REAL, 1.0],
     "columns": [*COUNT, 0],
     "compressor": COMPRESSOR,
     "compressors": [3, [jd.compression.top_k(0.1), 3], {"x": 3}, {0: 3}],
@@ -139,7 +140,10 @@ BAD: dict[str, list[Any]] = {
     "loss_fn": FUNCTION,
     "mask": [3, "x", SEVERAL],
     "masking": FLAG,
+    "max_change": [*REAL, 0, 1.0],
+    "max_coefficient": [*REAL, 0],
     "max_density": [*REAL, 0, 1.5],
+    "max_factor": [*REAL, 0.5],
     "max_iterations": [*COUNT, 0],
     "max_step": [*REAL, 0],
     "max_leaves": [*COUNT, 0],
@@ -157,6 +161,8 @@ BAD: dict[str, list[Any]] = {
     "residual": FLAG,
     "unroll": FLAG,
     "middle": CHOICE,
+    "min_coefficient": [*REAL, -1],
+    "min_factor": [*REAL, 0, 1.5],
     "min_ndim": COUNT,
     "min_size": COUNT,
     "mixing_matrix": [*MATRIX, np.ones((3, 3)), np.eye(3)],
@@ -305,6 +311,7 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
     ("zeno", "learning_rate"): REAL,
     ("bucketing", "then"): FUNCTION,
     ("one_bit_adam", "warm_up"): [*COUNT, 0],
+    ("one_bit_lamb", "warm_up"): [*COUNT, 0],
     ("adasync", "protocol"): [3, "x", SEVERAL],
     ("pareto", "scale"): [*REAL, 0],
     ("pareto", "shape"): [*REAL, 0],
@@ -317,7 +324,7 @@ SPECIAL: dict[tuple[str, str], list[Any]] = {
 }
 
 OPTIMIZERS = ("demo", "distributed_lion", "loco", "one_bit_adam", "zero_one_adam")
-OPTIMIZERS += ("dion", "ef21_sgd2m")
+OPTIMIZERS += ("dion", "ef21_sgd2m", "one_bit_lamb")
 SPECIAL |= {(name, "learning_rate"): [*REAL, -1] for name in OPTIMIZERS}
 
 # Trees of arrays, and what JAX checks: the shapes decide, not the type.
@@ -368,6 +375,12 @@ GOOD: dict[str, Any] = {
     "loss": lambda params, batch: 0.0,
     "loss_fn": lambda params, batch: 0.0,
     "max_density": 0.2,
+    "coefficient_decay": 0.9,
+    "max_change": 0.1,
+    "max_coefficient": 10.0,
+    "max_factor": 4.0,
+    "min_coefficient": 0.01,
+    "min_factor": 0.5,
     "max_step": 0.1,
     "mean": 1.0,
     "mesh": jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)),
@@ -437,6 +450,7 @@ GOOD_SPECIAL: dict[tuple[str, str], Any] = {
     ("adasync", "protocol"): jd.timing.k_async,
     ("bucketing", "then"): jd.rules.trimmed_mean,
     ("one_bit_adam", "warm_up"): 1,
+    ("one_bit_lamb", "warm_up"): 1,
     ("compressor_cases", "compressors"): [jd.compression.top_k(0.1)],
     ("resize_training", "state"): jd.TrainState(np.ones(3, np.float32), ()),
 }
@@ -448,6 +462,7 @@ MEANS_SOMETHING = {
     ("coordinate_shift", "coordinate"): "all",
     ("dct_top_k", "block_size"): "one block",
     ("one_bit_adam", "max_ratio"): "no limit",
+    ("one_bit_lamb", "max_ratio"): "no limit",
     ("zero_one_adam", "max_ratio"): "no limit",
     ("qsgd", "block_size"): "one block",
     ("structured_representatives", "diversity"): "no such term",

@@ -755,6 +755,8 @@ _SIGNS = {"compressor": _SIGN, "downlink": _SIGN}
 OPTIMIZERS = [
     _optimizer("one_bit_adam", 2, rule=jd.rules.median(), **_SIGNS),
     _optimizer("one_bit_adam-weighted", 1, has_weights=True, weight_decay=0.1),
+    _optimizer("one_bit_lamb", 2, rule=jd.rules.median(), **_SIGNS),
+    _optimizer("one_bit_lamb-weighted", 1, has_weights=True, weight_decay=0.1),
     _optimizer("zero_one_adam", num_refreshes=1, **_SIGNS),
     _optimizer("demo", 0.9, 0.2, 32, 8),
     _optimizer("demo-weighted", 0.9, 0.2, 32, 8, values="sign", has_weights=True),
@@ -921,6 +923,7 @@ NOT_IN_A_TABLE = {
     "DistributedLionState": "a state",
     "LocoState": "a state",
     "OneBitAdamState": "a state",
+    "OneBitLambState": "a state",
     "ZeroOneAdamState": "a state",
     "optimal_loads": "a function; tests/coding/test_hcmm.py",
     "per_shard": "needs a mesh; tests/layout/test_per_shard.py",

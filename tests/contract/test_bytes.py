@@ -12,6 +12,7 @@ CONDITIONAL = (
     *("leader-period", "leader-memory", "center", "center-period"),
     *("aggregate-by_step", "local_updates"),
     *("one_bit_adam", "one_bit_adam-weighted", "zero_one_adam"),
+    *("one_bit_lamb", "one_bit_lamb-weighted"),
     "distributed_lion-weighted",
     *("mix_with_neighbors-one_peer", "mix_with_neighbors-pairs"),
 )
