@@ -96,7 +96,7 @@ benchmark-byzantine: .venv/dev
 		docs/_byzantine.md
 
 # Whole optimizers that send little, and liars among their workers: the tables of
-# docs/optimizers.md, in half an hour. What the files have is not trained again.
+# docs/optimizers.md, in three quarters of an hour. What the files have is not trained again.
 benchmark-optimizers: .venv/dev
 	PYTHONPATH=examples $(BIN)/python -m benchmarks.quality.optimizers \
 		docs/_static/optimizers.json docs/_optimizers.md $(DATA_OPTION)
