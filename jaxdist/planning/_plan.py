@@ -102,8 +102,8 @@ def plan(
       >>> params = jax.ShapeDtypeStruct((10_000_000,), jnp.float32)
       >>> network = {"data": jaxdist.Link(num_workers=2, bandwidth=12.5e6)}
       >>> plan = jaxdist.plan(choices, params, network, step_seconds=0.1)
-      >>> print(plan["dense"].seconds, round(plan["signs"].seconds, 3))
-      3.3 0.2
+      >>> print(*(f"{step.name} {step.seconds:.2f}" for step in plan.steps))
+      signs 0.20 dense 3.30
 
     References:
       Hockney, `The communication challenge for MPP
