@@ -45,26 +45,20 @@ class Extent(_rule.Whole):
         what: str,
     ) -> jax.Array:
         """Add up what a function finds in the columns of each message."""
-        totals = []
-        for message, part in parts.items():
-            if message.route.has_parts:
-                value = self._measured_by_all(function, part, what)
-            else:
-                value = function(part)
-            totals.append(sum_of_shards(value, what, self))
-        return functools.reduce(operator.add, totals)
-
-    def _measured_by_all(self, function, part, what):
-        axis_name = self.workers.axis_name
-        if not _collectives.is_simulated(axis_name):
-            return _labelled_psum(function(part), axis_name, what)
+        if not _collectives.is_simulated(self.workers.axis_name):
+            return super().measure(function, parts, what)
         # All parts are one array here. Measured one by one, the distances of W workers
         # would be W³ numbers before they are added.
-        rows, anchor = part
-        rows = _collectives.columns_of_all(rows, axis_name)
-        if anchor is not None:
-            anchor = _collectives.columns_of_all(anchor, axis_name)
-        value = function(_rule.Contributions(rows, anchor))
+        seen = [self._seen_at_once(function, *item, what) for item in parts.items()]
+        totals = (sum_of_shards(value, what, self) for value in seen)
+        return functools.reduce(operator.add, totals)
+
+    def _seen_at_once(self, function, message, part, what):
+        if not message.route.has_parts:
+            return function(part)
+        axis_name = self.workers.axis_name
+        gather = functools.partial(_collectives.columns_of_all, axis_name=axis_name)
+        value = function(jax.tree.map(gather, part))
         with _traffic.contents([_content_of(value, what)]):
             _collectives.note_psum(value, axis_name)
         return value

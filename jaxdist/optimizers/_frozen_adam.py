@@ -97,6 +97,32 @@ def frozen_adam(
     return FrozenAdam(moments, adam.eps, max_ratio)
 
 
+def frozen_after(
+    warm_up: Any,
+    axis_name: _collectives.AxisName,
+    b1: Any,
+    b2: Any,
+    eps: Any,
+    max_ratio: Any,
+    ways: Ways,
+) -> FrozenAdam:
+    """Do the same for a variance that is refreshed in each step of a warm-up alone.
+
+    Args:
+      warm_up: Steps, at least 1.
+      axis_name: Of the workers.
+      b1: Decay of the momentum.
+      b2: Decay of the variance.
+      eps: Added to the root.
+      max_ratio: The most that a direction may be, or None.
+      ways: How gradients travel in the warm-up, and momenta after it.
+    """
+    warm_up = _checks.integer("warm_up", warm_up, 1)
+    _ways.check_compressors(warm_up_compressor=ways.whole_compressor)
+    refreshes = _rare_variance.Refreshes((0, warm_up), (1, 0))
+    return frozen_adam(axis_name, b1, b2, eps, max_ratio, refreshes, ways)
+
+
 def optimizer_of(
     name: str, kind: Any, adam: FrozenAdam, descent: _descent.Descent
 ) -> optax.GradientTransformationExtraArgs:

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from jaxdist import _checks, _collectives
+from jaxdist import _collectives
 from jaxdist.compression import _compressor
-from jaxdist.optimizers import _descent, _frozen_adam, _rare_variance, _ways
+from jaxdist.optimizers import _descent, _frozen_adam
 from jaxdist.rules import _rule
 
 
@@ -107,11 +107,8 @@ def one_bit_adam(
       Convergence Speed <https://arxiv.org/abs/2102.02888>`_, 2021, Algorithm 1. There
       moments are not corrected for their start at zero, and no ratio is limited.
     """
-    warm_up = _checks.integer("warm_up", warm_up, 1)
-    _ways.check_compressors(warm_up_compressor=warm_up_compressor)
-    adam = _frozen_adam.frozen_adam(
-        *(axis_name, b1, b2, eps, max_ratio),
-        refreshes=_rare_variance.Refreshes((0, warm_up), (1, 0)),
+    adam = _frozen_adam.frozen_after(
+        *(warm_up, axis_name, b1, b2, eps, max_ratio),
         ways=_frozen_adam.Ways(
             rule, compressor, downlink, warm_up_compressor, warm_up_compressor, key
         ),

@@ -15,8 +15,6 @@ from jaxdist.optimizers import (
     _descent,
     _frozen_adam,
     _one_bit_adam,
-    _rare_variance,
-    _ways,
 )
 from jaxdist.rules import _rule
 
@@ -133,11 +131,8 @@ def one_bit_lamb(
       zero, no ratio is limited, and leaves travel as one message, for which their
       momenta are brought to one scale; here each has its own.
     """
-    warm_up = _checks.integer("warm_up", warm_up, 1)
-    _ways.check_compressors(warm_up_compressor=warm_up_compressor)
-    adam = _frozen_adam.frozen_adam(
-        *(axis_name, b1, b2, eps, max_ratio),
-        refreshes=_rare_variance.Refreshes((0, warm_up), (1, 0)),
+    adam = _frozen_adam.frozen_after(
+        *(warm_up, axis_name, b1, b2, eps, max_ratio),
         ways=_frozen_adam.Ways(
             rule, compressor, downlink, warm_up_compressor, warm_up_compressor, key
         ),

@@ -156,11 +156,11 @@ class _DelayLine(NamedTuple):
         is_due = late == wanted if self.warm_up == "zeros" else jnp.asarray(True)
         slot = (state.count - late) % self.longest
 
-        def read(leaf, slots):
-            past = jax.lax.dynamic_index_in_dim(slots, slot, -1, keepdims=False)
-            return jnp.where(late == 0, leaf, past.astype(leaf.dtype))
-
-        return _Late(jax.tree.map(read, newest, state.history), late, is_due)
+        past = _read_slot(state.history, slot, newest)
+        past = jax.tree.map(
+            lambda new, old: jnp.where(late == 0, new, old), newest, past
+        )
+        return _Late(past, late, is_due)
 
     def due_updates(self, newest: Any, state: DelayUpdatesState) -> Any:
         """Return the updates that are due, or zeros.
@@ -171,13 +171,8 @@ class _DelayLine(NamedTuple):
         if self.stream != () or self.warm_up != "zeros":
             late = self.come_out(newest, state)
             return _due_or_zeros(late.is_due, late.past)
-        slot = state.count % self.longest  # zeros until the first is due
-
-        def read(leaf, slots):
-            past = jax.lax.dynamic_index_in_dim(slots, slot, -1, keepdims=False)
-            return past.astype(leaf.dtype)
-
-        return jax.tree.map(read, newest, state.history)
+        # Zeros until the first is due.
+        return _read_slot(state.history, state.count % self.longest, newest)
 
     def go_in(self, newest: Any, state: DelayUpdatesState) -> DelayUpdatesState:
         """Return the state that remembers what goes in, and forgets the oldest."""
@@ -189,6 +184,16 @@ class _DelayLine(NamedTuple):
 
         history = jax.tree.map(write, newest, state.history)
         return DelayUpdatesState(_tree.next_count(state.count), state.key, history)
+
+
+def _read_slot(history, slot, like):
+    """Return what went in at a slot, in the dtypes of the newest."""
+
+    def read(leaf, slots):
+        past = jax.lax.dynamic_index_in_dim(slots, slot, -1, keepdims=False)
+        return past.astype(leaf.dtype)
+
+    return jax.tree.map(read, like, history)
 
 
 def _without_delay(
