@@ -124,7 +124,7 @@ benchmark-clock: .venv/dev
 # AdaScale against linear and square-root scaling, in minutes: docs/diversity.md.
 benchmark-diversity: .venv/dev
 	PYTHONPATH=examples $(BIN)/python benchmarks/papers/adascale.py out/diversity.png
-	PYTHONPATH=examples $(BIN)/python -m benchmarks.papers.batch_size
+	PYTHONPATH=examples $(BIN)/python benchmarks/papers/batch_size.py
 
 # Which few stand for all, compared with apricot and kmedoids: docs/representatives.md.
 benchmark-representatives: .venv/dev $(REPRESENTATIVES)/installed

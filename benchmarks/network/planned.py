@@ -60,9 +60,9 @@ def main() -> None:
             continue
         if record["method"] == jax_worker.BARE:
             continue
-        cells = []
+        cells, compared = [], compare(record, images)
         for rate in ("100mbit", "1gbit"):
-            planned, measured = compare(record, images)[rate]
+            planned, measured = compared[rate]
             ratios.append(planned / measured)
             cells += [f"{1000 * planned:.0f} ms", f"{planned / measured:.2f}"]
         name = record["model"].upper(), str(record["hosts"]), record["method"]

@@ -1,6 +1,6 @@
 """Count steps and examples until digits are learned, by the size of the batch.
 
-PYTHONPATH=examples python -m benchmarks.papers.batch_size
+PYTHONPATH=examples python benchmarks/papers/batch_size.py
 
 The network and the batches of eight images for each worker are those of adascale.py,
 with a constant rate of 0.1 for one worker. More workers are larger batches; their rate
@@ -11,13 +11,13 @@ measured on the way; then again with gradients of two bits, whose noise makes th
 diverse.
 """
 
+import adascale
 import datasets
 import jax
 import numpy as np
 import optax
 
 import jaxdist as jd
-from benchmarks.papers import adascale
 
 WORKERS, GOAL, MOST_EXAMPLES = (1, 2, 4, 8, 16, 32, 64), 0.1, 150_000
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import optax
+import pictures
 from sklearn import datasets
 
 import jaxdist as jd
@@ -202,11 +203,7 @@ def save_figure(curves, path, rate=2.0):
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    print(f"Picture: {path}")
+    pictures.save(figure, path)
 
 
 def main():

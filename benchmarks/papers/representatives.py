@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import matplotlib
 import numpy as np
+import pictures
 from sklearn import datasets
 
 import jaxdist as jd
@@ -203,11 +204,7 @@ def save_figure(path, num=20):
         panel.set_ylabel(title, rotation=0, ha="right", va="center")
         panel.set(xticks=(), yticks=())
         panel.spines[:].set_visible(False)
-    figure.tight_layout(h_pad=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    print(f"Picture: {path}")
+    pictures.save(figure, path, h_pad=0.3)
 
 
 def main():

@@ -16,6 +16,7 @@ import time
 
 import matplotlib
 import numpy as np
+import pictures
 
 from jaxdist import coding
 
@@ -129,11 +130,7 @@ def save_figure(rows, path):
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    print(f"Picture: {path}")
+    pictures.save(figure, path)
 
 
 def main():

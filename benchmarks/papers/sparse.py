@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import optax
+import pictures
 import tqdm
 
 import jaxdist as jd
@@ -219,11 +220,7 @@ def save_figure(dense, results, path) -> None:
         panel.minorticks_off()
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    print(f"Picture: {path}")
+    pictures.save(figure, path)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import optax
+import pictures
 
 import jaxdist as jd
 
@@ -331,11 +332,7 @@ def save_figure(paths, curves, path):
     for panel in (plane, losses, digits):
         panel.legend(frameon=False, fontsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    print(f"Picture: {path}")
+    pictures.save(figure, path)
 
 
 def main():
